@@ -1,0 +1,61 @@
+# Python 3.11 or 3.12 and make are all this needs. Variables, on the command line or in the environment:
+#   VENV=.venv     where the environment is; a conda environment is taken as it is
+#   DEVICE=auto    cpu or gpu: auto takes the GPU where nvidia-smi lists one; a choice lasts
+#   PYTHON=        the interpreter; empty finds a Python 3.11 or 3.12
+#   TORCH_INDEX=   a mirror of the PyTorch CPU index; the folder in PIP_FIND_LINKS, if set, goes before it
+#   SKIP_INSTALL=1 use the environment in VENV without installing anything
+#   FULL=1         run the notebooks at full size
+.DEFAULT_GOAL := help
+.NOTPARALLEL:
+.PHONY: help setup run test test-fast lab lint notebooks bench lock clean distclean
+
+VENV ?= .venv
+DEVICE ?= auto
+PYTHON ?=
+TORCH_INDEX ?= https://download.pytorch.org/whl/cpu
+BIN = $(abspath $(VENV))/bin
+FIND_PYTHON = python=$$(sh scripts/find-python.sh) && "$$python"
+export VENV DEVICE PYTHON TORCH_INDEX
+export RAY_USAGE_STATS_ENABLED := 0
+
+help: ## Show this list
+	@grep -hE '^[a-z-]+:.*## ' Makefile | sed 's/:.*## /:/' | awk -F: '{printf "  make %-10s %s\n", $$1, $$2}'
+	@echo; sed -n 's/^#   /  /p' Makefile
+
+setup: ## Install what the lab needs and fetch its model and data (minutes once, then a second)
+	@$(FIND_PYTHON) scripts/setup.py
+
+run: setup ## Execute the three notebooks into build/notebooks
+	@"$(BIN)/python" -m labkit notebooks --out build/notebooks
+
+lab: setup ## Open the notebooks in JupyterLab
+	@"$(BIN)/jupyter" lab notebooks/ $(if $(filter 0,$(shell id -u)),--allow-root)
+
+test: setup lint ## Run the checks and every test
+	@"$(BIN)/python" -m pytest
+
+test-fast: setup ## Run the tests that need no engine, no browser and no patience
+	@"$(BIN)/python" -m pytest tests -m "not engine and not browser and not slow"
+
+lint: setup ## Check style and types
+	@"$(BIN)/ruff" check .
+	@"$(BIN)/ruff" format --check .
+	@"$(BIN)/mypy"
+
+notebooks: setup ## Execute the notebooks in place, to commit them with their outputs
+	@"$(BIN)/python" -m labkit notebooks --in-place
+
+bench: setup ## Measure batching on this machine
+	@"$(BIN)/python" -m benchmarks.batching
+
+lock: ## Make the locks and the conda environments anew from locks/*.in (UPGRADE=1 for the newest)
+	@$(FIND_PYTHON) scripts/lock.py
+
+clean: ## Remove what builds, tests and checks leave behind
+	@rm -rf build *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis notebooks/.ipynb_checkpoints
+	@for d in labkit tests benchmarks scripts datasets; do \
+		if [ -d $$d ]; then find $$d -name __pycache__ -prune -exec rm -rf {} +; fi; done
+
+distclean: clean ## Remove the environment as well, if `make setup` made it
+	@if [ -f "$(VENV)/labkit-setup.json" ]; then rm -rf "$(VENV)"; \
+	elif [ -e "$(VENV)" ]; then echo "$(VENV) was not made by make setup: left alone"; fi

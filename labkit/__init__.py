@@ -1,0 +1,37 @@
+"""labkit: configure, run, measure and explain batch inference with Ray Data LLM and vLLM."""
+
+from labkit.cluster import start, stop
+from labkit.datasets import load_faq, load_posts, load_prompts
+from labkit.doctor import doctor
+from labkit.errors import CannotSchedule, JobFailed, LabError, ModelError
+from labkit.machine import detect as this_machine
+from labkit.metrics import compare
+from labkit.model import choose as choose_model
+from labkit.model import get as get_model
+from labkit.model import models
+from labkit.processor import configure
+from labkit.run import Job, run
+from labkit.tasks import Task
+
+__version__ = "0.1.0"
+__all__ = [
+    "CannotSchedule",
+    "Job",
+    "JobFailed",
+    "LabError",
+    "ModelError",
+    "Task",
+    "choose_model",
+    "compare",
+    "configure",
+    "doctor",
+    "get_model",
+    "load_faq",
+    "load_posts",
+    "load_prompts",
+    "models",
+    "run",
+    "start",
+    "stop",
+    "this_machine",
+]

