@@ -228,3 +228,9 @@ def compare(metrics: Sequence[Metrics], names: Sequence[str]) -> pd.DataFrame:
     )
     frame["speed-up"] = frame["output tokens/s"] / frame["output tokens/s"].iloc[0]
     return frame
+
+
+def rate_in_parts(times: pd.DataFrame, parts: int = 3) -> np.ndarray:
+    """Output tokens/s in each of `parts` equal stretches of the engine span (its spread)."""
+    edges = np.linspace(times["scheduled_s"].min(), times["last_token_s"].max(), parts + 1)
+    return np.diff(tokens_until(times, edges)) / np.diff(edges)

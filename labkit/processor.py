@@ -70,9 +70,11 @@ class ProcessorSpec:
 
     def describe(self) -> pd.DataFrame:
         """Every Ray and vLLM argument with its value and the reason for it."""
+        product = self["batch_size"] * self["max_concurrent_batches"]
         rows = [(s.layer, s.name, s.value, s.reason) for s in self.settings]
+        rows += [("→", "batch_size × max_concurrent_batches", product, "rows handed to an engine")]
         rows += [
-            ("→", "rows in flight", self.rows_in_flight, "batch_size × max_concurrent_batches"),
+            ("→", "rows in flight", self.rows_in_flight, "the smaller of the two, × replicas"),
             ("→", "Ray resources", str(self.bundles()), "reserved for the engines"),
         ]
         return pd.DataFrame(rows, columns=["layer", "argument", "value", "reason"]).set_index(
@@ -101,6 +103,8 @@ class ProcessorSpec:
         return vLLMEngineProcessorConfig(
             **{
                 **self.layer("ray"),
+                # Holds the limit also where Ray hands a short last batch over with another one.
+                "max_pending_requests": self.rows_in_flight // self.replicas,
                 "engine_kwargs": self.layer("vllm"),
                 "runtime_env": {"env_vars": self.layer("environment")},
                 **changes,

