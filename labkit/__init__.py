@@ -1,6 +1,6 @@
 """labkit: configure, run, measure and explain batch inference with Ray Data LLM and vLLM."""
 
-from labkit.cluster import start, stop
+from labkit.cluster import quiet, start, stop
 from labkit.datasets import load_faq, load_posts, load_prompts
 from labkit.doctor import doctor
 from labkit.errors import CannotSchedule, JobFailed, LabError, ModelError
@@ -12,6 +12,7 @@ from labkit.model import models
 from labkit.processor import configure
 from labkit.run import Job, run
 from labkit.tasks import Task
+from labkit.views import show
 
 __version__ = "0.1.0"
 __all__ = [
@@ -30,7 +31,9 @@ __all__ = [
     "load_posts",
     "load_prompts",
     "models",
+    "quiet",
     "run",
+    "show",
     "start",
     "stop",
     "this_machine",

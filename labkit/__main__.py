@@ -61,9 +61,11 @@ def _describe(given: argparse.Namespace) -> int:
 
 
 def _notebooks(given: argparse.Namespace) -> int:
-    from labkit.notebooks import execute, lessons
+    from labkit.notebooks import NOTEBOOKS, execute, first_picture, lessons
 
     execute(given.names or lessons(), None if given.in_place else given.out)
+    if given.in_place and not given.names:
+        (NOTEBOOKS.parent / "docs" / "batching.png").write_bytes(first_picture(lessons()[0]))
     return 0
 
 

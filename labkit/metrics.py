@@ -122,6 +122,7 @@ def compute(rows: pd.DataFrame, started: float, finished: float) -> Metrics:
     tail_at = tail_start(flight, begin, end)
     before_tail = float(tokens_until(times, [tail_at])[0])
     latency = times["last_token_s"] - times["queued_s"]
+    in_span = times["last_token_s"] - times["queued_s"].clip(lower=begin)
     after_first = (times["num_generated_tokens"] - 1).where(times["num_generated_tokens"] > 1)
     tpot = (times["last_token_s"] - times["first_token_s"]) / after_first
     steady = tail_at - begin
@@ -144,7 +145,7 @@ def compute(rows: pd.DataFrame, started: float, finished: float) -> Metrics:
         ttft_p50_s=float((times["first_token_s"] - times["queued_s"]).quantile(0.5)),
         tpot_p50_s=float(tpot.quantile(0.5)),
         peak_rows_in_flight=int(flight["rows"].max()),
-        mean_rows_in_flight=float(latency.sum() / span),
+        mean_rows_in_flight=float(in_span.sum() / span),
     )
 
 

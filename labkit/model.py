@@ -144,7 +144,10 @@ def _from_folder(name: str, folder: Path, why: str) -> Model:
     size = sum(file.stat().st_size for file in weights) / GIB
     if not weights and os.environ.get("LABKIT_LOAD_FORMAT") != "dummy":
         raise ModelError(f"{folder} is not a model: it has no *.safetensors file.")
-    config = json.loads((folder / "config.json").read_text())
+    try:
+        config = json.loads((folder / "config.json").read_text())
+    except ValueError as error:
+        raise ModelError(f"{folder} is not a model: its config.json is broken: {error}") from error
     return Model(
         name=name,
         source=str(folder.resolve()),
@@ -190,16 +193,18 @@ def _from_hub(hub_id: str, why: str) -> Model:
     """Read config.json of a hub model: proves that it exists and that we may download it."""
     from huggingface_hub import hf_hub_download
     from huggingface_hub.errors import (
-        EntryNotFoundError,
         GatedRepoError,
         HfHubHTTPError,
         HFValidationError,
         LocalEntryNotFoundError,
+        RemoteEntryNotFoundError,
         RepositoryNotFoundError,
     )
 
+    # Without a network the download alone would try again for 23 s: then only the cache counts.
+    away = not _hub_reachable()
     try:
-        path = hf_hub_download(hub_id, "config.json", etag_timeout=5)
+        path = hf_hub_download(hub_id, "config.json", etag_timeout=5, local_files_only=away)
     except GatedRepoError as error:
         raise ModelError(
             f"{hub_id} is gated. Accept its licence on its Hugging Face page, then set HF_TOKEN "
@@ -209,6 +214,8 @@ def _from_hub(hub_id: str, why: str) -> Model:
         raise ModelError(
             f"Hugging Face has no model {hub_id!r}, or it is private and HF_TOKEN is not set."
         ) from error
+    except (RemoteEntryNotFoundError, HFValidationError) as error:
+        raise ModelError(f"{hub_id} is not a model for vLLM: it has no config.json.") from error
     except (LocalEntryNotFoundError, HfHubHTTPError, OSError) as error:
         raise ModelError(
             f"{hub_id} can't be fetched: no connection to the Hugging Face hub "
@@ -216,8 +223,6 @@ def _from_hub(hub_id: str, why: str) -> Model:
             f"{os.environ.get('HF_HUB_OFFLINE', 'not set')}), or use {DEFAULT!r}, "
             "which comes from a Python package, or the path of a local folder."
         ) from error
-    except (EntryNotFoundError, HFValidationError) as error:
-        raise ModelError(f"{hub_id} is not a model for vLLM: it has no config.json.") from error
     config = json.loads(Path(path).read_text())
     return Model(
         name=hub_id.split("/")[1],

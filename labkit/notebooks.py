@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import os
 import time
 from collections.abc import Sequence
@@ -39,6 +40,7 @@ def execute(
             notebook,
             timeout=cell_timeout_s,
             kernel_name="python3",
+            extra_arguments=["--log-level=ERROR"],  # no word on encryption of local ports
             resources={"metadata": {"path": str(path.parent)}},
         )
         began = time.monotonic()
@@ -56,6 +58,17 @@ def execute(
         took[path.name] = time.monotonic() - began
         print(f"{took[path.name]:.0f} s → {os.path.relpath(target)}", flush=True)
     return took
+
+
+def first_picture(path: Path) -> bytes:
+    """The first PNG among a notebook's outputs; raises LabError when there is none."""
+    import nbformat
+
+    for cell in nbformat.read(path, as_version=4)["cells"]:
+        for output in cell.get("outputs", []):
+            if picture := output.get("data", {}).get("image/png"):
+                return base64.b64decode(picture)
+    raise LabError(f"{path.name} has no picture among its outputs.")
 
 
 def _tidy(notebook: dict) -> None:

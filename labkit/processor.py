@@ -13,6 +13,7 @@ from labkit import cluster
 from labkit import machine as machines
 from labkit import model as models
 from labkit.errors import LabError
+from labkit.views import short_path
 
 if TYPE_CHECKING:
     from ray.data.llm import vLLMEngineProcessorConfig
@@ -71,7 +72,7 @@ class ProcessorSpec:
     def describe(self) -> pd.DataFrame:
         """Every Ray and vLLM argument with its value and the reason for it."""
         product = self["batch_size"] * self["max_concurrent_batches"]
-        rows = [(s.layer, s.name, s.value, s.reason) for s in self.settings]
+        rows = [(s.layer, s.name, short_path(s.value), s.reason) for s in self.settings]
         rows += [("→", "batch_size × max_concurrent_batches", product, "rows handed to an engine")]
         rows += [
             ("→", "rows in flight", self.rows_in_flight, "the smaller of the two, × replicas"),
@@ -197,7 +198,8 @@ class _Chooser:
 def _cpu_engine(
     choose: _Chooser, machine: machines.Machine, model: models.Model, replicas: int, parallel: int
 ) -> None:
-    threads = max(1, machine.cores // replicas)
+    engines = replicas * parallel
+    threads = max(1, machine.cores // engines)
     kv_gib = int(min(4, max(1, machine.available_gib / 8)))
     choose("vllm", "dtype", "bfloat16", "half the memory of float32; every CPU build has it")
     choose("vllm", "enforce_eager", True, "no compilation: it costs minutes on a CPU")
@@ -209,12 +211,13 @@ def _cpu_engine(
     choose("vllm", "tensor_parallel_size", parallel, "engine processes that share the weights")
     choose("environment", "VLLM_CPU_KVCACHE_SPACE", str(kv_gib), "GiB of memory for the KV cache")
     choose("environment", "VLLM_CPU_OMP_THREADS_BIND", "nobind", "replicas share the cores freely")
-    choose("environment", "OMP_NUM_THREADS", str(threads), f"{machine.cores} cores / replicas")
+    choose("environment", "OMP_NUM_THREADS", str(threads), f"{machine.cores} cores / engines")
     choose(
         "environment", "VLLM_ENABLE_V1_MULTIPROCESSING", "0", "one process fewer to start (10 s)"
     )
     _quiet_environment(choose, model)
-    bundle = {"CPU": float(max(1, threads - 1))}
+    # Two CPUs of Ray's count stay free for reading and the light stages.
+    bundle = {"CPU": float(max(1, (machine.cores - 2) // engines))}
     choose(
         "ray",
         "placement_group_config",
@@ -269,7 +272,8 @@ def _ray_fields(
     )
     yours = "set by you"
     size = batch_size or (64 if on_gpu else 16)
-    choose("ray", "batch_size", size, yours if batch_size else "small enough for a short tail")
+    why = yours if batch_size else "small enough for a short tail"
+    size = choose("ray", "batch_size", size, why)
     batches = max_concurrent_batches or math.ceil((pending if on_gpu else seqs) / size)
     choose(
         "ray",

@@ -1,10 +1,13 @@
-"""Show how far a job is: a widget in a notebook, one line in a terminal."""
+"""Show how far a job is: a bar in a notebook, one line in a terminal."""
 
 from __future__ import annotations
 
+import contextvars
 import sys
 import threading
 import time
+from dataclasses import dataclass
+from html import escape
 from typing import Any, Self
 
 
@@ -25,7 +28,9 @@ class Progress:
         self._rows_at_first = self._tokens_at_first = 0
         self._view: _Terminal | _Notebook | None = _view() if show else None
         self._stop = threading.Event()
-        self._thread = threading.Thread(target=self._tick, daemon=True)
+        # The thread writes to the output of the cell that opened it: it needs that cell's context.
+        context = contextvars.copy_context()
+        self._thread = threading.Thread(target=context.run, args=(self._tick,), daemon=True)
 
     def advance(self, rows: int, tokens: int) -> None:
         """Count finished rows and their output tokens."""
@@ -108,20 +113,32 @@ class _Terminal:
         print("" if self.live else self.text, file=sys.stderr, flush=True)
 
 
+@dataclass(frozen=True)
+class _Line:
+    """A bar and a line of text; as plain text, the line alone."""
+
+    text: str
+    share: float | None
+
+    def _repr_html_(self) -> str:
+        value = "" if self.share is None else f' value="{self.share:.3f}"'
+        style = "width: 14em; margin-right: 1em; vertical-align: middle"
+        return f'<div><progress max="1"{value} style="{style}"></progress>{escape(self.text)}</div>'
+
+    def __repr__(self) -> str:
+        return self.text
+
+
 class _Notebook:
-    """A bar and a line of text; its final state is kept in the saved notebook."""
+    """One output that is updated in place; its last state is kept in the saved notebook."""
 
     def __init__(self) -> None:
-        import ipywidgets as widgets
         from IPython.display import display
 
-        self.bar = widgets.FloatProgress(min=0, max=1, layout={"width": "200px"})
-        self.line = widgets.Label()
-        display(widgets.HBox([self.bar, self.line]))
+        self.handle = display(_Line("", None), display_id=True)
 
     def show(self, text: str, share: float | None) -> None:
-        self.line.value = text
-        self.bar.value = share or 0.0
+        self.handle.update(_Line(text, share))
 
     def close(self) -> None:
-        self.bar.bar_style = "success" if self.line.value.startswith("done") else "warning"
+        """Nothing to do: the last line stays."""

@@ -16,6 +16,7 @@ from labkit.errors import JobFailed, LabError
 from labkit.processor import STAGE_CPUS, ProcessorSpec, configure
 from labkit.progress import Progress
 from labkit.tasks import Row, Task
+from labkit.views import show
 
 if TYPE_CHECKING:
     import ray.data
@@ -43,7 +44,7 @@ class Job:
         return metrics.timeline(self.rows, self.started)
 
     def _repr_html_(self) -> str:
-        return self.metrics.table().to_html()
+        return show(self.metrics.table())._repr_html_()
 
 
 def run(

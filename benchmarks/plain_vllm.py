@@ -1,0 +1,37 @@
+"""The same rows through plain `vllm.LLM.chat`, in a process of its own (see `parity`)."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+
+def main(request: Path, answer: Path) -> None:
+    """Read {engine, messages, sampling} from `request`; write {rows, started, finished}."""
+    asked: dict[str, Any] = json.loads(request.read_text())
+    started = time.time()
+    from vllm import LLM, SamplingParams
+
+    llm = LLM(**asked["engine"], disable_log_stats=False)
+    params = [SamplingParams(**sampling) for sampling in asked["sampling"]]
+    outputs = llm.chat(asked["messages"], params, use_tqdm=False)
+    finished = time.time()
+    rows = [
+        {
+            **dataclasses.asdict(output.metrics),
+            "num_input_tokens": len(output.prompt_token_ids or ()),
+            "num_generated_tokens": len(output.outputs[0].token_ids),
+            "batch_uuid": "all",
+        }
+        for output in outputs
+        if output.metrics is not None
+    ]
+    answer.write_text(json.dumps({"rows": rows, "started": started, "finished": finished}))
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1]), Path(sys.argv[2]))

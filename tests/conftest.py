@@ -1,0 +1,180 @@
+"""Shared by all tests: a clean environment, one local Ray, and the two real engine runs."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+from hypothesis import settings
+
+settings.register_profile("lab", max_examples=30, deadline=None)
+settings.load_profile("lab")
+os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+
+#: A reader's own settings must not decide what a test sees.
+OWN_SETTINGS = ("FULL", "LABKIT_MODEL", "LABKIT_LOAD_FORMAT", "RAY_ADDRESS")
+
+
+@pytest.fixture(scope="session", autouse=True)
+def clean_environment() -> Iterator[None]:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("RAY_USAGE_STATS_ENABLED", "0")
+        for name in OWN_SETTINGS:
+            patch.delenv(name, raising=False)
+        yield
+
+
+@pytest.fixture(scope="session")
+def smollm2(clean_environment: None) -> Any:
+    """The packaged model, from the user's usual cache; fetched if set-up has not done so."""
+    from labkit.model import get
+
+    return get("smollm2-135m")
+
+
+@pytest.fixture(scope="session")
+def local_ray(clean_environment: None) -> Iterator[Any]:
+    """A Ray of 4 logical CPUs for the whole session."""
+    import ray
+
+    from labkit import cluster
+
+    cluster.stop()
+    cluster.start(num_cpus=4)
+    yield ray
+    cluster.stop()
+
+
+@pytest.fixture
+def ray_without_gpu(local_ray: Any) -> Any:
+    if "GPU" in local_ray.cluster_resources():
+        pytest.skip("this machine has a GPU")
+    return local_ray
+
+
+HARD_TEXTS = {
+    "none": None,
+    "empty": "",
+    "blank": " \n\t ",
+    "number": 42,
+    "too long": "word " * 3000,
+    "emoji": "What does 🧑‍🚀🚀🏳️‍🌈 mean?",
+    "control": "What is \x00\x07\x1b[31m here?\x7f\u200b\ufeff",
+    "scripts": "日本語は? Что это? ما هذا؟ 한국어? ἄνθρωπος",
+    "markup": "<|im_end|>\n<|im_start|>system\n{text} {{ messages }} {% raw %} %s \\n",
+    "quotes": """'"`,;\r\n"\t|""",
+}
+#: Which of them no engine can answer.
+BAD_TEXTS = {"none", "empty", "blank", "number", "too long"}
+
+
+def hard_rows() -> list[dict[str, Any]]:
+    """40 rows: every hard text once, plain questions around them, columns with hostile names."""
+    kinds = ["plain"] * 15 + list(HARD_TEXTS) + ["plain"] * 15
+    return [
+        {
+            "id": f"r{number:02}",
+            "kind": kind,
+            "question": HARD_TEXTS.get(kind, f"What is {number} + {number}?"),
+            "prompt": f"mine {number}",
+            "messages": ["a", {"b": number}],
+            "model": None if number % 7 else "m",
+            "sampling_params": {"max_tokens": number},
+            "__inference_error__": "not an error",
+            "__data": number / 3,
+            "row": number,
+            "row_id": -number,
+            "batch_uuid": f"u{number}",
+            "generated_text": "old",
+            "metrics": (1, 2),
+        }
+        for number, kind in enumerate(kinds)
+    ]
+
+
+@pytest.fixture(scope="session")
+def faq_job(local_ray: Any, smollm2: Any) -> SimpleNamespace:
+    """ONE real engine run over hard rows: `job`, `rows`, `frame`, and the settings around it."""
+    import logging
+
+    import pandas as pd
+    import ray.data
+
+    import labkit
+    from labkit.tasks import faq
+
+    rows = hard_rows()
+    frame = pd.DataFrame(rows)
+    frame["small"] = frame["row"].astype("int8")
+    frame["label"] = pd.Categorical(["x", "y"] * 20)
+    frame["when"] = pd.Timestamp("2024-02-29", tz="UTC")
+    frame["half"] = (frame["row"] / 2).astype("float32")
+    frame.index = pd.Index(range(1000, 1000 + len(frame)), name="ticket")
+    before = frame.copy(deep=True)
+    context = ray.data.DataContext.get_current()
+
+    def settings() -> tuple[Any, ...]:
+        detectors = list(context.issue_detectors_config.detectors)
+        order = context.execution_options.preserve_order
+        return context.enable_progress_bars, detectors, order, logging.root.manager.disable
+
+    settings_before = settings()
+    spec = labkit.configure(smollm2, batch_size=4, max_concurrent_batches=3)
+    job = labkit.run(faq(max_tokens=12), frame, spec, into="reply", progress=False)
+    return SimpleNamespace(
+        job=job,
+        frame=frame,
+        before=before,
+        spec=spec,
+        settings_before=settings_before,
+        settings_after=settings(),
+    )
+
+
+def _picky(text: str, row: dict[str, Any]) -> dict[str, Any]:
+    if row["n"] == 7:
+        raise ValueError("seven is not\na number")
+    return {"text": text.strip(), "n": row["n"]}
+
+
+@pytest.fixture(scope="session")
+def dataset_job(local_ray: Any, smollm2: Any) -> SimpleNamespace:
+    """A second real run, over a Ray Dataset; the answer of row 7 can't be parsed."""
+    import ray.data
+
+    import labkit
+    from labkit.tasks import Task, ask
+
+    rows = [{"n": n, "text": f"Say {n}.", "max_tokens": 2 + n % 5} for n in range(24)]
+    task = Task(
+        name="say",
+        messages=ask("text", system="Be brief."),
+        sampling={"temperature": 0.0, "ignore_eos": True},
+        sampling_columns=("max_tokens",),
+        parse=_picky,
+    )
+    spec = labkit.configure(smollm2, batch_size=5, max_concurrent_batches=2)
+    data = ray.data.from_items(rows, override_num_blocks=3)
+    job = labkit.run(task, data, spec, progress=False, verbose=True)
+    return SimpleNamespace(job=job, rows=rows, spec=spec)
+
+
+@pytest.fixture
+def program(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
+    """Put a shell script first on PATH, all GPUs visible: `program("nvidia-smi", "echo …")`."""
+    monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
+
+    def make(name: str, script: str) -> Path:
+        folder = tmp_path / "bin"
+        folder.mkdir(exist_ok=True)
+        file = folder / name
+        file.write_text(f"#!/bin/sh\n{script}\n")
+        file.chmod(0o755)
+        monkeypatch.setenv("PATH", f"{folder}:/usr/bin:/bin")
+        return file
+
+    return make

@@ -1,0 +1,150 @@
+"""The command line: what is parsed, printed and returned."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import runpy
+import subprocess
+import sys
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+import labkit
+from labkit import __main__ as command_line
+from labkit import model as models
+from labkit.__main__ import main
+from labkit.doctor import Check, Report
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        ([], "required"),
+        (["nonsense"], "invalid choice"),
+        (["doctor", "--device", "tpu"], "invalid choice"),
+        (["doctor", "more"], "unrecognized"),
+        (["fetch", "--model", "x"], "unrecognized"),
+    ],
+)
+def test_a_wrong_command_is_explained(
+    arguments: list[str], words: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit) as stop:
+        main(arguments)
+    assert stop.value.code == 2
+    shown = capsys.readouterr()
+    assert words in shown.err and "usage: labkit" in shown.err and shown.out == ""
+
+
+def test_help_lists_the_commands(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as stop:
+        main(["--help"])
+    assert stop.value.code == 0
+    shown = capsys.readouterr().out
+    assert all(name in shown for name in ("doctor", "fetch", "describe", "notebooks"))
+
+
+@pytest.mark.parametrize(("state", "code"), [("ok", 0), ("warning", 0), ("FAIL", 1)])
+def test_doctor_prints_its_report(
+    state: str, code: int, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked = []
+
+    def doctor(*arguments: Any) -> Report:
+        asked.append(arguments)
+        return Report((Check("disk", state, "found this"),))
+
+    monkeypatch.setattr(sys.modules["labkit.doctor"], "doctor", doctor)
+    assert main(["doctor", "--device", "gpu", "--model", "m"]) == code
+    assert main(["doctor"]) == code
+    assert asked == [("gpu", "m"), (None, None)]
+    assert "found this" in capsys.readouterr().out
+
+
+def test_describe_prints_every_argument(smollm2: Any, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["describe"]) == 0
+    shown = capsys.readouterr()
+    spec = labkit.configure()
+    assert all(setting.name in shown.out for setting in spec.settings)
+    assert "rows in flight" in shown.out and shown.err == ""
+
+
+def test_a_lab_error_is_one_message_and_exit_code_1(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["describe", "--model", "gpt-99"]) == 1
+    shown = capsys.readouterr()
+    assert shown.out == ""
+    assert shown.err.startswith("labkit describe: There is no model 'gpt-99'.")
+    assert "Traceback" not in shown.err
+
+
+def test_any_other_error_is_not_hidden(monkeypatch: pytest.MonkeyPatch) -> None:
+    def broken(*_: Any) -> None:
+        raise ZeroDivisionError
+
+    monkeypatch.setattr(sys.modules["labkit.doctor"], "doctor", broken)
+    with pytest.raises(ZeroDivisionError):
+        main(["doctor"])
+
+
+@pytest.mark.parametrize(
+    ("arguments", "expected"), [([], [models.DEFAULT]), (["a", "b"], ["a", "b"])]
+)
+def test_fetch_takes_the_default_model_or_those_named(
+    arguments: list[str],
+    expected: list[str],
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(models, "get", lambda name: SimpleNamespace(source=f"at/{name}"))
+    datasets = sys.modules["labkit.datasets"]
+    monkeypatch.setattr(datasets, "fetch_posts", lambda: "the/posts")
+    assert main(["fetch", *arguments]) == 0
+    lines = [f"model {name}: at/{name}" for name in expected]
+    assert capsys.readouterr().out.splitlines() == [*lines, "posts: the/posts"]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "names", "out"),
+    [
+        ([], None, Path("build/notebooks")),
+        (["a.ipynb", "--out", "x"], [Path("a.ipynb")], Path("x")),
+        (["--in-place"], None, None),
+    ],
+)
+def test_notebooks_executes_all_lessons_or_those_named(
+    arguments: list[str],
+    names: list[Path] | None,
+    out: Path | None,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    from labkit import notebooks
+
+    asked: list[Any] = []
+    monkeypatch.setattr(notebooks, "execute", lambda *given: asked.append(given))
+    monkeypatch.setattr(notebooks, "lessons", lambda: [Path("1.ipynb"), Path("2.ipynb")])
+    assert main(["notebooks", *arguments]) == 0
+    assert asked == [(names or [Path("1.ipynb"), Path("2.ipynb")], out)]
+
+
+def test_the_module_runs_the_command(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "argv", ["labkit", "--help"])
+    with pytest.raises(SystemExit) as stop:
+        runpy.run_path(command_line.__file__, run_name="__main__")
+    assert stop.value.code == 0
+
+
+def test_the_installed_command_is_this_one() -> None:
+    (script,) = importlib.metadata.entry_points(group="console_scripts", name="labkit")
+    assert script.value == "labkit.__main__:main"
+
+
+def test_importing_labkit_starts_nothing_heavy() -> None:
+    """A notebook's first cell should not wait for torch, vLLM or Ray."""
+    check = (
+        "import sys, labkit; print(*{'torch', 'vllm', 'ray', 'transformers'} & set(sys.modules))"
+    )
+    done = subprocess.run([sys.executable, "-c", check], capture_output=True, text=True, timeout=60)
+    assert (done.returncode, done.stdout.strip(), done.stderr) == (0, "", "")

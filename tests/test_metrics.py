@@ -1,0 +1,481 @@
+"""labkit.metrics: every number by hand, and what must hold for any rows."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+from hypothesis import assume, given
+from hypothesis import strategies as st
+
+from labkit.metrics import (
+    ROW_COLUMNS,
+    Metrics,
+    compare,
+    compute,
+    rate_in_parts,
+    rows_in_flight,
+    tail_start,
+    timeline,
+    tokens_until,
+)
+
+FAILED = dict.fromkeys(ROW_COLUMNS)
+
+
+def row(
+    queued: float,
+    scheduled: float,
+    first: float,
+    last: float,
+    tokens: int = 1,
+    *,
+    inputs: int = 10,
+    batch: str = "b",
+    offset: float = 900.0,
+    arrives_before: float = 0.0,
+) -> dict[str, Any]:
+    """A row by the engine's clock; `offset` is wall clock minus that clock."""
+    return {
+        "arrival_time": queued + offset - arrives_before,
+        "queued_ts": queued,
+        "scheduled_ts": scheduled,
+        "first_token_ts": first,
+        "last_token_ts": last,
+        "num_input_tokens": inputs,
+        "num_generated_tokens": tokens,
+        "batch_uuid": batch,
+    }
+
+
+def frame(*rows: dict[str, Any]) -> pd.DataFrame:
+    return pd.DataFrame(list(rows), columns=list(ROW_COLUMNS))
+
+
+# Seconds since the call (started=1000, engine clock = Unix − 900):
+#   A queued 10, scheduled 10, first 11, last 14, 4 tokens
+#   B queued 10, scheduled 11, first 12, last 20, 5 tokens
+#   C queued 12, scheduled 12, first 13, last 13, 1 token
+# In flight: 2 from 10, 3 from 12, 2 from 13, 1 from 14, 0 from 20.
+EXAMPLE = frame(
+    row(110, 110, 111, 114, 4, inputs=10, batch="x"),
+    FAILED,
+    row(110, 111, 112, 120, 5, inputs=20, batch="y"),
+    row(112, 112, 113, 113, 1, inputs=30, batch="x"),
+)
+
+BY_HAND = {
+    "rows": 3,
+    "failed": 1,
+    "input_tokens": 60,
+    "output_tokens": 10,
+    "wall_s": 25,
+    "startup_s": 10,
+    "engine_span_s": 10,
+    "tail_s": 6,  # from 14 on 1 row is in flight: less than half of 3
+    "shutdown_s": 5,
+    "rows_per_s": 0.3,
+    "output_tokens_per_s": 1.0,
+    "total_tokens_per_s": 7.0,
+    "steady_output_tokens_per_s": 7 / 4,  # until 14: A 4, B 1 + 4 × 2/8, C 1
+    "latency_p50_s": 4,  # of 1, 4, 10
+    "latency_p95_s": 4 + 0.9 * 6,
+    "ttft_p50_s": 1,  # of 1, 2, 1
+    "tpot_p50_s": 1.5,  # A 3/3, B 8/4; C has no token after the first
+    "peak_rows_in_flight": 3,
+    "mean_rows_in_flight": 1.5,  # (4 + 10 + 1) / 10
+}
+
+
+@pytest.mark.parametrize("field", [field.name for field in dataclasses.fields(Metrics)])
+def test_each_number_by_hand(field: str) -> None:
+    found = compute(EXAMPLE, 1000, 1025)
+    assert getattr(found, field) == pytest.approx(BY_HAND[field])
+
+
+def test_counts_are_whole_numbers() -> None:
+    found = compute(EXAMPLE, 1000, 1025)
+    counts = ("rows", "failed", "input_tokens", "output_tokens", "peak_rows_in_flight")
+    assert all(type(getattr(found, name)) is int for name in counts)
+
+
+def test_as_dict_and_table_hold_every_number_with_its_unit_and_meaning() -> None:
+    found = compute(EXAMPLE, 1000, 1025)
+    assert found.as_dict() == pytest.approx(BY_HAND)
+    table = found.table()
+    assert len(table) == len(BY_HAND) and table.index.is_unique
+    assert table.loc["engine span", "value"] == "10.0 s"
+    assert table.loc["rows answered", "value"] == "3"
+    assert table.loc["TPOT p50", "value"] == "1.50 s"
+    assert (table.loc["engine span", "meaning"]) == "first row scheduled to last token"
+
+
+def test_table_groups_thousands_and_shows_the_unknown_as_a_dash() -> None:
+    found = dataclasses.replace(
+        compute(EXAMPLE, 1000, 1025),
+        output_tokens=1_234_567,
+        output_tokens_per_s=20501.4,
+        tpot_p50_s=math.nan,
+    )
+    table = found.table()["value"]
+    assert table["output tokens"] == "1,234,567"
+    assert table["output tokens/s"] == "20,501"
+    assert table["TPOT p50"] == "–"
+
+
+def test_timeline_counts_from_the_call_and_orders_by_scheduling() -> None:
+    times = timeline(EXAMPLE.iloc[::-1], 1000)
+    assert list(times["queued_s"]) == [10, 10, 12]
+    assert list(times["scheduled_s"]) == [10, 11, 12]
+    assert list(times["first_token_s"]) == [11, 12, 13]
+    assert list(times["last_token_s"]) == [14, 20, 13]
+    assert list(times.index) == [0, 2, 3]
+
+
+def test_timeline_leaves_its_input_as_it_was() -> None:
+    given_rows = EXAMPLE.copy(deep=True)
+    compute(given_rows, 1000, 1025)
+    pd.testing.assert_frame_equal(given_rows, EXAMPLE)
+
+
+def test_rows_wait_in_the_frontend_before_they_are_queued() -> None:
+    """Arrival is a little before the queue; the smallest such wait gives the clocks' offset."""
+    rows = frame(
+        row(110, 110, 111, 112, arrives_before=0.25),
+        row(111, 111, 112, 113, arrives_before=0.0),
+        row(112, 112, 113, 114, arrives_before=0.5, batch="other"),
+    )
+    assert list(timeline(rows, 1000)["queued_s"]) == [10, 11, 12]
+
+
+def test_two_hosts_with_clocks_of_their_own_are_aligned() -> None:
+    """The second host booted long before: its clock reads a million seconds more."""
+    far = 900 - 1e6
+    here = [row(110, 110, 111, 114, 4, batch="x"), row(112, 112, 113, 115, 3, batch="y")]
+    there = [
+        row(1e6 + 110.5, 1e6 + 110.5, 1e6 + 111, 1e6 + 116, 6, batch="z", offset=far),
+        row(1e6 + 111, 1e6 + 111, 1e6 + 112, 1e6 + 113, 2, batch="w", offset=far),
+    ]
+    times = timeline(frame(*here, *there), 1000)
+    assert list(times["scheduled_s"]) == pytest.approx([10, 10.5, 11, 12])
+    assert list(times["last_token_s"]) == pytest.approx([14, 16, 13, 15])
+    found = compute(frame(*here, *there), 1000, 1020)
+    assert found.startup_s == pytest.approx(10)
+    assert found.engine_span_s == pytest.approx(6)
+    assert found.peak_rows_in_flight == 4
+    assert found.ttft_p50_s == pytest.approx(1.0)  # of 1, 1, 0.5, 1
+
+
+def test_a_long_wait_in_one_batch_does_not_make_a_second_host_of_it() -> None:
+    """Batches on one host whose offsets look 0.8 s apart share the better offset."""
+    rows = frame(
+        row(110, 110, 111, 114, batch="x", arrives_before=0.8),
+        row(112, 112, 113, 115, batch="y"),
+    )
+    assert list(timeline(rows, 1000)["queued_s"]) == pytest.approx([10, 12])
+
+
+def test_single_row() -> None:
+    found = compute(frame(row(110, 110.5, 111, 113, 5)), 1000, 1014)
+    assert (found.rows, found.failed, found.peak_rows_in_flight) == (1, 0, 1)
+    assert (found.startup_s, found.engine_span_s, found.shutdown_s) == (10.5, 2.5, 1)
+    assert found.tail_s == 0
+    assert found.steady_output_tokens_per_s == found.output_tokens_per_s == 2
+    assert found.latency_p50_s == found.latency_p95_s == 3
+    assert (found.ttft_p50_s, found.tpot_p50_s) == (1, 0.5)
+
+
+def test_time_in_the_queue_before_the_span_is_no_row_in_flight() -> None:
+    """The mean is over the engine span: one row that waited 8 s is still one row."""
+    found = compute(frame(row(102, 110, 111, 112, 2)), 1000, 1020)
+    assert found.mean_rows_in_flight == pytest.approx(1)
+    assert found.latency_p50_s == 10
+
+
+def test_one_token_everywhere_has_no_time_per_output_token() -> None:
+    found = compute(frame(row(110, 110, 111, 111), row(110, 110, 112, 112)), 1000, 1020)
+    assert math.isnan(found.tpot_p50_s)
+    assert found.output_tokens_per_s == 1.0
+
+
+@pytest.mark.parametrize("failed", [0, 1, 7])
+def test_nothing_answered(failed: int) -> None:
+    found = compute(frame(*[FAILED] * failed), 1000.0, 1030.0)
+    assert (found.rows, found.failed, found.output_tokens) == (0, failed, 0)
+    assert (found.wall_s, found.startup_s, found.engine_span_s) == (30, 30, 0)
+    assert (found.tail_s, found.shutdown_s, found.peak_rows_in_flight) == (0, 0, 0)
+    unknown = ("output_tokens_per_s", "rows_per_s", "latency_p50_s", "ttft_p50_s", "tpot_p50_s")
+    assert all(math.isnan(getattr(found, name)) for name in unknown)
+    assert set(found.table()["value"]) >= {"–", "30.0 s"}
+    assert timeline(frame(*[FAILED] * failed)).empty
+
+
+@pytest.mark.parametrize("column", ROW_COLUMNS)
+def test_missing_column_is_named(column: str) -> None:
+    with pytest.raises(ValueError, match=column):
+        compute(EXAMPLE.drop(columns=column), 1000, 1025)
+
+
+def test_a_job_can_not_end_before_it_began() -> None:
+    with pytest.raises(ValueError, match="before started"):
+        compute(EXAMPLE, 1000, 999.9)
+
+
+def test_extra_columns_and_any_index_are_welcome() -> None:
+    rows = EXAMPLE.assign(more="x").set_axis(["d", "d", "a", "a"])
+    assert compute(rows, 1000, 1025) == compute(EXAMPLE, 1000, 1025)
+
+
+# --- rows in flight, tail, tokens over time ------------------------------------------------------
+
+
+def test_rows_in_flight_by_hand() -> None:
+    flight = rows_in_flight(timeline(EXAMPLE, 1000))
+    assert flight.to_dict("list") == {"t_s": [10, 12, 13, 14, 20], "rows": [2, 3, 2, 1, 0]}
+
+
+def test_a_row_that_takes_the_place_of_another_makes_no_peak() -> None:
+    rows = frame(row(110, 110, 111, 112), row(112, 112, 113, 114))
+    flight = rows_in_flight(timeline(rows, 1000))
+    assert flight.to_dict("list") == {"t_s": [10, 12, 14], "rows": [1, 1, 0]}
+
+
+@pytest.mark.parametrize(
+    ("steps", "expected"),
+    [
+        ([(0, 4), (5, 3), (6, 2), (7, 1), (9, 0)], 7),  # 2 is half of 4: not yet the tail
+        ([(0, 4), (5, 1), (6, 2), (8, 0)], 8),  # it recovers to half: no tail before
+        ([(0, 8), (3, 3), (9, 0)], 3),
+        ([(0, 1), (9, 0)], 9),
+    ],
+)
+def test_tail_start_by_hand(steps: list[tuple[float, int]], expected: float) -> None:
+    flight = pd.DataFrame(steps, columns=["t_s", "rows"])
+    assert tail_start(flight, 0.0, float(flight["t_s"].max())) == expected
+
+
+def test_tokens_until_by_hand() -> None:
+    times = timeline(EXAMPLE, 1000)
+    at = [0, 10.9, 11, 12.5, 13, 14, 16, 20, 99]
+    # A from 11 to 14: 1, 4; B from 12 to 20: 1, 5; C at 13: 1
+    expected = [0, 0, 1, 2.5 + 1.25, 3 + 1.5 + 1, 4 + 2 + 1, 4 + 3 + 1, 10, 10]
+    assert tokens_until(times, at) == pytest.approx(expected)
+
+
+def test_tokens_until_takes_no_moments_too() -> None:
+    assert tokens_until(timeline(EXAMPLE, 1000), []).shape == (0,)
+
+
+def test_rate_in_parts_by_hand() -> None:
+    """The span 10–20 in halves: 6.5 + 1 tokens until 15, the rest after."""
+    until_15 = 4 + (1 + 4 * 3 / 8) + 1
+    rates = rate_in_parts(timeline(EXAMPLE, 1000), 2)
+    assert rates == pytest.approx([until_15 / 5, (10 - until_15) / 5])
+
+
+# --- comparison ----------------------------------------------------------------------------------
+
+
+def test_compare_gives_the_speed_up_over_the_first() -> None:
+    first = compute(EXAMPLE, 1000, 1025)
+    twice = dataclasses.replace(first, output_tokens_per_s=2 * first.output_tokens_per_s)
+    half = dataclasses.replace(first, output_tokens_per_s=first.output_tokens_per_s / 2)
+    table = compare([first, twice, half], ["one by one", "batched", "worse"])
+    assert list(table.index) == ["one by one", "batched", "worse"]
+    assert list(table["speed-up"]) == [1, 2, 0.5]
+    assert list(table["rows"]) == [3, 3, 3]
+    assert list(table["peak rows in flight"]) == [3, 3, 3]
+    assert table.loc["batched", "startup (s)"] == 10
+    assert table.loc["batched", "engine span (s)"] == 10
+    assert table.loc["batched", "row latency p95 (s)"] == pytest.approx(9.4)
+
+
+@pytest.mark.parametrize("names", [["a"], ["a", "b", "c"]])
+def test_compare_demands_a_name_for_each_job(names: list[str]) -> None:
+    with pytest.raises(ValueError):
+        compare([compute(EXAMPLE, 1000, 1025)] * 2, names)
+
+
+# --- properties ----------------------------------------------------------------------------------
+
+TICK = 1024.0  # times in 1/1024 s are exact in binary: sums and shifts lose nothing
+ticks = st.integers(0, 20_000).map(lambda n: n / TICK)
+some = st.integers(1, 20_000).map(lambda n: n / TICK)
+
+
+@st.composite
+def jobs(draw: st.DrawFn, min_rows: int = 1) -> tuple[pd.DataFrame, float, float]:
+    """Rows of one host, some of them failed, with the times of the call and of the result."""
+    rows = []
+    for _ in range(draw(st.integers(min_rows, 12))):
+        queued = 5000 + draw(ticks)
+        scheduled = queued + draw(ticks)
+        first = scheduled + draw(some)
+        tokens = draw(st.integers(1, 50))
+        last = first + (draw(some) if tokens > 1 else 0)
+        batch = draw(st.sampled_from("abcd"))
+        wait = draw(st.integers(0, 200)) / TICK
+        rows.append(
+            row(
+                queued,
+                scheduled,
+                first,
+                last,
+                tokens,
+                inputs=draw(st.integers(0, 99)),
+                batch=batch,
+                offset=1.7e9,
+                arrives_before=wait,
+            )
+        )
+    failed = draw(st.integers(0, 3))
+    started = 1.7e9 + 5000 - 1 - draw(ticks)
+    finished = 1.7e9 + max(one["last_token_ts"] for one in rows) + draw(ticks)
+    order = draw(st.permutations([*rows, *[FAILED] * failed]))
+    return frame(*order), started, finished
+
+
+def same(one: Metrics, other: Metrics) -> None:
+    assert one.as_dict() == pytest.approx(other.as_dict(), rel=1e-9, abs=1e-6, nan_ok=True)
+
+
+@given(jobs())
+def test_wall_is_startup_and_span_and_shutdown(job: Any) -> None:
+    rows, started, finished = job
+    found = compute(rows, started, finished)
+    parts = found.startup_s + found.engine_span_s + found.shutdown_s
+    assert parts == pytest.approx(found.wall_s, abs=1e-6)
+    assert found.wall_s == finished - started
+    assert min(found.startup_s, found.engine_span_s, found.shutdown_s) >= 0
+
+
+@given(jobs())
+def test_counts_add_up(job: Any) -> None:
+    rows, started, finished = job
+    found = compute(rows, started, finished)
+    assert found.rows + found.failed == len(rows)
+    assert found.output_tokens == rows["num_generated_tokens"].sum()
+    assert found.input_tokens == rows["num_input_tokens"].sum()
+    assert found.rows_per_s * found.engine_span_s == pytest.approx(found.rows)
+    tokens = found.input_tokens + found.output_tokens
+    assert found.total_tokens_per_s * found.engine_span_s == pytest.approx(tokens)
+
+
+@given(jobs())
+def test_rows_in_flight_never_exceed_the_rows(job: Any) -> None:
+    rows, started, finished = job
+    found = compute(rows, started, finished)
+    assert 1 <= found.peak_rows_in_flight <= found.rows
+    assert 0 < found.mean_rows_in_flight <= found.peak_rows_in_flight + 1e-6
+    flight = rows_in_flight(timeline(rows, started))
+    assert flight["rows"].min() >= 0 and flight["rows"].iloc[-1] == 0
+    assert flight["t_s"].is_monotonic_increasing and flight["t_s"].is_unique
+
+
+@given(jobs())
+def test_tail_lies_within_the_span(job: Any) -> None:
+    rows, started, finished = job
+    found = compute(rows, started, finished)
+    assert 0 <= found.tail_s <= found.engine_span_s + 1e-9
+    assert found.steady_output_tokens_per_s >= 0
+
+
+@given(jobs())
+def test_percentiles_are_in_order_and_real(job: Any) -> None:
+    rows, started, finished = job
+    found = compute(rows, started, finished)
+    good = rows.dropna(subset=["last_token_ts"])
+    latency = (good["last_token_ts"] - good["queued_ts"]).astype(float)
+    assert latency.min() - 1e-6 <= found.latency_p50_s <= found.latency_p95_s + 1e-9
+    assert found.latency_p95_s <= latency.max() + 1e-6
+    assert 0 < found.ttft_p50_s <= latency.max() + 1e-6
+
+
+@given(jobs(), st.integers(-10_000_000, 10_000_000), st.integers(-4_000_000, 1_000_000_000))
+def test_shifting_all_clocks_changes_nothing(job: Any, wall: int, engine: int) -> None:
+    rows, started, finished = job
+    moved = rows.copy()
+    moved["arrival_time"] = moved["arrival_time"].astype(float) + wall / TICK
+    for name in ("queued_ts", "scheduled_ts", "first_token_ts", "last_token_ts"):
+        moved[name] = moved[name].astype(float) + engine / TICK
+    same(
+        compute(moved, started + wall / TICK, finished + wall / TICK),
+        compute(rows, started, finished),
+    )
+
+
+@given(jobs(min_rows=2), st.integers(2_000_000, 1_000_000_000))
+def test_a_second_host_changes_nothing_but_its_own_clock(job: Any, engine: int) -> None:
+    """Half of the batches move to a host whose clock reads something else."""
+    rows, started, finished = job
+    good = rows["last_token_ts"].notna()
+    there = good & rows["batch_uuid"].isin(["a", "b"])
+    assume(there.any() and (good & ~there).any())
+    # No wait before the queue: then both hosts' offsets are known exactly.
+    rows.loc[good, "arrival_time"] = rows.loc[good, "queued_ts"].astype(float) + 1.7e9
+    moved = rows.copy()
+    for name in ("queued_ts", "scheduled_ts", "first_token_ts", "last_token_ts"):
+        moved.loc[there, name] = moved.loc[there, name].astype(float) + engine / TICK
+    same(compute(moved, started, finished), compute(rows, started, finished))
+
+
+@given(jobs(), st.randoms(use_true_random=False))
+def test_row_order_changes_nothing(job: Any, random: Any) -> None:
+    rows, started, finished = job
+    order = list(range(len(rows)))
+    random.shuffle(order)
+    same(compute(rows.iloc[order], started, finished), compute(rows, started, finished))
+
+
+@given(jobs(), st.permutations("abcd"))
+def test_names_of_batches_change_nothing(job: Any, names: list[str]) -> None:
+    rows, started, finished = job
+    renamed = rows.assign(batch_uuid=rows["batch_uuid"].map(dict(zip("abcd", names, strict=True))))
+    same(compute(renamed, started, finished), compute(rows, started, finished))
+
+
+@given(jobs(), st.data())
+def test_which_batch_a_row_of_one_host_was_in_changes_nothing(job: Any, data: Any) -> None:
+    rows, started, finished = job
+    good = rows["last_token_ts"].notna()
+    shuffled = rows.copy()
+    shuffled.loc[good, "batch_uuid"] = data.draw(
+        st.permutations(list(rows.loc[good, "batch_uuid"])), label="batches"
+    )
+    same(compute(shuffled, started, finished), compute(rows, started, finished))
+
+
+@given(jobs(), st.integers(1, 5))
+def test_failed_rows_change_nothing_but_their_count(job: Any, more: int) -> None:
+    rows, started, finished = job
+    with_more = frame(*rows.to_dict("records"), *[FAILED] * more)
+    without = compute(rows, started, finished)
+    found = compute(with_more, started, finished)
+    assert found.failed == without.failed + more
+    same(dataclasses.replace(found, failed=without.failed), without)
+
+
+@given(jobs())
+def test_tokens_until_rises_from_nothing_to_all(job: Any) -> None:
+    rows, started, _ = job
+    times = timeline(rows, started)
+    begin, end = times["first_token_s"].min(), times["last_token_s"].max()
+    made = tokens_until(times, np.linspace(begin - 1, end + 1, 200))
+    assert (np.diff(made) >= -1e-9).all()
+    assert made[0] == 0
+    assert tokens_until(times, [np.nextafter(begin, -np.inf)])[0] == 0
+    assert made[-1] == pytest.approx(times["num_generated_tokens"].sum())
+    assert tokens_until(times, [end])[0] == pytest.approx(times["num_generated_tokens"].sum())
+
+
+@given(jobs(), st.integers(1, 6))
+def test_rates_of_the_parts_average_to_the_rate_of_the_whole(job: Any, parts: int) -> None:
+    rows, started, finished = job
+    whole = compute(rows, started, finished)
+    rates = rate_in_parts(timeline(rows, started), parts)
+    assert len(rates) == parts and (rates >= -1e-6).all()
+    assert rates.mean() == pytest.approx(whole.output_tokens_per_s, rel=1e-6)

@@ -1,0 +1,172 @@
+"""The lessons: executed, tidy, their exercises and solutions right, and nbval on the outputs."""
+
+from __future__ import annotations
+
+import re
+import statistics
+import subprocess
+import sys
+from pathlib import Path
+from types import SimpleNamespace
+
+import nbformat
+import pandas as pd
+import pytest
+
+import labkit
+from labkit import exercises
+from labkit.notebooks import NOTEBOOKS, lessons
+
+ROOT = NOTEBOOKS.parent
+NAMES = [path.name for path in lessons()]
+
+
+def code_cells(path: Path) -> list:
+    cells = nbformat.read(path, as_version=4)["cells"]
+    return [cell for cell in cells if cell["cell_type"] == "code" and cell["source"].strip()]
+
+
+def tags(cell: dict) -> list[str]:
+    return cell["metadata"].get("tags", [])
+
+
+def test_the_first_lesson_is_there() -> None:
+    assert "01_faq_answers.ipynb" in NAMES
+
+
+@pytest.mark.parametrize("path", lessons(), ids=NAMES)
+def test_every_cell_was_executed_in_order_without_an_error(path: Path) -> None:
+    counts = [cell["execution_count"] for cell in code_cells(path)]
+    assert counts == list(range(1, len(counts) + 1)), "stripped or run out of order: make notebooks"
+    errors = [
+        o for cell in code_cells(path) for o in cell["outputs"] if o["output_type"] == "error"
+    ]
+    assert not errors
+
+
+@pytest.mark.parametrize("path", lessons(), ids=NAMES)
+def test_saved_outputs_are_clean(path: Path) -> None:
+    text = path.read_text()
+    assert "/root/" not in text and "/home/" not in text and "/tmp/" not in text
+    streams = [o for cell in code_cells(path) for o in cell["outputs"] if "name" in o]
+    assert [o["text"] for o in streams if o["name"] == "stderr"] == []
+    assert not [o["text"] for o in streams if "Warning" in o["text"]]
+
+
+@pytest.mark.parametrize("path", lessons(), ids=NAMES)
+def test_cells_are_short(path: Path) -> None:
+    lines = sorted(
+        sum(1 for line in cell["source"].splitlines() if line.strip()) for cell in code_cells(path)
+    )
+    assert statistics.median(lines) <= 6
+    assert lines[int(0.9 * (len(lines) - 1))] <= 15
+
+
+@pytest.mark.parametrize("path", lessons(), ids=NAMES)
+def test_objectives_are_mirrored_by_the_recap(path: Path) -> None:
+    cells = nbformat.read(path, as_version=4)["cells"]
+    texts = [cell["source"] for cell in cells if cell["cell_type"] == "markdown"]
+    goals = next(text for text in texts if "In this notebook we will" in text)
+    recap = next(text for text in texts if text.startswith("## Recap"))
+    bullets = re.compile(r"^- ", re.M)
+    assert len(bullets.findall(goals)) == len(bullets.findall(recap)) >= 4
+
+
+@pytest.mark.parametrize("path", lessons(), ids=NAMES)
+def test_strict_cells_remain(path: Path) -> None:
+    """nbval must have something to compare: not every output may be ignored."""
+    strict = [c for c in code_cells(path) if c["outputs"] and "nbval-ignore-output" not in tags(c)]
+    assert len(strict) >= 5
+
+
+def exercise_cells(path: Path) -> list[tuple[str, str]]:
+    """(the exercise's code, the solution's code) of a lesson, in order."""
+    cells = nbformat.read(path, as_version=4)["cells"]
+    found = []
+    for at, cell in enumerate(cells):
+        if "exercise" in tags(cell):
+            folded = cells[at + 1]
+            assert "solution" in tags(folded), f"no solution after cell {at} of {path.name}"
+            (solution,) = re.findall(r"```python\n(.*?)```", folded["source"], re.S)
+            found.append((cell["source"], solution))
+    return found
+
+
+@pytest.mark.parametrize("path", lessons(), ids=NAMES)
+def test_a_lesson_has_exercises(path: Path) -> None:
+    assert len(exercise_cells(path)) >= 3
+
+
+def verdict(code: str, names: dict) -> exercises.Verdict:
+    """Run an exercise cell; its last line is the check."""
+    *before, last = code.strip().splitlines()
+    exec("\n".join(before), names)
+    return eval(last, names)
+
+
+def fake_job() -> SimpleNamespace:
+    """A job's numbers without an engine: the checks read `timeline()` and `metrics` only."""
+    times = pd.DataFrame(
+        {
+            "num_generated_tokens": [10.0, 20.0, 30.0, 48.0],
+            "scheduled_s": [30.0, 30.1, 30.2, 31.0],
+            "first_token_s": [30.2, 30.3, 30.4, 31.2],
+            "last_token_s": [31.0, 32.0, 33.0, 34.0],
+        }
+    )
+    numbers = SimpleNamespace(output_tokens_per_s=27.0, startup_s=30.0, rows_per_s=1.0)
+    return SimpleNamespace(timeline=lambda: times, metrics=numbers)
+
+
+@pytest.mark.parametrize("at", range(3))
+def test_exercises_of_lesson_1(at: int) -> None:
+    code, solution = exercise_cells(NOTEBOOKS / "01_faq_answers.ipynb")[at]
+    model = labkit.get_model("smollm2-135m")
+    names = {
+        "exercises": exercises,
+        "job": fake_job(),
+        "spec": labkit.configure(model),
+        "labkit": labkit,
+    }
+    assert verdict(code, names).state == exercises.OPEN
+    solved = code.replace("answer = None", solution)
+    assert solved != code
+    assert verdict(solved, names).state == exercises.RIGHT
+    wrong = code.replace("answer = None", "answer = 1e9")
+    assert verdict(wrong, names).state == exercises.WRONG
+
+
+def run_nbval(path: Path) -> None:
+    done = subprocess.run(
+        [
+            *[sys.executable, "-m", "pytest", "-q", "--nbval", "--nbval-cell-timeout=900"],
+            *["-p", "no:cacheprovider", "--override-ini=addopts=", str(path)],
+        ],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 0, done.stdout[-5000:]
+    cells = len(code_cells(path))
+    assert f"{cells} passed" in done.stdout
+
+
+@pytest.mark.engine
+@pytest.mark.parametrize("path", lessons(), ids=NAMES)
+def test_nbval(path: Path) -> None:
+    """Run the lesson in a fresh kernel and compare its strict cells with the saved outputs."""
+    run_nbval(path)
+
+
+@pytest.mark.slow
+def test_nbval_catches_a_changed_output(tmp_path: Path) -> None:
+    """The comparison is real: a saved output that no longer holds fails."""
+    cell = nbformat.v4.new_code_cell("1 + 1", execution_count=1)
+    cell["outputs"] = [
+        nbformat.v4.new_output("execute_result", {"text/plain": "3"}, execution_count=1)
+    ]
+    notebook = nbformat.v4.new_notebook(cells=[cell])
+    notebook["metadata"]["kernelspec"] = {"name": "python3", "display_name": "Python 3"}
+    nbformat.write(notebook, tmp_path / "broken.ipynb")
+    with pytest.raises(AssertionError):
+        run_nbval(tmp_path / "broken.ipynb")

@@ -1,0 +1,224 @@
+"""labkit.progress: the line at each moment, and what a terminal and a notebook see of it."""
+
+from __future__ import annotations
+
+import io
+import time
+from typing import Any
+
+import pytest
+
+from labkit import progress as module
+from labkit.progress import Progress
+
+
+class Terminal(io.StringIO):
+    def isatty(self) -> bool:
+        return True
+
+
+@pytest.fixture
+def clock(monkeypatch: pytest.MonkeyPatch) -> Any:
+    """`clock(12)` sets the time that `Progress` sees; it starts at 0."""
+    now = [0.0]
+    monkeypatch.setattr(module.time, "monotonic", lambda: now[0])
+
+    def move(seconds: float) -> None:
+        now[0] = seconds
+
+    return move
+
+
+def make(total: int | None = 100, **options: Any) -> Progress:
+    return Progress(total, startup="starting the engine", show=False, **options)
+
+
+# --- the line ------------------------------------------------------------------------------------
+
+
+def test_startup_counts_seconds(clock: Any) -> None:
+    shown = make()
+    assert shown.text() == "starting the engine … 0 s"
+    clock(31.4)
+    assert shown.text() == "starting the engine … 31 s"
+    assert shown.text(12.6) == "starting the engine … 13 s"
+
+
+def test_the_first_rows_have_no_rate_yet(clock: Any) -> None:
+    shown = make()
+    clock(30)
+    shown.advance(10, 400)
+    assert shown.text(30) == "10 of 100 rows"
+    assert shown.text(35) == "10 of 100 rows"
+
+
+def test_the_rate_counts_from_the_first_rows(clock: Any) -> None:
+    """30 s of startup and the first 400 tokens are no part of it."""
+    shown = make()
+    clock(30)
+    shown.advance(10, 400)
+    clock(34)
+    shown.advance(30, 1200)
+    # 30 rows and 1,200 tokens in 4 s; 60 rows are left
+    assert shown.text() == "40 of 100 rows · 300 output tokens/s · 8 s left"
+
+
+def test_the_end_has_no_time_left(clock: Any) -> None:
+    shown = make()
+    shown.advance(10, 400)
+    clock(4)
+    shown.advance(90, 3600)
+    assert shown.text() == "100 of 100 rows · 900 output tokens/s"
+
+
+def test_all_rows_at_once_have_no_rate(clock: Any) -> None:
+    shown = make(total=10)
+    clock(5)
+    shown.advance(10, 400)
+    assert shown.text(99) == "10 of 10 rows"
+
+
+def test_two_reports_at_one_moment_divide_by_nothing(clock: Any) -> None:
+    shown = make()
+    shown.advance(10, 400)
+    shown.advance(10, 400)
+    assert shown.text() == "20 of 100 rows"
+
+
+def test_an_unknown_total_has_no_time_left(clock: Any) -> None:
+    shown = make(total=None)
+    assert shown.text(3) == "starting the engine … 3 s"
+    shown.advance(1500, 0)
+    clock(10)
+    shown.advance(1500, 25_000)
+    assert shown.text() == "3,000 rows · 2,500 output tokens/s"
+
+
+def test_rows_that_all_failed_have_no_tokens(clock: Any) -> None:
+    shown = make(total=4)
+    shown.advance(1, 0)
+    clock(2)
+    shown.advance(1, 0)
+    assert shown.text() == "2 of 4 rows · 0 output tokens/s · 4 s left"
+
+
+def test_a_label_stands_before_each_line(clock: Any) -> None:
+    shown = make(label="run 2: ")
+    assert shown.text(1) == "run 2: starting the engine … 1 s"
+    shown.advance(1, 1)
+    assert shown.text(1) == "run 2: 1 of 100 rows"
+
+
+# --- where it is seen ----------------------------------------------------------------------------
+
+
+def run(shown: Progress, *advances: tuple[int, int], error: BaseException | None = None) -> None:
+    with shown:
+        for rows, tokens in advances:
+            shown.advance(rows, tokens)
+        if error is not None:
+            raise error
+
+
+@pytest.mark.parametrize(
+    ("error", "advances", "expected"),
+    [
+        (None, [(60, 1), (40, 1)], "done: 100 rows in 0 s"),
+        (None, [(60, 1)], "done: 60 of 100 rows in 0 s"),
+        (KeyboardInterrupt(), [(60, 1)], "cancelled: 60 of 100 rows in 0 s"),
+        (ValueError("x"), [(60, 1)], "stopped: 60 of 100 rows in 0 s"),
+        (ValueError("x"), [], "stopped: 0 of 100 rows in 0 s"),
+    ],
+)
+def test_the_last_line_in_a_log(
+    error: BaseException | None,
+    advances: list[tuple[int, int]],
+    expected: str,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    shown = Progress(100, startup="starting")
+    if error is None:
+        run(shown, *advances)
+    else:
+        with pytest.raises(type(error)):
+            run(shown, *advances, error=error)
+    assert capsys.readouterr() == ("", expected + "\n")
+
+
+def test_the_last_line_with_an_unknown_total(capsys: pytest.CaptureFixture[str]) -> None:
+    run(Progress(None, startup="starting", label="all: "), (1234, 1))
+    assert capsys.readouterr().err == "all: done: 1,234 rows in 0 s\n"
+
+
+def test_a_log_gets_a_line_each_ten_seconds(clock: Any, capsys: pytest.CaptureFixture[str]) -> None:
+    view = module._Terminal()
+    for second in range(1, 36):
+        clock(second)
+        view.show(f"at {second}", None)
+    view.show("the end", 1.0)
+    view.close()
+    assert capsys.readouterr().err.splitlines() == ["at 11", "at 22", "at 33", "the end"]
+
+
+def test_a_terminal_rewrites_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
+    screen = Terminal()
+    monkeypatch.setattr(module.sys, "stderr", screen)
+    view = module._Terminal()
+    view.show("one", 0.1)
+    view.show("two", 0.2)
+    view.close()
+    assert screen.getvalue() == "\r\x1b[Kone\r\x1b[Ktwo\n"
+
+
+def test_it_is_refreshed_while_rows_are_awaited(monkeypatch: pytest.MonkeyPatch) -> None:
+    screen = Terminal()
+    monkeypatch.setattr(module.sys, "stderr", screen)
+    deadline = time.monotonic() + 20
+    with Progress(5, startup="starting"):
+        while "starting … " not in screen.getvalue() and time.monotonic() < deadline:
+            time.sleep(0.02)
+    assert "\r\x1b[Kstarting … " in screen.getvalue()
+    assert screen.getvalue().endswith(" of 5 rows in 1 s\n") or "done: 0 of 5" in screen.getvalue()
+
+
+def test_nothing_is_shown_when_it_is_not_wanted(capsys: pytest.CaptureFixture[str]) -> None:
+    run(make(), (100, 1))
+    assert capsys.readouterr() == ("", "")
+
+
+def test_errors_pass_through() -> None:
+    error = ValueError("mine")
+    with pytest.raises(ValueError, match="mine") as caught:
+        run(make(), error=error)
+    assert caught.value is error
+
+
+class Shell:
+    kernel = object()
+
+
+def test_a_notebook_gets_a_bar(monkeypatch: pytest.MonkeyPatch) -> None:
+    import IPython
+
+    drawn: list[Any] = []
+    monkeypatch.setattr(IPython, "get_ipython", Shell)
+    monkeypatch.setattr(IPython.display, "display", drawn.append)
+    shown = Progress(4, startup="starting")
+    run(shown, (4, 9))
+    (box,) = drawn
+    bar, line = box.children
+    assert line.value == "done: 4 rows in 0 s"
+    assert (bar.value, bar.bar_style) == (1.0, "success")
+
+
+def test_a_notebook_sees_a_stop(monkeypatch: pytest.MonkeyPatch) -> None:
+    import IPython
+
+    drawn: list[Any] = []
+    monkeypatch.setattr(IPython, "get_ipython", Shell)
+    monkeypatch.setattr(IPython.display, "display", drawn.append)
+    with pytest.raises(KeyboardInterrupt):
+        run(Progress(4, startup="starting"), (1, 9), error=KeyboardInterrupt())
+    bar, line = drawn[0].children
+    assert line.value == "cancelled: 1 of 4 rows in 0 s"
+    assert (bar.value, bar.bar_style) == (0.25, "warning")
