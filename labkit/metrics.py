@@ -203,14 +203,16 @@ def tokens_until(times: pd.DataFrame, t_s: Sequence[float] | np.ndarray) -> np.n
     """Output tokens produced until each moment of `t_s` (seconds); an array of the same length.
 
     Each row's tokens are spread evenly between its first and its last token: the engine reports
-    those two moments only.
+    those two moments only. An endpoint reports no first token: evenly from when the row was sent.
     """
     at = np.asarray(t_s, dtype=float)[:, None]
-    first, last = times["first_token_s"].to_numpy(), times["last_token_s"].to_numpy()
+    known = times["first_token_s"].notna().to_numpy()
+    first = times["first_token_s"].fillna(times["scheduled_s"]).to_numpy()
+    last = times["last_token_s"].to_numpy()
     tokens = times["num_generated_tokens"].to_numpy(float)
     share = np.clip((at - first) / np.maximum(last - first, 1e-9), 0, 1)
     started = at >= first
-    done = started * np.minimum(tokens, 1 + share * np.maximum(tokens - 1, 0))
+    done = started * np.minimum(tokens, known + share * np.maximum(tokens - known, 0))
     return done.sum(axis=1)
 
 
@@ -235,3 +237,40 @@ def rate_in_parts(times: pd.DataFrame, parts: int = 3) -> np.ndarray:
     """Output tokens/s in each of `parts` equal stretches of the engine span (its spread)."""
     edges = np.linspace(times["scheduled_s"].min(), times["last_token_s"].max(), parts + 1)
     return np.diff(tokens_until(times, edges)) / np.diff(edges)
+
+
+def batches(times: pd.DataFrame) -> pd.DataFrame:
+    """A row a batch, in the order of their first row: rows, seconds, and what was lost waiting.
+
+    `span_s`: first row queued to last token. `last_row_s`: how long the batch waited for its last
+    row after half of its rows were done. `waiting`: mean share of the batch's span that a row
+    spends done but undelivered, because a batch is handed on when its last row ends.
+    """
+    groups = times.groupby("batch_uuid", sort=False)
+    start, end = groups["queued_s"].min(), groups["last_token_s"].max()
+    half = groups["last_token_s"].median()
+    mean_end = groups["last_token_s"].mean()
+    frame = pd.DataFrame(
+        {
+            "rows": groups.size(),
+            "start_s": start,
+            "span_s": end - start,
+            "last_row_s": end - half,
+            "waiting": (end - mean_end) / (end - start),
+        }
+    )
+    return frame.sort_values("start_s").reset_index(drop=True)
+
+
+def stragglers(times: pd.DataFrame) -> pd.Series:
+    """True for the rows that hold their batch back.
+
+    A row whose last token comes in the last quarter of its batch's time, in a batch of which half
+    the rows were done within the first half.
+    """
+    groups = times.groupby("batch_uuid", sort=False)
+    start = groups["queued_s"].transform("min")
+    span = (groups["last_token_s"].transform("max") - start).clip(lower=1e-9)
+    done = (times["last_token_s"] - start) / span
+    half_early = done.groupby(times["batch_uuid"]).transform("median") <= 0.5
+    return (done > 0.75) & half_early

@@ -91,6 +91,12 @@ def cache_dir() -> Path:
     return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "labkit"
 
 
+def cached(name: str) -> Path | None:
+    """The folder of a packaged model that was fetched before, or of a local one; else None."""
+    folder = cache_dir() / "models" / name if name in REGISTRY else Path(name).expanduser()
+    return folder if (folder / "config.json").is_file() else None
+
+
 def get(name: str, why: str = "named by you") -> Model:
     """A model by registry name, Hugging Face id (`owner/name`) or local folder.
 

@@ -13,7 +13,7 @@ from typing import Any
 import pyarrow as pa
 
 from labkit.metrics import ROW_COLUMNS
-from labkit.tasks import Row, Task
+from labkit.tasks import Message, Row, Task
 
 ERROR = "__inference_error__"
 ENGINE_TIMES = ROW_COLUMNS[:5]
@@ -29,25 +29,28 @@ def pack(rows: Sequence[Row], first_id: int = 0) -> pa.Table:
     )
 
 
-def preprocess(task: Task, *, ray_detokenizes: bool = False) -> Callable[[Row], Row]:
-    """The `preprocess` of a processor for this task.
+def question(task: Task, packed: Row) -> tuple[list[Message], dict[str, Any], str]:
+    """(messages, sampling parameters, error) of one packed row; the error is '' for a good one.
 
     A row that can't be asked (no text, a failing `messages` function) becomes an error row: Ray's
     stages pass over rows whose error is set, and the job goes on.
     """
+    row = pickle.loads(packed["row"])
+    try:
+        messages = [dict(message) for message in task.messages(row)]
+        return messages, {name: plain(v) for name, v in task.sampling_for(row).items()}, ""
+    except Exception as problem:  # the user's own function: any failure is this row's
+        names = [*task.sampling, *task.sampling_columns]
+        sampling = dict.fromkeys(names) | dict(task.sampling)
+        return [{"role": "user", "content": ""}], sampling, reason(problem)
+
+
+def preprocess(task: Task, *, ray_detokenizes: bool = False) -> Callable[[Row], Row]:
+    """The `preprocess` of an engine's processor for this task."""
     extra = {"detokenize": False} if ray_detokenizes else {}
 
     def ask(packed: Row) -> Row:
-        row = pickle.loads(packed["row"])
-        try:
-            messages = [dict(message) for message in task.messages(row)]
-            sampling = {name: plain(v) for name, v in task.sampling_for(row).items()}
-            error = ""
-        except Exception as problem:  # the user's own function: any failure is this row's
-            messages = [{"role": "user", "content": ""}]
-            names = [*task.sampling, *task.sampling_columns]
-            sampling = dict.fromkeys(names) | dict(task.sampling)
-            error = reason(problem)
+        messages, sampling, error = question(task, packed)
         return {"messages": messages, "sampling_params": {**sampling, **extra}, ERROR: error}
 
     return ask

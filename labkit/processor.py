@@ -5,14 +5,15 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 import pandas as pd
 
-from labkit import cluster
+from labkit import cluster, pipeline
 from labkit import machine as machines
 from labkit import model as models
 from labkit.errors import LabError
+from labkit.tasks import Task
 from labkit.views import short_path
 
 if TYPE_CHECKING:
@@ -33,6 +34,27 @@ class Setting:
     name: str
     value: Any
     reason: str
+
+
+class Spec(Protocol):
+    """What `labkit.run` needs to know of a job: a ProcessorSpec, or an EndpointSpec."""
+
+    @property
+    def machine(self) -> machines.Machine: ...
+    @property
+    def model(self) -> models.Model: ...
+    @property
+    def replicas(self) -> int: ...
+    @property
+    def rows_in_flight(self) -> int: ...
+    @property
+    def starting(self) -> str:
+        """What the progress line says before the first answer."""
+
+    def __getitem__(self, name: str) -> Any: ...
+    def describe(self) -> pd.DataFrame: ...
+    def processor(self, task: Task) -> Any:
+        """From a packed Dataset to one with the columns that `pipeline.Finish` reads."""
 
 
 @dataclass(frozen=True)
@@ -111,6 +133,18 @@ class ProcessorSpec:
                 **changes,
             }
         )
+
+    @property
+    def starting(self) -> str:
+        """What the progress line says before the first answer."""
+        engines = "the engine" if self.replicas == 1 else f"{self.replicas} engines"
+        return f"starting {engines} for {self.model.name} (about half a minute on a CPU)"
+
+    def processor(self, task: Task) -> Any:
+        """The real Ray Data LLM processor of a task: a callable from packed Dataset to Dataset."""
+        in_ray = bool(self["detokenize_stage"]) and "stop" not in task.sampling
+        changes: dict[str, Any] = {} if in_ray else {"detokenize_stage": False}
+        return self.build(pipeline.preprocess(task, ray_detokenizes=in_ray), **changes)
 
     def build(
         self, preprocess: RowFunction, postprocess: RowFunction | None = None, **changes: Any

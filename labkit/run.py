@@ -6,14 +6,14 @@ import contextlib
 import pickle
 import time
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
 from labkit import cluster, metrics, pipeline
 from labkit.errors import JobFailed, LabError
-from labkit.processor import STAGE_CPUS, ProcessorSpec, configure
+from labkit.processor import STAGE_CPUS, Spec, configure
 from labkit.progress import Progress
 from labkit.tasks import Row, Task
 from labkit.views import show
@@ -36,7 +36,7 @@ class Job:
     failed: pd.DataFrame
     rows: pd.DataFrame
     metrics: metrics.Metrics
-    spec: ProcessorSpec
+    spec: Spec
     started: float
 
     def timeline(self) -> pd.DataFrame:
@@ -50,7 +50,7 @@ class Job:
 def run(
     task: Task,
     data: pd.DataFrame | Sequence[Row] | ray.data.Dataset,
-    spec: ProcessorSpec | None = None,
+    spec: Spec | None = None,
     *,
     into: str = "answer",
     verbose: bool = False,
@@ -59,7 +59,7 @@ def run(
     """Put `task` to every row of `data` and wait for all answers.
 
     data: a pandas frame, a list of dicts, or a Ray Dataset (streamed in order).
-    spec: from `configure`; None for this machine's defaults.
+    spec: from `configure` or `endpoint`; None for this machine's defaults.
     into: the name of the new column.
     verbose: show the logs of Ray and vLLM (else they stay in Ray's log folder).
     progress: show rows done, output tokens/s and time left.
@@ -70,26 +70,24 @@ def run(
     spec = spec or configure()
     cluster.start(verbose=verbose)
     started = time.time()
-    with cluster.quiet(verbose), _quiet_data(verbose) as context:
-        dataset, inputs, index = _load(data, spec["batch_size"], context)
-        _check_columns(inputs, into)
+    with cluster.quiet(verbose), _quiet_data(verbose, data):
+        dataset, inputs = _load(data, spec["batch_size"])
+        _check_columns(data, inputs, into)
         output = stages(task, dataset, spec, with_row=inputs is None)
         with Progress(
-            None if inputs is None else len(inputs), startup=_startup_words(spec), show=progress
+            None if inputs is None else len(inputs), startup=spec.starting, show=progress
         ) as shown:
             tables = list(_stream(output, shown))
     finished = time.time()
-    return _collect(tables, inputs, index, into, spec, started, finished)
+    frame = data if isinstance(data, pd.DataFrame) else None
+    return _collect(tables, inputs, frame, into, spec, started, finished)
 
 
 def stages(
-    task: Task, dataset: ray.data.Dataset, spec: ProcessorSpec, *, with_row: bool = True
+    task: Task, dataset: ray.data.Dataset, spec: Spec, *, with_row: bool = True
 ) -> ray.data.Dataset:
     """A packed Dataset → a lazy Dataset of finished rows, for your own Ray Data pipeline."""
-    in_ray = bool(spec["detokenize_stage"]) and "stop" not in task.sampling
-    changes: dict[str, Any] = {} if in_ray else {"detokenize_stage": False}
-    processor = spec.build(pipeline.preprocess(task, ray_detokenizes=in_ray), **changes)
-    return processor(dataset).map_batches(
+    return spec.processor(task)(dataset).map_batches(
         pipeline.Finish,
         fn_constructor_args=(task, with_row),
         batch_format="pyarrow",
@@ -100,36 +98,39 @@ def stages(
 
 
 @contextlib.contextmanager
-def _quiet_data(verbose: bool) -> Iterator[Any]:
-    """Ray Data's settings for a job, restored afterwards."""
+def _quiet_data(verbose: bool, data: Any = None) -> Iterator[Any]:
+    """Ray Data's settings for a job, restored afterwards.
+
+    A Dataset that the caller made runs with the settings of its own making, not the current ones.
+    """
     import ray.data
 
-    context = ray.data.DataContext.get_current()
-    detectors = context.issue_detectors_config
-    before = (context.enable_progress_bars, detectors.detectors)
-    order = context.execution_options.preserve_order
+    given = isinstance(data, ray.data.Dataset)
+    context = data.context if given else ray.data.DataContext.get_current()
+    detectors, options = context.issue_detectors_config, context.execution_options
+    before = (context.enable_progress_bars, detectors.detectors, options.preserve_order)
     context.enable_progress_bars = False
+    options.preserve_order = given or options.preserve_order
     if not verbose:
         detectors.detectors = []
     try:
         yield context
     finally:
-        context.enable_progress_bars, detectors.detectors = before
-        context.execution_options.preserve_order = order
+        context.enable_progress_bars, detectors.detectors, options.preserve_order = before
 
 
-def _load(
-    data: Any, batch_size: int, context: Any
-) -> tuple[ray.data.Dataset, list[Row] | None, pd.Index | None]:
-    """(packed Dataset with blocks of one batch, the input rows, their index)."""
+def _load(data: Any, batch_size: int) -> tuple[ray.data.Dataset, list[Row] | None]:
+    """(packed Dataset with blocks of one batch, the input rows unless they are streamed)."""
     import ray.data
 
     if isinstance(data, ray.data.Dataset):
-        context.execution_options.preserve_order = True
         packed = data.map_batches(_pack_batch, batch_format="pyarrow", num_cpus=STAGE_CPUS)
-        return packed.repartition(target_num_rows_per_block=batch_size), None, None
-    index = data.index if isinstance(data, pd.DataFrame) else None
-    rows: list[Any] = data.to_dict("records") if index is not None else list(data)
+        return packed.repartition(target_num_rows_per_block=batch_size), None
+    if isinstance(data, pd.DataFrame):
+        if len(twice := data.columns[data.columns.duplicated()]):
+            raise LabError(f"The data has two columns named {twice[0]!r}. Rename one of them.")
+        data = data.to_dict("records")
+    rows: list[Any] = list(data)
     if not rows:
         raise LabError("There are no rows to run: the data is empty.")
     for number, row in enumerate(rows):
@@ -142,24 +143,23 @@ def _load(
     blocks = [
         pipeline.pack(rows[at : at + batch_size], at) for at in range(0, len(rows), batch_size)
     ]
-    return ray.data.from_arrow(blocks), rows, index
+    return ray.data.from_arrow(blocks), rows
 
 
 def _pack_batch(batch: Any) -> Any:
     return pipeline.pack(batch.to_pylist())
 
 
-def _check_columns(inputs: list[Row] | None, into: str) -> None:
-    if inputs and (clash := {into, "error"} & set().union(*inputs)):
+def _check_columns(data: Any, inputs: list[Row] | None, into: str) -> None:
+    if inputs is None:  # a Dataset: as far as its columns are known without running it
+        columns = set(data.columns(fetch_if_missing=False) or ())
+    else:
+        columns = set().union(*inputs)
+    if clash := {into, "error"} & columns:
         raise LabError(
             f"The data already has a column {clash.pop()!r}. Rename it, or name the new column "
             "with into='…' ('error' is kept for the reasons of failed rows)."
         )
-
-
-def _startup_words(spec: ProcessorSpec) -> str:
-    engines = "the engine" if spec.replicas == 1 else f"{spec.replicas} engines"
-    return f"starting {engines} for {spec.model.name} (about half a minute on a CPU)"
 
 
 def _stream(output: ray.data.Dataset, shown: Progress) -> Iterator[Any]:
@@ -177,7 +177,10 @@ def _stream(output: ray.data.Dataset, shown: Progress) -> Iterator[Any]:
 def _diagnose(error: BaseException) -> str:
     """The engine's own reason (the last line of the deepest error), and where the logs are."""
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-    words = next((line for line in reversed(lines) if "Error" in line), lines[-1] if lines else "")
+    at = max((number for number, line in enumerate(lines) if "Error" in line), default=-1)
+    words = lines[at] if lines else ""
+    if "validation error" in words:  # pydantic gives its reason in the next line
+        words = " ".join(lines[at : at + 2])
     return (
         f"The job stopped: {words or type(error).__name__}. Run `python -m labkit doctor` to see "
         f"what this machine lacks; the full logs are in {cluster.log_folder()}."
@@ -187,14 +190,16 @@ def _diagnose(error: BaseException) -> str:
 def _collect(
     tables: list[Any],
     inputs: list[Row] | None,
-    index: pd.Index | None,
+    frame: pd.DataFrame | None,
     into: str,
-    spec: ProcessorSpec,
+    spec: Spec,
     started: float,
     finished: float,
 ) -> Job:
     import pyarrow as pa
 
+    if inputs is None and not any(table.num_rows for table in tables):
+        raise LabError("There are no rows to run: the data is empty.")
     done = pa.concat_tables(tables).to_pandas()
     if inputs is None:  # a Dataset, streamed in order: its rows came back with the answers
         done["row_id"] = range(len(done))
@@ -202,7 +207,7 @@ def _collect(
     done = done.set_index("row_id").sort_index()
     if len(done) != len(inputs) or not done.index.is_unique:
         raise JobFailed(f"{len(inputs)} rows went in, {len(done)} came out: please report this.")
-    frame = pd.DataFrame(inputs, index=index)
+    frame = pd.DataFrame(inputs) if frame is None else frame
     ok = done["error"].isna().to_numpy()
     answers = frame[ok].copy()
     answers[into] = pd.Series([pickle.loads(a) for a in done["answer"][ok]], index=answers.index)
@@ -210,4 +215,6 @@ def _collect(
     failed["error"] = done["error"][~ok].to_numpy()
     rows = done[[*metrics.ROW_COLUMNS]]
     numbers = metrics.compute(rows, started, finished)
+    # An answer that can't be read took the engine's time, but is no answer.
+    numbers = replace(numbers, rows=int(ok.sum()), failed=int((~ok).sum()))
     return Job(answers, failed, rows, numbers, spec, started)

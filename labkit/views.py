@@ -21,6 +21,7 @@ class Table:
         with pd.option_context("display.max_colwidth", None, "display.precision", 2):
             text = self.frame.to_html(border=0)
         text = text.replace('<tr style="text-align: right;">', "<tr>")
+        text = text.replace("\\n", "<br>")  # pandas writes a line break as the two characters \n
         return text.replace("<td>", f"<td {CELL}>").replace("<th>", f"<th {CELL}>")
 
     def __repr__(self) -> str:

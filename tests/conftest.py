@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 from hypothesis import settings
 
-settings.register_profile("lab", max_examples=30, deadline=None)
+settings.register_profile("lab", max_examples=20, deadline=None)
 settings.load_profile("lab")
 os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
 
@@ -135,12 +135,6 @@ def faq_job(local_ray: Any, smollm2: Any) -> SimpleNamespace:
     )
 
 
-def _picky(text: str, row: dict[str, Any]) -> dict[str, Any]:
-    if row["n"] == 7:
-        raise ValueError("seven is not\na number")
-    return {"text": text.strip(), "n": row["n"]}
-
-
 @pytest.fixture(scope="session")
 def dataset_job(local_ray: Any, smollm2: Any) -> SimpleNamespace:
     """A second real run, over a Ray Dataset; the answer of row 7 can't be parsed."""
@@ -149,13 +143,18 @@ def dataset_job(local_ray: Any, smollm2: Any) -> SimpleNamespace:
     import labkit
     from labkit.tasks import Task, ask
 
-    rows = [{"n": n, "text": f"Say {n}.", "max_tokens": 2 + n % 5} for n in range(24)]
+    def picky(text: str, row: dict[str, Any]) -> dict[str, Any]:
+        if row["n"] == 7:
+            raise ValueError("seven is not\na number")
+        return {"text": text.strip(), "n": row["n"]}
+
+    rows = [{"n": n, "text": f"Say {n}.", "length": 2 + n % 5} for n in range(24)]
     task = Task(
         name="say",
         messages=ask("text", system="Be brief."),
         sampling={"temperature": 0.0, "ignore_eos": True},
-        sampling_columns=("max_tokens",),
-        parse=_picky,
+        sampling_columns={"max_tokens": "length"},
+        parse=picky,
     )
     spec = labkit.configure(smollm2, batch_size=5, max_concurrent_batches=2)
     data = ray.data.from_items(rows, override_num_blocks=3)

@@ -144,7 +144,7 @@ def test_cores(local_ray: Any, cores: int, state: str) -> None:
     assert check_cores(dataclasses.replace(CPU_ONLY, cores=cores)).state == state
 
 
-def test_cores_of_a_ray_that_has_no_gpu(local_ray: Any) -> None:
+def test_cores_of_a_ray_that_has_no_gpu(ray_without_gpu: Any) -> None:
     found = check_cores(WITH_GPU)
     assert found.state == FAIL
     assert "lacks 1 CPU and 1 GPU" in found.found and "labkit.start()" in found.fix

@@ -44,7 +44,7 @@ def test_help_lists_the_commands(capsys: pytest.CaptureFixture[str]) -> None:
         main(["--help"])
     assert stop.value.code == 0
     shown = capsys.readouterr().out
-    assert all(name in shown for name in ("doctor", "fetch", "describe", "notebooks"))
+    assert all(name in shown for name in ("doctor", "fetch", "describe", "label", "notebooks"))
 
 
 @pytest.mark.parametrize(("state", "code"), [("ok", 0), ("warning", 0), ("FAIL", 1)])
@@ -119,14 +119,20 @@ def test_notebooks_executes_all_lessons_or_those_named(
     names: list[Path] | None,
     out: Path | None,
     monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
 ) -> None:
     from labkit import notebooks
 
+    (tmp_path / "docs").mkdir()
+    monkeypatch.setattr(notebooks, "NOTEBOOKS", tmp_path / "notebooks")
+    monkeypatch.setattr(notebooks, "first_picture", lambda path: path.name.encode())
     asked: list[Any] = []
     monkeypatch.setattr(notebooks, "execute", lambda *given: asked.append(given))
     monkeypatch.setattr(notebooks, "lessons", lambda: [Path("1.ipynb"), Path("2.ipynb")])
     assert main(["notebooks", *arguments]) == 0
     assert asked == [(names or [Path("1.ipynb"), Path("2.ipynb")], out)]
+    pictures = list((tmp_path / "docs").iterdir())  # the page's picture is renewed in place only
+    assert [picture.read_bytes() for picture in pictures] == [b"1.ipynb"] * (out is None)
 
 
 def test_the_module_runs_the_command(monkeypatch: pytest.MonkeyPatch) -> None:

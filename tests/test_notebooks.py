@@ -14,7 +14,7 @@ import pandas as pd
 import pytest
 
 import labkit
-from labkit import exercises
+from labkit import exercises, metrics
 from labkit.notebooks import NOTEBOOKS, lessons
 
 ROOT = NOTEBOOKS.parent
@@ -104,30 +104,37 @@ def verdict(code: str, names: dict) -> exercises.Verdict:
     return eval(last, names)
 
 
-def fake_job() -> SimpleNamespace:
-    """A job's numbers without an engine: the checks read `timeline()` and `metrics` only."""
-    times = pd.DataFrame(
+def names_of_the_lessons() -> dict:
+    """What the exercises of all lessons refer to, made without an engine."""
+    rows = pd.DataFrame(
         {
-            "num_generated_tokens": [10.0, 20.0, 30.0, 48.0],
-            "scheduled_s": [30.0, 30.1, 30.2, 31.0],
-            "first_token_s": [30.2, 30.3, 30.4, 31.2],
-            "last_token_s": [31.0, 32.0, 33.0, 34.0],
+            "arrival_time": [1000.0] * 4,
+            "queued_ts": [0.0, 0.0, 1.0, 1.0],
+            "scheduled_ts": [0.1, 0.1, 1.1, 1.1],
+            "first_token_ts": [0.5, 0.5, 1.5, 1.5],
+            "last_token_ts": [2.0, 4.0, 3.0, 6.0],
+            "num_input_tokens": [20] * 4,
+            "num_generated_tokens": [10, 20, 30, 48],
+            "batch_uuid": ["a", "a", "b", "b"],
         }
     )
-    numbers = SimpleNamespace(output_tokens_per_s=27.0, startup_s=30.0, rows_per_s=1.0)
-    return SimpleNamespace(timeline=lambda: times, metrics=numbers)
+    answers = pd.DataFrame({"label": ["a", "b", "b", "a"], "says": ["a", "b", "a", "a"]})
+    job = SimpleNamespace(
+        timeline=lambda: metrics.timeline(rows, 970.0),
+        metrics=metrics.compute(rows, 970.0, 1010.0),
+        answers=answers,
+    )
+    spec = labkit.configure(labkit.get_model("smollm2-135m"))
+    return {"exercises": exercises, "job": job, "few": job, "spec": spec, "price_per_hour": 2.5}
 
 
-@pytest.mark.parametrize("at", range(3))
-def test_exercises_of_lesson_1(at: int) -> None:
-    code, solution = exercise_cells(NOTEBOOKS / "01_faq_answers.ipynb")[at]
-    model = labkit.get_model("smollm2-135m")
-    names = {
-        "exercises": exercises,
-        "job": fake_job(),
-        "spec": labkit.configure(model),
-        "labkit": labkit,
-    }
+ALL = [(path, at) for path in lessons() for at in range(len(exercise_cells(path)))]
+
+
+@pytest.mark.parametrize(("path", "at"), ALL, ids=[f"{path.stem}-{at + 1}" for path, at in ALL])
+def test_exercises_and_solutions(path: Path, at: int) -> None:
+    code, solution = exercise_cells(path)[at]
+    names = names_of_the_lessons()
     assert verdict(code, names).state == exercises.OPEN
     solved = code.replace("answer = None", solution)
     assert solved != code

@@ -38,7 +38,7 @@ TASK = Task(
     name="t",
     messages=ask("q"),
     sampling={"max_tokens": 8, "temperature": 0.0},
-    sampling_columns=("seed",),
+    sampling_columns={"seed": "seed"},
 )
 
 
@@ -89,7 +89,11 @@ def test_pack_numbers_the_rows() -> None:
     table = pack([{"a": 1}, {"b": 2}, {}], first_id=40)
     assert table.column("row_id").to_pylist() == [40, 41, 42]
     assert table.schema.types == [pa.int64(), pa.binary()]
-    assert [pickle.loads(row) for row in table.column("row").to_pylist()] == [{"a": 1}, {"b": 2}, {}]
+    assert [pickle.loads(row) for row in table.column("row").to_pylist()] == [
+        {"a": 1},
+        {"b": 2},
+        {},
+    ]
     assert pack([]).num_rows == 0
     assert pack([]).schema == table.schema
 
@@ -133,7 +137,12 @@ def test_arrays_survive() -> None:
 
 
 anything = st.recursive(
-    st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | st.text() | st.binary(),
+    st.none()
+    | st.booleans()
+    | st.integers()
+    | st.floats(allow_nan=False)
+    | st.text()
+    | st.binary(),
     lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(), inner, max_size=3),
     max_leaves=6,
 )
@@ -201,9 +210,10 @@ def test_a_row_that_can_not_be_asked_becomes_an_error_row(row: Row, words: str) 
 @pytest.mark.parametrize("row", [{}, {"q": None, "seed": 1}, {"q": "Why?"}])
 def test_error_rows_carry_the_same_sampling_keys(row: Row) -> None:
     """A key that one row of a block lacks, or has alone, can hang the job."""
-    assert asked(row)["sampling_params"].keys() == asked({"q": "?", "seed": 1})[
-        "sampling_params"
-    ].keys()
+    assert (
+        asked(row)["sampling_params"].keys()
+        == asked({"q": "?", "seed": 1})["sampling_params"].keys()
+    )
     assert asked(row)["sampling_params"]["max_tokens"] == 8
 
 
@@ -229,8 +239,7 @@ def test_a_stop_by_the_user_is_no_error_of_the_row() -> None:
 
 
 def test_sampling_from_columns_becomes_python_numbers() -> None:
-    columns = ("a", "b", "c", "d", "e", "f")
-    task = Task("t", lambda row: [], sampling_columns=columns)
+    task = Task("t", lambda row: [], sampling_columns={name: name for name in "abcdef"})
     row = {
         "a": np.int64(3),
         "b": np.float32(0.5),

@@ -178,7 +178,7 @@ def test_it_is_refreshed_while_rows_are_awaited(monkeypatch: pytest.MonkeyPatch)
         while "starting … " not in screen.getvalue() and time.monotonic() < deadline:
             time.sleep(0.02)
     assert "\r\x1b[Kstarting … " in screen.getvalue()
-    assert screen.getvalue().endswith(" of 5 rows in 1 s\n") or "done: 0 of 5" in screen.getvalue()
+    assert "\r\x1b[Kdone: 0 of 5 rows in " in screen.getvalue()
 
 
 def test_nothing_is_shown_when_it_is_not_wanted(capsys: pytest.CaptureFixture[str]) -> None:
@@ -194,31 +194,48 @@ def test_errors_pass_through() -> None:
 
 
 class Shell:
+    """An IPython with a kernel: a notebook."""
+
     kernel = object()
 
 
-def test_a_notebook_gets_a_bar(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.fixture
+def notebook(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
+    """What a notebook would show, one state after the other; each takes the place of the last."""
     import IPython
 
-    drawn: list[Any] = []
+    states: list[Any] = []
+
+    class Handle:
+        update = staticmethod(states.append)
+
+    def display(state: Any, *, display_id: bool) -> Handle:
+        assert display_id
+        states.append(state)
+        return Handle()
+
     monkeypatch.setattr(IPython, "get_ipython", Shell)
-    monkeypatch.setattr(IPython.display, "display", drawn.append)
-    shown = Progress(4, startup="starting")
-    run(shown, (4, 9))
-    (box,) = drawn
-    bar, line = box.children
-    assert line.value == "done: 4 rows in 0 s"
-    assert (bar.value, bar.bar_style) == (1.0, "success")
+    monkeypatch.setattr(IPython.display, "display", display)
+    return states
 
 
-def test_a_notebook_sees_a_stop(monkeypatch: pytest.MonkeyPatch) -> None:
-    import IPython
+def test_a_notebook_keeps_the_last_line_and_a_full_bar(
+    notebook: list[Any], capsys: pytest.CaptureFixture[str]
+) -> None:
+    run(Progress(4, startup="starting"), (4, 9))
+    assert repr(notebook[-1]) == "done: 4 rows in 0 s"
+    assert 'value="1.000"' in notebook[-1]._repr_html_()
+    assert capsys.readouterr() == ("", "")
 
-    drawn: list[Any] = []
-    monkeypatch.setattr(IPython, "get_ipython", Shell)
-    monkeypatch.setattr(IPython.display, "display", drawn.append)
+
+def test_a_notebook_sees_a_stop(notebook: list[Any]) -> None:
     with pytest.raises(KeyboardInterrupt):
         run(Progress(4, startup="starting"), (1, 9), error=KeyboardInterrupt())
-    bar, line = drawn[0].children
-    assert line.value == "cancelled: 1 of 4 rows in 0 s"
-    assert (bar.value, bar.bar_style) == (0.25, "warning")
+    assert repr(notebook[-1]) == "cancelled: 1 of 4 rows in 0 s"
+    assert 'value="0.250"' in notebook[-1]._repr_html_()
+
+
+def test_a_notebook_has_no_share_of_an_unknown_total(notebook: list[Any]) -> None:
+    run(Progress(None, startup="starting", label="<b> & "), (3, 9))
+    html = notebook[-1]._repr_html_()
+    assert "value=" not in html and "&lt;b&gt; &amp; done: 3 rows" in html

@@ -1,0 +1,246 @@
+"""The user's rows and the answers as Arrow: where rows come from, their ids, the files' types."""
+
+from __future__ import annotations
+
+import pickle
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from labkit import pipeline
+from labkit.errors import LabError
+from labkit.processor import STAGE_CPUS
+
+if TYPE_CHECKING:
+    import ray.data
+
+COUNTS = ("num_input_tokens", "num_generated_tokens")
+
+
+@dataclass
+class Source:
+    """The user's rows: a table in memory, or a Ray Dataset that is streamed.
+
+    schema: their types in the files.
+    """
+
+    schema: pa.Schema
+    table: pa.Table | None = None
+    dataset: ray.data.Dataset | None = None
+    missing: pa.Table = field(default_factory=lambda: pa.table({}))
+
+    def ids(self, id_column: str) -> pa.ChunkedArray:
+        """The ids of all rows (of a Dataset: read in a pass of their own)."""
+        if self.table is not None:
+            return self.table[id_column]
+        assert self.dataset is not None
+        only = self.dataset.select_columns([id_column])
+        batches = list(only.iter_batches(batch_size=None, batch_format="pyarrow"))
+        kind = self.schema.field(id_column).type
+        try:
+            return pa.chunked_array(
+                [b[id_column].combine_chunks().cast(kind) for b in batches], kind
+            )
+        except pa.ArrowException as problem:
+            raise LabError(f"Column {id_column!r} mixes types: {problem}.") from problem
+
+    def packed(self, id_column: str, done: pa.ChunkedArray, batch_size: int) -> ray.data.Dataset:
+        """The rows whose id is not among `done`, packed for `run.stages`, a block for a batch."""
+        import ray.data
+
+        if self.table is None:
+            assert self.dataset is not None
+            missing = self.dataset.map_batches(
+                pack_missing,
+                fn_kwargs={"id_column": id_column, "done": done, "schema": self.schema},
+                batch_format="pyarrow",
+                num_cpus=STAGE_CPUS,
+            )
+            return missing.repartition(target_num_rows_per_block=batch_size)
+        self.missing = self.table.filter(pc.invert(pc.is_in(self.table[id_column], done)))
+        blocks = [
+            pipeline.pack(self.missing.slice(at, batch_size).to_pylist(), at)
+            for at in range(0, self.missing.num_rows, batch_size)
+        ]
+        return ray.data.from_arrow(blocks)
+
+    def rows(self, finished: pa.Table) -> pa.Table:
+        """The user's columns of finished rows."""
+        if self.table is not None:
+            return self.missing.take(finished["row_id"])
+        rows = [pickle.loads(row) for row in finished["row"].to_pylist()]
+        return pa.Table.from_pylist(rows, schema=self.schema)
+
+    def use(self, kept: pa.Schema | None) -> None:
+        """Take over the order of the parts that are there, and their type where all is null."""
+        names = self.schema.names
+        if kept and set(names) <= set(kept.names):
+            names = [name for name in kept.names if name in names]
+        fields = []
+        for name in names:
+            own = self.schema.field(name)
+            if kept and name in kept.names and pa.types.is_null(own.type):
+                own = kept.field(name)
+            fields.append(own.with_type(_stored(own.type)))
+        self.schema = pa.schema(fields, metadata=self.schema.metadata)
+        if self.table is not None:
+            self.table = self.table.select(names).cast(self.schema)
+
+
+def source(data: Any, start: Callable[[], Any]) -> Source:
+    """From what the user gave to a Source; `start` starts Ray, where files are to be read.
+
+    Raises LabError for data of another kind, without rows, or of mixed types in a column.
+    """
+    import ray.data
+
+    if isinstance(data, str | Path):
+        start()
+        data = _read(Path(data).expanduser())
+    if isinstance(data, ray.data.Dataset):
+        start()
+        found = data.schema()
+        if found is None:
+            raise LabError("There are no rows to run: the data is empty.")
+        if not isinstance(found.base_schema, pa.Schema):
+            data = data.map_batches(lambda table: table, batch_format="pyarrow")
+            found = data.schema()
+        return Source(pa.schema(list(zip(found.names, found.types, strict=True))), dataset=data)
+    table = _table(data)
+    if table.num_rows == 0:
+        raise LabError("There are no rows to run: the data is empty.")
+    return Source(table.schema, table=table)
+
+
+def pack_missing(
+    batch: pa.Table, *, id_column: str, done: pa.ChunkedArray, schema: pa.Schema
+) -> pa.Table:
+    """Pack the rows that are not done. Raises LabError for rows that no part could hold."""
+    try:
+        table = batch.select(schema.names).cast(schema)
+        rows = table.filter(pc.invert(pc.is_in(table[id_column], done))).to_pylist()
+        pa.Table.from_pylist(rows, schema=schema)  # better now than after their answers
+    except (pa.ArrowException, KeyError, TypeError) as problem:
+        raise LabError(f"A row doesn't fit the columns of the first ones: {problem}") from problem
+    return pipeline.pack(rows)
+
+
+def check(schema: pa.Schema, id_column: str, into: str) -> None:
+    """Raise LabError when a column is missing, of no use, or already there."""
+    if id_column not in schema.names:
+        raise LabError(f"There is no column {id_column!r} for the ids; there are {schema.names}.")
+    kind = schema.field(id_column).type
+    if not (pa.types.is_integer(_stored(kind)) or pa.types.is_string(_stored(kind))):
+        raise LabError(
+            f"The ids in {id_column!r} are {kind}: use text or whole numbers without gaps in them, "
+            f"such as data[{id_column!r}].astype(str)."
+        )
+    mine = (into, "error", *COUNTS)
+    if len(set(mine)) < len(mine):
+        raise LabError(f"into={into!r} is the name of another column that write adds.")
+    if clash := [name for name in mine if name in schema.names]:
+        raise LabError(
+            f"The data already has a column {clash[0]!r}. Rename it"
+            + (", or name the new column with into='…'." if clash[0] == into else ".")
+        )
+
+
+def check_ids(ids: pa.ChunkedArray, id_column: str) -> None:
+    """Raise LabError for the first id that is null or was there before."""
+    series = ids.to_pandas()
+    for bad, words in (
+        (series.isna(), "has no id"),
+        (series.duplicated(), "has the id of another"),
+    ):
+        if bad.any():
+            row = int(np.flatnonzero(bad)[0])
+            raise LabError(
+                f"Row {row} {words} in {id_column!r} ({ids[row].as_py()!r}; {int(bad.sum()):,} "
+                "such). Each row needs one of its own, such as its number: resume goes by it."
+            )
+
+
+def answer_type(answers: Sequence[Any]) -> pa.DataType:
+    """The type that holds these answers; that of the first when no type holds all."""
+    for some in (answers, answers[:1]):
+        try:
+            return _stored(pa.array(some).type)
+        except (pa.ArrowException, TypeError):
+            continue
+    return pa.string()
+
+
+def fit(answers: Sequence[Any], kind: pa.DataType) -> tuple[pa.Array, list[str | None]]:
+    """(the answers as one column, why each could not be held: null when it could)."""
+    values, errors = [], []
+    for answer in answers:
+        try:
+            held = _same(pa.array([answer], kind)[0].as_py(), answer)
+        except (pa.ArrowException, TypeError, OverflowError):
+            held = False
+        values.append(answer if held else None)
+        errors.append(None if held else f"the answer {answer!r:.200} is no {kind}, as the first is")
+    return pa.array(values, kind), errors
+
+
+def _same(back: Any, value: Any) -> bool:
+    """Arrow drops a dict's unknown keys without a word."""
+    if isinstance(value, dict):
+        return all(name in back and _same(back[name], value[name]) for name in value)
+    if isinstance(value, list | tuple | np.ndarray):
+        return len(back) == len(value) and all(map(_same, back, value))
+    return bool(back == value or value != value)
+
+
+def _stored(kind: pa.DataType) -> pa.DataType:
+    """One type of text, however the data came: a later call may bring it from elsewhere."""
+    if pa.types.is_dictionary(kind):
+        return pa.dictionary(kind.index_type, _stored(kind.value_type), kind.ordered)
+    as_text = pa.types.is_null(kind) or pa.types.is_large_string(kind)
+    return pa.string() if as_text or pa.types.is_string_view(kind) else kind
+
+
+def _table(data: Any) -> pa.Table:
+    try:
+        if isinstance(data, pd.DataFrame):
+            if len(twice := data.columns[data.columns.duplicated()]):
+                raise LabError(f"The data has two columns named {twice[0]!r}. Rename one of them.")
+            return pa.Table.from_pandas(data, preserve_index=False)
+        rows = list(data)
+        for number, row in enumerate(rows):
+            if not isinstance(row, dict):
+                raise LabError(
+                    f"Row {number} is {type(row).__name__}, not a dict. Give a pandas frame, a "
+                    "list of dicts, a Ray Dataset, or the path of Parquet or CSV files."
+                )
+        names = list(dict.fromkeys(name for row in rows for name in row))
+        return pa.table({name: _column(name, [r.get(name) for r in rows]) for name in names})
+    except (pa.ArrowException, TypeError) as problem:
+        raise LabError(
+            f"The data can't be written to Parquet: {'; '.join(map(str, problem.args))}. A column "
+            "has values of one type, or null."
+        ) from problem
+
+
+def _column(name: str, values: list[Any]) -> pa.Array:
+    try:
+        return pa.array(values)
+    except (pa.ArrowException, TypeError) as problem:
+        raise TypeError(str(problem), f"column {name!r}") from problem
+
+
+def _read(path: Path) -> ray.data.Dataset:
+    import ray.data
+
+    files = sorted(f for f in path.rglob("*") if f.is_file()) if path.is_dir() else [path]
+    kinds = {f.suffix.lower() for f in files if f.name[0] not in "._"} & {".parquet", ".csv"}
+    if len(kinds) != 1 or not path.exists():
+        raise LabError(f"{path} is no Parquet or CSV file, and no folder with one of these kinds.")
+    read = ray.data.read_parquet if kinds == {".parquet"} else ray.data.read_csv
+    return read(str(path.absolute()), file_extensions=[kinds.pop()[1:]])

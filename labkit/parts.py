@@ -1,0 +1,154 @@
+"""A folder of Parquet parts that a killed job can't break: whole files, one schema. No Ray here."""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import json
+import os
+import tempfile
+from collections.abc import Callable, Iterator, Mapping
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+
+from labkit.errors import LabError
+
+#: What the answers in a folder are answers to. Readers of Parquet pass over names with `_` or `.`.
+ABOUT = "_labkit.json"
+ANOTHER = "Use another folder, or delete this one to start anew."
+
+
+class Parts:
+    """The files `part-00000.parquet`, … of one folder.
+
+    A part is written beside under another name, and then renamed: whatever is in the folder under
+    its own name is whole. Only one process writes at a time (`open`).
+    """
+
+    def __init__(self, path: str | Path, id_column: str):
+        self.path = Path(path).expanduser()
+        self.id_column = id_column
+
+    @contextlib.contextmanager
+    def open(self) -> Iterator[None]:
+        """Make the folder, and hold it for this process until the block ends.
+
+        Raises LabError when it can't be written to, or when another job holds it. The hold is the
+        system's own lock: it ends with the process, however that ends.
+        """
+        try:
+            self.path.mkdir(parents=True, exist_ok=True)
+            tempfile.TemporaryFile(dir=self.path).close()
+            folder = os.open(self.path, os.O_RDONLY)
+        except OSError as problem:
+            raise LabError(f"The folder {self.path} can't be written to: {problem}.") from problem
+        try:
+            with contextlib.suppress(OSError):  # some network file systems have no locks
+                try:
+                    fcntl.flock(folder, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                except BlockingIOError:
+                    raise LabError(
+                        f"Another job is writing to {self.path}. Wait for it or stop it (in a "
+                        "notebook: restart the other kernel), or use another folder."
+                    ) from None
+            for left in self.path.glob(".part-*.tmp"):  # of a job that was killed
+                left.unlink()
+            yield
+        finally:
+            os.close(folder)
+
+    def files(self) -> list[Path]:
+        """The finished parts, oldest first."""
+        return sorted(self.path.glob("part-*.parquet"))
+
+    def schema(self) -> pa.Schema | None:
+        """The schema of all parts; None as long as there are none."""
+        files = self.files()
+        return pq.read_schema(files[0]) if files else None
+
+    def rows(self) -> pa.Table:
+        """All rows: `id`, and `failed` (whether it has an error)."""
+        names = [self.id_column, "error"]
+        try:
+            tables = [pq.read_table(file, columns=names) for file in self.files()]
+        except (OSError, pa.ArrowException) as problem:
+            raise LabError(f"A part in {self.path} can't be read: {problem}. {ANOTHER}") from None
+        if not tables:
+            return pa.table({"id": pa.array([]), "failed": pa.array([], pa.bool_())})
+        table = pa.concat_tables(tables)
+        return pa.table({"id": table[self.id_column], "failed": table["error"].is_valid()})
+
+    def check(self, about: Mapping[str, Any]) -> dict[str, Any]:
+        """Compare with what the folder was begun with, or note it in a new one; what is noted.
+
+        Raises LabError when a value differs ('versions' may), or when the parts are not labkit's.
+        """
+        about = json.loads(json.dumps(about, default=str))
+        file = self.path / ABOUT
+        if not file.exists():
+            if others := sorted(self.path.rglob("*.parquet")):
+                raise LabError(
+                    f"{self.path} holds other files, such as {others[0].name}. Name a "
+                    "folder of its own for the answers."
+                )
+            self.note(about)
+            return dict(about)
+        try:
+            noted: dict[str, Any] = json.loads(file.read_text())
+        except ValueError:
+            raise LabError(f"{file} can't be read. {ANOTHER}") from None
+        differ = [
+            f"{name} was {noted.get(name)!r} and is now {value!r}"
+            for name, value in about.items()
+            if name != "versions" and noted.get(name) != value
+        ]
+        if differ:
+            raise LabError(f"{self.path} holds another job: {'; '.join(differ)}. {ANOTHER}")
+        return noted
+
+    def note(self, about: Mapping[str, Any]) -> None:
+        """Write down what the answers in this folder are answers to."""
+        text = json.dumps(about, indent=2, ensure_ascii=False)
+        self._replace(ABOUT, lambda new: new.write_text(text))
+
+    def add(self, table: pa.Table) -> None:
+        """Write one more part. Raises LabError (a full disk); the parts before are untouched."""
+        files = self.files()
+        number = int(files[-1].stem.removeprefix("part-")) + 1 if files else 0
+        self._replace(f"part-{number:05}.parquet", partial(pq.write_table, table))
+
+    def drop(self, ids: pa.Array) -> None:
+        """Take these rows out of the parts, and the parts away that have no others."""
+        for file in self.files():
+            table = pq.read_table(file)
+            kept = table.filter(pc.invert(pc.is_in(table[self.id_column], ids)))
+            if kept.num_rows == 0:
+                file.unlink()
+            elif kept.num_rows < table.num_rows:
+                self._replace(file.name, partial(pq.write_table, kept))
+
+    def row(self, id_: Any) -> dict[str, Any] | None:
+        """The row with this id, if it is in the first part."""
+        files = self.files()
+        rows = pq.read_table(files[0]).to_pylist() if files else []
+        return next((row for row in rows if row[self.id_column] == id_), None)
+
+    def _replace(self, name: str, write: Callable[[Path], Any]) -> None:
+        new = self.path / f".part-{name}.tmp"
+        try:
+            write(new)
+            with new.open("rb") as file:
+                os.fsync(file.fileno())  # else a power cut could leave the name without the bytes
+            os.replace(new, self.path / name)
+        except OSError as problem:
+            with contextlib.suppress(OSError):
+                new.unlink(missing_ok=True)
+            raise LabError(
+                f"{self.path / name} could not be written: {problem}. The parts before it are "
+                "kept. Make room, and call write again with the same folder to go on."
+            ) from problem

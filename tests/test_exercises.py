@@ -1,0 +1,50 @@
+"""The exercises' checks: open, right, not yet."""
+
+from __future__ import annotations
+
+from types import SimpleNamespace
+
+import pandas as pd
+import pytest
+
+from labkit import exercises
+from labkit.exercises import OPEN, RIGHT, WRONG
+
+JOB = SimpleNamespace(
+    metrics=SimpleNamespace(output_tokens_per_s=100.0, startup_s=30.0, rows_per_s=10.0),
+    answers=pd.DataFrame({"label": ["a", "b", "b", "a"], "says": ["a", "b", "a", "a"]}),
+)
+
+
+@pytest.mark.parametrize(
+    ("answer", "state"),
+    [(None, OPEN), (100.0, RIGHT), (101, RIGHT), (90.0, WRONG), ("100", WRONG), (True, WRONG)],
+)
+def test_throughput(answer: object, state: str) -> None:
+    assert exercises.throughput(JOB, answer).state == state
+
+
+def test_each_number_has_its_right_answer() -> None:
+    assert exercises.rows_until_worth_it(JOB, 2700.0).state == RIGHT
+    assert exercises.accuracy(JOB, 0.75).state == RIGHT
+    assert exercises.cost_of_a_million(JOB, 3.6, 100.0).state == RIGHT
+    assert exercises.rows_to_resume(35).state == RIGHT
+    assert exercises.rows_to_resume(30).state == WRONG
+
+
+def test_a_choice() -> None:
+    assert exercises.what_comes_first(None).state == OPEN
+    assert exercises.what_comes_first("instructions").state == RIGHT
+    assert exercises.what_comes_first("time").state == WRONG
+    assert "one of" in exercises.what_comes_first("banana").text
+
+
+def test_a_hint_is_shown_and_escaped() -> None:
+    verdict = exercises.Verdict(WRONG, "a < b")
+    assert repr(verdict) == "✘ not yet: a < b"
+    assert "a &lt; b" in verdict._repr_html_()
+
+
+def test_rows_in_flight_wants_a_spec() -> None:
+    assert exercises.rows_in_flight(None).state == OPEN
+    assert exercises.rows_in_flight(32).state == WRONG

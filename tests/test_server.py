@@ -1,0 +1,244 @@
+"""labkit.serve: stopping a group of processes, and one real `vllm serve` for a real job."""
+
+from __future__ import annotations
+
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import psutil
+import pytest
+
+import labkit
+from labkit import server as servers
+from labkit.errors import JobFailed, LabError
+from labkit.server import Server, command, group, serve
+from labkit.tasks import Task, ask
+
+KEY = "sk-only-for-this-test"
+LABELS = ["positive", "negative", "neutral"]
+
+
+# --- refused at once, and the command line -------------------------------------------------------
+
+
+@pytest.mark.parametrize("host", ["0.0.0.0", "::", "192.0.2.1", "example.com"])
+def test_other_machines_need_a_key(host: str) -> None:
+    with pytest.raises(LabError, match="api_key"):
+        serve(host=host)
+
+
+def test_a_model_or_a_spec(smollm2: Any) -> None:
+    with pytest.raises(LabError, match="not both"):
+        serve(smollm2, labkit.configure(smollm2))
+
+
+def test_a_port_that_is_taken() -> None:
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        port = taken.getsockname()[1]
+        with pytest.raises(LabError, match=f"port {port} can't be used"):
+            serve(port=port)
+
+
+@pytest.mark.parametrize("port", [-1, 70_000, "http"])
+def test_a_port_that_is_none(port: Any) -> None:
+    with pytest.raises(LabError, match="can't be used"):
+        serve(port=port)
+
+
+def test_the_command_carries_the_spec(smollm2: Any) -> None:
+    spec = labkit.configure(smollm2, engine={"max_num_seqs": 7, "enable_prefix_caching": False})
+    words = command(spec, "127.0.0.1", 8123)
+    text = " ".join(words)
+    assert words[0] == sys.executable and f"serve {smollm2.source}" in text
+    assert "--served-model-name smollm2-135m --host 127.0.0.1 --port 8123" in text
+    assert "--max-num-seqs 7" in text and "--no-enable-prefix-caching" in words
+    assert "api" not in text
+
+
+# --- stopping ------------------------------------------------------------------------------------
+
+
+def processes(script: str) -> Server:
+    """A shell in a process group of its own in place of a server."""
+    process = subprocess.Popen(
+        ["sh", "-c", script], start_new_session=True, stdout=subprocess.PIPE, text=False
+    )
+    assert process.stdout is not None and process.stdout.readline() == b"up\n"
+    return Server("http://127.0.0.1:1/v1", "m", Path("log"), process, KEY)
+
+
+def test_stop_ends_the_whole_group() -> None:
+    server = processes("sleep 100 & sleep 100 & echo up; wait")
+    assert len(group(server.process.pid)) == 3
+    began = time.monotonic()
+    server.stop()
+    assert group(server.process.pid) == [] and time.monotonic() - began < 5
+    server.stop()
+
+
+def test_children_of_a_dead_server_are_stopped_too() -> None:
+    server = processes("sleep 100 & echo up")
+    server.process.wait()
+    server.stop()
+    assert group(server.process.pid) == []
+
+
+def test_a_group_that_does_not_listen_is_killed(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(servers, "GRACE_S", 0.5)
+    server = processes("trap '' TERM; echo up; while true; do sleep 1; done")
+    server.stop()
+    assert group(server.process.pid) == []
+    assert server.process.wait() == -signal.SIGKILL
+
+
+def test_an_error_in_the_block_stops_the_server() -> None:
+    with pytest.raises(KeyError), processes("echo up; sleep 100") as server:
+        raise KeyError
+    assert group(server.process.pid) == []
+
+
+def test_the_key_is_not_in_the_repr() -> None:
+    with processes("echo up; sleep 100") as server:
+        assert KEY not in repr(server) and server.api_key == KEY
+
+
+# --- servers that do not become ready ------------------------------------------------------------
+
+
+def servers_of(source: str) -> list[int]:
+    found = []
+    for process in psutil.process_iter(["cmdline"]):
+        words = process.info["cmdline"] or []
+        if source in words and "serve" in words and process.status() != psutil.STATUS_ZOMBIE:
+            found.append(process.pid)
+    return found
+
+
+@pytest.mark.engine
+def test_a_server_that_can_not_start_says_why(smollm2: Any) -> None:
+    before = servers_of(smollm2.source)
+    spec = labkit.configure(smollm2, engine={"max_model_len": 999_999})
+    with pytest.raises(JobFailed, match="ended by itself(.|\n)*999999(.|\n)*whole log") as caught:
+        serve(spec=spec, api_key=KEY, progress=False)
+    assert KEY not in str(caught.value)
+    assert servers_of(smollm2.source) == before
+
+
+@pytest.mark.slow
+def test_a_server_that_takes_too_long_is_stopped(smollm2: Any) -> None:
+    before = servers_of(smollm2.source)
+    with pytest.raises(JobFailed, match="not ready after 2 s"):
+        serve(smollm2, timeout_s=2, progress=False)
+    assert servers_of(smollm2.source) == before
+
+
+# --- one real server, one real job ---------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def server(smollm2: Any) -> Iterator[Server]:
+    with serve(smollm2, api_key=KEY, progress=False) as running:
+        yield running
+
+
+@pytest.fixture(scope="module")
+def job(server: Server, local_ray: Any) -> Any:
+    """24 posts, the last far too long."""
+    posts = [f"{'I love it' if n % 2 else 'I hate it'}, number {n}!" for n in range(23)]
+    rows = [{"id": f"p{n:02}", "text": text} for n, text in enumerate([*posts, "word " * 3000])]
+    task = Task(
+        name="labels",
+        messages=ask("text", template="Positive, negative or neutral?\n\nPost: {text}"),
+        sampling={
+            "max_tokens": 8,
+            "temperature": 0.0,
+            "structured_outputs": {"choice": LABELS},
+        },
+    )
+    spec = labkit.endpoint(server.url, server.model, api_key=server.api_key)
+    return labkit.run(task, rows, spec, into="label", progress=False)
+
+
+@pytest.mark.engine
+def test_every_row_comes_back_once(job: Any) -> None:
+    assert list(job.answers["id"]) == [f"p{n:02}" for n in range(23)]
+    assert list(job.failed["id"]) == ["p23"]
+
+
+@pytest.mark.engine
+def test_structured_output_leaves_no_other_word(job: Any) -> None:
+    assert set(job.answers["label"]) <= set(LABELS)
+
+
+@pytest.mark.engine
+def test_a_row_that_is_too_long_fails_with_the_server_s_reason(job: Any) -> None:
+    (error,) = job.failed["error"]
+    assert "HTTP 400" in error and "maximum context length" in error and "2048" in error
+
+
+@pytest.mark.engine
+def test_rows_overlap_and_are_counted(job: Any) -> None:
+    found = job.metrics
+    assert 4 < found.peak_rows_in_flight <= 16
+    assert (found.rows, found.failed) == (23, 1)
+    assert found.input_tokens > 23 * 10 and 23 <= found.output_tokens <= 23 * 8
+    times = job.timeline()
+    assert (times["last_token_s"] > times["scheduled_s"]).all()
+    assert times["first_token_s"].isna().all()
+
+
+@pytest.mark.engine
+def test_a_wrong_key_is_refused(server: Server) -> None:
+    for key in (None, "sk-wrong"):
+        with pytest.raises(LabError, match="refuses the key"):
+            labkit.endpoint(server.url, server.model, api_key=key).check()
+
+
+@pytest.mark.engine
+def test_a_model_that_is_not_served_is_named(server: Server) -> None:
+    with pytest.raises(LabError, match="It serves: smollm2-135m"):
+        labkit.endpoint(server.url, "gpt-4", api_key=KEY).check()
+
+
+@pytest.mark.engine
+def test_the_key_is_nowhere_to_be_read(server: Server) -> None:
+    assert KEY not in server.log.read_text()
+    for process in group(server.process.pid):
+        assert KEY not in " ".join(process.cmdline())
+
+
+@pytest.mark.engine
+def test_only_this_machine_can_reach_it(server: Server) -> None:
+    port = int(server.url.rsplit(":", 1)[1].split("/")[0])
+    addresses = {
+        connection.laddr.ip
+        for process in group(server.process.pid)
+        for connection in process.net_connections(kind="inet")
+        if connection.status == psutil.CONN_LISTEN and connection.laddr.port == port
+    }
+    assert addresses == {"127.0.0.1"}
+
+
+@pytest.mark.engine
+def test_nothing_is_left_after_stop(server: Server) -> None:
+    """The last test: it stops the module's server."""
+    leader = psutil.Process(server.process.pid)
+    family = [leader, *leader.children(recursive=True)]
+    assert len(family) >= 2 and {os.getpgid(p.pid) for p in family} == {leader.pid}
+    server.stop()
+    assert group(leader.pid) == []
+    gone = [p for p in family if p.is_running() and p.status() != psutil.STATUS_ZOMBIE]
+    assert gone == []
+    with pytest.raises(urllib.error.URLError):
+        urllib.request.urlopen(server.url.removesuffix("v1") + "health", timeout=2)
