@@ -71,6 +71,10 @@ class ProcessorSpec:
     replicas: int = 1
     tensor_parallel: int = 1
 
+    def __post_init__(self) -> None:
+        counts = ("batch_size", "max_concurrent_batches", "max_pending_requests", "max_num_seqs")
+        _check_counts({s.name: s.value for s in self.settings if s.name in counts})
+
     def __getitem__(self, name: str) -> Any:
         """The value of one argument, by its Ray or vLLM name."""
         for setting in self.settings:
@@ -194,20 +198,22 @@ def configure(
     machine = machine or machines.detect()
     if not isinstance(model, models.Model):
         model = models.get(model) if model else models.choose(machine)
-    for name, value in {
-        "batch_size": 1 if batch_size is None else batch_size,
-        "max_concurrent_batches": 1 if max_concurrent_batches is None else max_concurrent_batches,
-        "replicas": replicas,
-        "tensor_parallel": tensor_parallel,
-    }.items():
-        if isinstance(value, bool) or not isinstance(value, int) or value < 1:
-            raise LabError(f"{name} must be a whole number from 1, not {value!r}.")
+    _check_counts({"replicas": replicas, "tensor_parallel": tensor_parallel})
+    _check_counts({"batch_size": batch_size, "max_concurrent_batches": max_concurrent_batches})
     on_gpu = machine.device == "gpu"
     found = _Chooser(dict(engine or {}), dict(ray or {}), dict(environment or {}))
     (_gpu_engine if on_gpu else _cpu_engine)(found, machine, model, replicas, tensor_parallel)
     _ray_fields(found, model, on_gpu, batch_size, max_concurrent_batches, replicas)
     found.add_the_rest()
     return ProcessorSpec(machine, model, tuple(found.settings), replicas, tensor_parallel)
+
+
+def _check_counts(values: Mapping[str, Any]) -> None:
+    for name, value in values.items():
+        if value is None:  # not given: chosen later
+            continue
+        if isinstance(value, bool) or not isinstance(value, int) or value < 1:
+            raise LabError(f"{name} must be a whole number from 1, not {value!r}.")
 
 
 class _Chooser:
@@ -308,6 +314,7 @@ def _ray_fields(
     size = batch_size or (64 if on_gpu else 16)
     why = yours if batch_size else "small enough for a short tail"
     size = choose("ray", "batch_size", size, why)
+    _check_counts({"batch_size": size})
     batches = max_concurrent_batches or math.ceil((pending if on_gpu else seqs) / size)
     choose(
         "ray",

@@ -22,7 +22,6 @@ import pytest
 from aiohttp import web
 
 import labkit
-from labkit import metrics
 from labkit.client import Client, error_message, read_answer, retry_after
 from labkit.errors import LabError
 from labkit.pipeline import ERROR
@@ -387,22 +386,6 @@ def test_a_model_that_is_not_served(server: Any) -> None:
 def test_a_url_without_v1(server: Any) -> None:
     with pytest.raises(LabError, match="try http://127.*/v1"):
         labkit.endpoint(server.url.removesuffix("/v1"), "small").check()
-
-
-# --- numbers -------------------------------------------------------------------------------------
-
-
-def test_tokens_are_spread_over_the_whole_request_where_no_first_token_is_known() -> None:
-    times = pd.DataFrame(
-        {
-            "scheduled_s": [10.0, 10.0],
-            "first_token_s": [np.nan, 11.0],
-            "last_token_s": [14.0, 13.0],
-            "num_generated_tokens": [8.0, 5.0],
-        }
-    )
-    found = metrics.tokens_until(times, [9, 10, 11, 12, 14])
-    assert list(found) == [0, 0, 2 + 1, 4 + 3, 8 + 5]
 
 
 # --- jobs through Ray ----------------------------------------------------------------------------

@@ -280,12 +280,12 @@ def test_rate_in_parts_by_hand() -> None:
 
 
 def test_an_endpoint_that_reports_no_first_token() -> None:
-    """Its tokens are spread from when the row was sent; TTFT and TPOT are unknown."""
+    """Its tokens are spread evenly from when the row was sent; TTFT and TPOT are unknown."""
     rows = EXAMPLE.assign(first_token_ts=None)
     times = timeline(rows, 1000)
     # A 4 tokens from 10 to 14, B 5 from 11 to 20, C 1 from 12 to 13
     assert tokens_until(times, [9, 12, 14, 20]) == pytest.approx(
-        [0, 1 + 3 / 2 + 1 + 4 / 9 + 1, 4 + 1 + 4 / 3 + 1, 10]
+        [0, 4 * 2 / 4 + 5 / 9, 4 + 5 * 3 / 9 + 1, 10]
     )
     found = compute(rows, 1000, 1025)
     assert math.isnan(found.ttft_p50_s) and math.isnan(found.tpot_p50_s)

@@ -374,3 +374,12 @@ def test_smollm2_needs_no_mending(smollm2: Any) -> None:
 def test_a_tokenizer_that_can_not_be_read_is_left_to_the_engine(tmp_path: Path) -> None:
     assert template_without_double_bos(HUB) is None
     assert template_without_double_bos(dataclasses.replace(HUB, source=str(tmp_path))) is None
+
+
+@pytest.mark.parametrize("value", [0, -1, True, 2.0, "4"])
+def test_counts_are_checked_wherever_they_are_set(value: object) -> None:
+    spec = configure(HUB, LAPTOP)
+    with pytest.raises(LabError, match="batch_size must be a whole number"):
+        spec.with_(batch_size=value)
+    with pytest.raises(LabError, match="batch_size must be a whole number"):
+        configure(HUB, LAPTOP, ray={"batch_size": value})
