@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -35,6 +36,8 @@ class Task:
 def user_text(row: Row, column: str) -> str:
     """The text of a column. Raises ValueError when it is missing, not text, or blank."""
     text = row.get(column)
+    if text is None or (isinstance(text, float) and math.isnan(text)):
+        raise ValueError(f"column {column!r} is missing")
     if not isinstance(text, str):
         raise ValueError(f"column {column!r} holds {type(text).__name__}, not text")
     if not text.strip():

@@ -196,7 +196,7 @@ def test_text_is_detokenized_once() -> None:
 @pytest.mark.parametrize(
     ("row", "words"),
     [
-        ({"seed": 3}, "ValueError: column 'q' holds NoneType, not text"),
+        ({"seed": 3}, "ValueError: column 'q' is missing"),
         ({"q": " ", "seed": 3}, "ValueError: column 'q' is empty"),
         ({"q": "Why?"}, "KeyError: 'seed'"),
     ],

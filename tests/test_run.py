@@ -202,7 +202,7 @@ def test_answers_are_in_input_order_with_the_index_kept(faq_job: Any) -> None:
 def test_just_the_bad_rows_failed_each_with_its_reason(faq_job: Any) -> None:
     failed = faq_job.job.failed.set_index("kind")["error"]
     assert set(failed.index) == BAD_TEXTS
-    assert "not text" in failed["none"] and "int, not text" in failed["number"]
+    assert "is missing" in failed["none"] and "int, not text" in failed["number"]
     assert failed["empty"] == failed["blank"] == "ValueError: column 'question' is empty"
     assert "maximum" in failed["too long"] and "2048" in failed["too long"]
     assert not failed.str.contains("\n").any()

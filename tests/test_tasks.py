@@ -55,9 +55,9 @@ def test_any_text_goes_through_unchanged(text: str) -> None:
 @pytest.mark.parametrize(
     ("row", "words"),
     [
-        ({}, "column 'q' holds NoneType, not text"),
-        ({"q": None}, "NoneType"),
-        ({"q": math.nan}, "float"),
+        ({}, "column 'q' is missing"),
+        ({"q": None}, "column 'q' is missing"),
+        ({"q": math.nan}, "column 'q' is missing"),
         ({"q": 7}, "int"),
         ({"q": b"bytes"}, "bytes"),
         ({"q": ["a"]}, "list"),
@@ -148,7 +148,7 @@ def test_sentiment_with_examples_shows_them_as_turns() -> None:
 
 @pytest.mark.parametrize("task", [creative(), sentiment(), sentiment(examples=[("a", "b")])])
 def test_every_task_refuses_a_row_without_text(task: Task) -> None:
-    with pytest.raises(ValueError, match="not text"):
+    with pytest.raises(ValueError, match="is missing"):
         task.messages({"id": 1})
 
 
