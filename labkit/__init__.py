@@ -5,6 +5,7 @@ from labkit.datasets import load_faq, load_posts, load_prompts
 from labkit.doctor import doctor
 from labkit.endpoints import endpoint
 from labkit.errors import CannotSchedule, JobFailed, LabError, ModelError
+from labkit.localnodes import local_nodes
 from labkit.machine import detect as this_machine
 from labkit.metrics import compare
 from labkit.model import cached as cached_model
@@ -37,6 +38,7 @@ __all__ = [
     "load_faq",
     "load_posts",
     "load_prompts",
+    "local_nodes",
     "models",
     "quiet",
     "run",

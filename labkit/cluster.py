@@ -10,7 +10,8 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from labkit.errors import CannotSchedule
+from labkit.errors import CannotSchedule, LabError
+from labkit.localnodes import local_nodes as local_nodes
 
 #: CPUs kept free for reading and writing files (Ray Data's read tasks ask for 1).
 READ_CPUS = 1.0
@@ -21,7 +22,7 @@ def start(address: str | None = None, *, verbose: bool = False, num_cpus: int | 
 
     Does nothing when Ray is up. `num_cpus` is logical; the default is at least 4, so that reading,
     the light stages and an engine fit on a small machine. Ray's and the workers' logs stay in
-    files unless `verbose`. Returns Ray's context.
+    files unless `verbose`. Returns Ray's context; raises LabError when the cluster can't be joined.
     """
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
     import ray
@@ -39,13 +40,23 @@ def start(address: str | None = None, *, verbose: bool = False, num_cpus: int | 
         # Workers on other machines get this package from here.
         local = {"runtime_env": {"py_modules": [str(Path(__file__).parent)]}}
     with _backend_log_level(verbose):
-        return ray.init(
-            address=address or "local",
-            include_dashboard=False,
-            log_to_driver=verbose,
-            logging_level=logging.INFO if verbose else logging.CRITICAL,
-            **local,
-        )
+        try:
+            return ray.init(
+                address=address or "local",
+                include_dashboard=False,
+                log_to_driver=verbose,
+                logging_level=logging.INFO if verbose else logging.CRITICAL,
+                **local,
+            )
+        except ConnectionError as problem:
+            if not address:
+                raise
+            words = str(problem.__cause__ or problem).strip().splitlines()[-1]
+            raise LabError(
+                f"The Ray cluster at {address} can't be joined: {words}. Is "
+                "it up, and reachable from here? If it asks for a token, set RAY_AUTH_MODE=token "
+                "(and RAY_AUTH_TOKEN, or ~/.ray/auth_token) before Python starts."
+            ) from problem
 
 
 def stop() -> None:

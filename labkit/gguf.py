@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import errno
 import hashlib
+import io
 import json
 import os
 import shutil
@@ -182,13 +183,14 @@ def convert(blob: Path, out: Path, context: int) -> None:
     logging.disable_progress_bar()
     parent, name = str(blob.parent), blob.name
     try:
-        model = AutoModelForCausalLM.from_pretrained(
-            parent,
-            gguf_file=name,
-            dtype=torch.bfloat16,
-            quantization_config=GgufConfig(dequantize=True),
-        )
-        tokenizer = AutoTokenizer.from_pretrained(parent, gguf_file=name)
+        with contextlib.redirect_stderr(io.StringIO()):  # its bar ignores the setting above
+            model = AutoModelForCausalLM.from_pretrained(
+                parent,
+                gguf_file=name,
+                dtype=torch.bfloat16,
+                quantization_config=GgufConfig(dequantize=True),
+            )
+            tokenizer = AutoTokenizer.from_pretrained(parent, gguf_file=name)
     except Exception as error:
         raise ModelError(f"{name} is not a model that transformers can read: {error}") from error
     if model.config.model_type.startswith("qwen"):

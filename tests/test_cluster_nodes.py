@@ -1,0 +1,147 @@
+"""A real cluster of two nodes on this machine: two replicas, one job; nothing is left behind."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator
+from types import SimpleNamespace
+from typing import Any
+
+import pandas as pd
+import psutil
+import pytest
+
+import labkit
+from labkit import cluster, localnodes
+from labkit.cluster import local_nodes
+from labkit.errors import LabError
+from labkit.tasks import faq
+
+#: Room for one engine of two CPUs on each node, and for reading and the light stages beside it.
+CPUS = 3
+ROWS = 48
+BATCH = 4
+
+
+@pytest.fixture
+def no_ray() -> Iterator[None]:
+    """Whatever Ray another test has left up would be used instead."""
+    cluster.stop()
+    yield
+    cluster.stop()
+
+
+def processes() -> list[psutil.Process]:
+    return psutil.Process().children(recursive=True)
+
+
+def raylet_of(process: psutil.Process) -> int | None:
+    return next((p.pid for p in process.parents() if p.name().startswith("raylet")), None)
+
+
+class Watch(threading.Thread):
+    """Notes the raylet above every engine process that it sees."""
+
+    def __init__(self) -> None:
+        super().__init__(daemon=True)
+        self.engines: dict[int, int | None] = {}
+        self.everything: set[psutil.Process] = set()
+        self.ended = threading.Event()
+
+    def run(self) -> None:
+        while not self.ended.wait(0.5):
+            for process in processes():
+                self.everything.add(process)
+                try:
+                    if "vLLMEngineStage" in " ".join(process.cmdline()):
+                        self.engines[process.pid] = raylet_of(process)
+                except psutil.Error:
+                    continue
+
+
+@pytest.fixture(scope="module")
+def two_nodes(smollm2: Any) -> SimpleNamespace:
+    """ONE job with two replicas on a cluster of two nodes."""
+    import ray
+
+    cluster.stop()
+    before = set(processes())
+    frame = pd.DataFrame(
+        {"id": range(100, 100 + ROWS), "question": [f"What is {n} + {n}?" for n in range(ROWS)]}
+    )
+    watch = Watch()
+    with local_nodes(count=2, cpus=CPUS) as address:
+        labkit.start(address)
+        nodes = [node for node in ray.nodes() if node["Alive"]]
+        spec = labkit.configure(
+            smollm2,
+            batch_size=BATCH,
+            max_concurrent_batches=1,
+            replicas=2,
+            ray={"placement_group_config": {"bundles": [{"CPU": 2.0}]}},
+        )
+        watch.start()
+        job = labkit.run(faq(max_tokens=24), frame, spec, progress=False)
+        watch.ended.set()
+        watch.join()
+    left = [p for p in watch.everything | set(processes()) - before if p.is_running()]
+    return SimpleNamespace(
+        job=job, frame=frame, nodes=nodes, watch=watch, left=left, up=ray.is_initialized()
+    )
+
+
+@pytest.mark.engine
+@pytest.mark.slow
+def test_every_row_is_answered_once(two_nodes: SimpleNamespace) -> None:
+    assert len(two_nodes.nodes) == 2
+    assert len({node["NodeManagerAddress"] for node in two_nodes.nodes}) == 2
+    assert two_nodes.job.failed.empty
+    assert two_nodes.job.answers[["id", "question"]].equals(two_nodes.frame)
+
+
+@pytest.mark.engine
+@pytest.mark.slow
+def test_both_replicas_work_at_once_each_on_its_node(two_nodes: SimpleNamespace) -> None:
+    assert len(two_nodes.watch.engines) == 2
+    assert len(set(two_nodes.watch.engines.values()) - {None}) == 2
+    # One engine never holds more than one batch here: more rows in flight are those of two.
+    assert BATCH < two_nodes.job.metrics.peak_rows_in_flight <= 2 * BATCH
+
+
+@pytest.mark.engine
+@pytest.mark.slow
+def test_nothing_is_left_of_the_cluster(two_nodes: SimpleNamespace) -> None:
+    assert two_nodes.watch.everything
+    assert [p.name() for p in two_nodes.left if p.status() != psutil.STATUS_ZOMBIE] == []
+    assert not two_nodes.up
+
+
+@pytest.mark.slow
+def test_an_error_in_the_block_ends_the_cluster_too(no_ray: None) -> None:
+    before = set(processes())
+    with pytest.raises(ZeroDivisionError), local_nodes(count=1) as address:
+        labkit.start(address)
+        assert len(cluster.nodes()) == 1
+        mine = set(processes()) - before
+        1 / 0  # noqa: B018
+    assert mine
+    assert not any(p.is_running() and p.status() != psutil.STATUS_ZOMBIE for p in mine)
+
+
+def test_a_node_that_does_not_start_says_why(monkeypatch: pytest.MonkeyPatch) -> None:
+    before = set(processes())
+    monkeypatch.setattr(localnodes, "OBJECT_STORE_BYTES", 1)
+    with pytest.raises(LabError, match="did not start.*object"), local_nodes(count=1):
+        pass
+    assert set(processes()) <= before
+
+
+def test_a_cluster_that_is_not_there(no_ray: None, monkeypatch: pytest.MonkeyPatch) -> None:
+    import ray
+
+    def refuse(**_: Any) -> None:
+        raise ConnectionError("Failed to connect") from RuntimeError("token is missing")
+
+    monkeypatch.setattr(ray, "init", refuse)
+    with pytest.raises(LabError, match="203.0.113.7:1.*token is missing.*RAY_AUTH_MODE"):
+        labkit.start("203.0.113.7:1")
