@@ -25,6 +25,9 @@ def start(address: str | None = None, *, verbose: bool = False, num_cpus: int | 
     files unless `verbose`. Returns Ray's context; raises LabError when the cluster can't be joined.
     """
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+    # Ray gives its workers the lowest priority (nice 15): on a laptop any other program that is
+    # busy then takes the cores from the engine, which slows down by far more than its share.
+    os.environ.setdefault("RAY_worker_niceness", "0")
     import ray
 
     hush(verbose)

@@ -12,6 +12,7 @@ import numpy as np
 import pandas as pd
 import pyarrow as pa
 import pyarrow.compute as pc
+import pyarrow.parquet as pq
 
 from labkit import pipeline
 from labkit.errors import LabError
@@ -141,6 +142,13 @@ def check(schema: pa.Schema, id_column: str, into: str) -> None:
             f"The ids in {id_column!r} are {kind}: use text or whole numbers without gaps in them, "
             f"such as data[{id_column!r}].astype(str)."
         )
+    for column in schema:
+        try:
+            _writable(column.type)
+        except pa.ArrowException as problem:
+            raise LabError(
+                f"Column {column.name!r} can't be written to Parquet: {problem}. Leave it out."
+            ) from problem
     mine = (into, "error", *COUNTS)
     if len(set(mine)) < len(mine):
         raise LabError(f"into={into!r} is the name of another column that write adds.")
@@ -170,8 +178,8 @@ def answer_type(answers: Sequence[Any]) -> pa.DataType:
     """The type that holds these answers; that of the first when no type holds all."""
     for some in (answers, answers[:1]):
         try:
-            return _stored(pa.array(some).type)
-        except (pa.ArrowException, TypeError):
+            return _writable(_stored(pa.array(some).type))
+        except (pa.ArrowException, TypeError, OverflowError):
             continue
     return pa.string()
 
@@ -181,10 +189,11 @@ def fit(answers: Sequence[Any], kind: pa.DataType) -> tuple[pa.Array, list[str |
     values, errors = [], []
     for answer in answers:
         try:
-            held = _same(pa.array([answer], kind)[0].as_py(), answer)
+            back = pa.array([answer], kind)[0].as_py()
+            held = _same(back, answer)
         except (pa.ArrowException, TypeError, OverflowError):
             held = False
-        values.append(answer if held else None)
+        values.append(back if held else None)
         errors.append(None if held else f"the answer {answer!r:.200} is no {kind}, as the first is")
     return pa.array(values, kind), errors
 
@@ -196,6 +205,12 @@ def _same(back: Any, value: Any) -> bool:
     if isinstance(value, list | tuple | np.ndarray):
         return len(back) == len(value) and all(map(_same, back, value))
     return bool(back == value or value != value)
+
+
+def _writable(kind: pa.DataType) -> pa.DataType:
+    """The type itself. Raises ArrowException when Parquet has none like it (an empty dict's)."""
+    pq.write_table(pa.table({"any": pa.array([], kind)}), pa.BufferOutputStream())
+    return kind
 
 
 def _stored(kind: pa.DataType) -> pa.DataType:
@@ -230,7 +245,7 @@ def _table(data: Any) -> pa.Table:
 
 def _column(name: str, values: list[Any]) -> pa.Array:
     try:
-        return pa.array(values)
+        return pa.array(values, from_pandas=True)  # NaN: no text
     except (pa.ArrowException, TypeError) as problem:
         raise TypeError(str(problem), f"column {name!r}") from problem
 

@@ -222,6 +222,7 @@ def compare(metrics: Sequence[Metrics], names: Sequence[str]) -> pd.DataFrame:
         {
             "rows": [m.rows for m in metrics],
             "peak rows in flight": [m.peak_rows_in_flight for m in metrics],
+            "mean rows in flight": [m.mean_rows_in_flight for m in metrics],
             "startup (s)": [m.startup_s for m in metrics],
             "engine span (s)": [m.engine_span_s for m in metrics],
             "output tokens/s": [m.output_tokens_per_s for m in metrics],
