@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -37,16 +37,26 @@ def smollm2(clean_environment: None) -> Any:
 
 
 @pytest.fixture(scope="session")
-def local_ray(clean_environment: None) -> Iterator[Any]:
-    """A Ray of 4 logical CPUs for the whole session."""
+def ray_starter(clean_environment: None) -> Iterator[Callable[[], Any]]:
+    """Start (or keep) a Ray of 4 logical CPUs: some tests stop it or join another in between."""
     import ray
 
     from labkit import cluster
 
+    def start() -> Any:
+        if not ray.is_initialized() or ray.cluster_resources().get("CPU") != 4:
+            cluster.stop()
+            cluster.start(num_cpus=4)
+        return ray
+
+    yield start
     cluster.stop()
-    cluster.start(num_cpus=4)
-    yield ray
-    cluster.stop()
+
+
+@pytest.fixture
+def local_ray(ray_starter: Callable[[], Any]) -> Any:
+    """A Ray of 4 logical CPUs."""
+    return ray_starter()
 
 
 @pytest.fixture
@@ -97,7 +107,7 @@ def hard_rows() -> list[dict[str, Any]]:
 
 
 @pytest.fixture(scope="session")
-def faq_job(local_ray: Any, smollm2: Any) -> SimpleNamespace:
+def faq_job(ray_starter: Callable[[], Any], smollm2: Any) -> SimpleNamespace:
     """ONE real engine run over hard rows: `job`, `rows`, `frame`, and the settings around it."""
     import logging
 
@@ -107,6 +117,7 @@ def faq_job(local_ray: Any, smollm2: Any) -> SimpleNamespace:
     import labkit
     from labkit.tasks import faq
 
+    ray_starter()
     rows = hard_rows()
     frame = pd.DataFrame(rows)
     frame["small"] = frame["row"].astype("int8")
@@ -136,12 +147,14 @@ def faq_job(local_ray: Any, smollm2: Any) -> SimpleNamespace:
 
 
 @pytest.fixture(scope="session")
-def dataset_job(local_ray: Any, smollm2: Any) -> SimpleNamespace:
+def dataset_job(ray_starter: Callable[[], Any], smollm2: Any) -> SimpleNamespace:
     """A second real run, over a Ray Dataset; the answer of row 7 can't be parsed."""
     import ray.data
 
     import labkit
     from labkit.tasks import Task, ask
+
+    ray_starter()
 
     def picky(text: str, row: dict[str, Any]) -> dict[str, Any]:
         if row["n"] == 7:

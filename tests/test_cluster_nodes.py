@@ -128,6 +128,7 @@ def test_an_error_in_the_block_ends_the_cluster_too(no_ray: None) -> None:
     assert not any(p.is_running() and p.status() != psutil.STATUS_ZOMBIE for p in mine)
 
 
+@pytest.mark.slow
 def test_a_node_that_does_not_start_says_why(monkeypatch: pytest.MonkeyPatch) -> None:
     before = set(processes())
     monkeypatch.setattr(localnodes, "OBJECT_STORE_BYTES", 1)

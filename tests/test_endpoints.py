@@ -364,6 +364,7 @@ def test_a_good_server_passes(server: Any) -> None:
     labkit.endpoint(server.url, "small", api_key=KEY).check()
 
 
+@pytest.mark.slow
 def test_no_server(local_ray: Any) -> None:
     began = time.monotonic()
     with pytest.raises(LabError, match="No server answers at http://127.0.0.1:9/v1.*serve"):

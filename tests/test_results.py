@@ -439,6 +439,7 @@ def test_an_answer_of_another_shape_is_an_error_row(tmp_path: Path, spec: Any) -
     assert back["answer"][0] == {"n": 1}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("how", ["frame", "list", "dataset", "parquet", "folder", "csv"])
 def test_data_from_anywhere(tmp_path: Path, spec: Any, how: str) -> None:
     import ray.data
