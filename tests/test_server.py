@@ -153,8 +153,9 @@ def server(smollm2: Any) -> Iterator[Server]:
 
 
 @pytest.fixture(scope="module")
-def job(server: Server, local_ray: Any) -> Any:
+def job(server: Server, ray_starter: Any) -> Any:
     """24 posts, the last far too long."""
+    ray_starter()
     posts = [f"{'I love it' if n % 2 else 'I hate it'}, number {n}!" for n in range(23)]
     rows = [{"id": f"p{n:02}", "text": text} for n, text in enumerate([*posts, "word " * 3000])]
     task = Task(
