@@ -15,8 +15,8 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from labkit import pipeline
+from labkit.choices import STAGE_CPUS
 from labkit.errors import LabError
-from labkit.processor import STAGE_CPUS
 
 if TYPE_CHECKING:
     import ray.data

@@ -14,10 +14,10 @@ import pandas as pd
 
 from labkit import cluster, pipeline
 from labkit import machine as machines
+from labkit.choices import STAGE_CPUS, Setting
 from labkit.client import Client
 from labkit.errors import LabError
 from labkit.model import Model
-from labkit.processor import STAGE_CPUS, Setting
 from labkit.reach import check_url, is_loopback, served_models
 from labkit.tasks import Row, Task
 

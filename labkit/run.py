@@ -12,8 +12,9 @@ from typing import TYPE_CHECKING, Any
 import pandas as pd
 
 from labkit import cluster, metrics, pipeline
+from labkit.choices import STAGE_CPUS
 from labkit.errors import JobFailed, LabError
-from labkit.processor import STAGE_CPUS, Spec, configure
+from labkit.processor import Spec, configure
 from labkit.progress import Progress
 from labkit.tasks import Row, Task
 from labkit.views import show

@@ -12,8 +12,8 @@ from typing import Any
 import pytest
 
 from labkit import cluster
+from labkit.choices import STAGE_CPUS
 from labkit.errors import CannotSchedule, LabError
-from labkit.processor import STAGE_CPUS
 
 LIGHT = 5 * STAGE_CPUS
 GPU_BUNDLE = {"CPU": 1.0, "GPU": 1.0}

@@ -13,11 +13,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from labkit.choices import STAGE_CPUS, template_without_double_bos
 from labkit.cluster import READ_CPUS
 from labkit.errors import LabError
 from labkit.machine import GPU, Machine
 from labkit.model import Model
-from labkit.processor import STAGE_CPUS, ProcessorSpec, configure, template_without_double_bos
+from labkit.processor import ProcessorSpec, configure
 
 SHAPE = {"layers": 2, "kv_heads": 1, "head_dim": 64}
 HUB = Model("far", "some/far", "for the test", context=131072, shape=SHAPE)
