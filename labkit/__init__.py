@@ -1,10 +1,11 @@
 """labkit: configure, run, measure and explain batch inference with Ray Data LLM and vLLM."""
 
 from labkit.cluster import quiet, start, stop
+from labkit.curves import Sweep, at_product, grid, in_flight
 from labkit.datasets import load_faq, load_posts, load_prompts
 from labkit.doctor import doctor
 from labkit.endpoints import endpoint
-from labkit.errors import CannotSchedule, JobFailed, LabError, ModelError
+from labkit.errors import Cancelled, CannotSchedule, JobFailed, LabError, ModelError
 from labkit.localnodes import local_nodes
 from labkit.machine import detect as this_machine
 from labkit.metrics import compare
@@ -16,18 +17,23 @@ from labkit.processor import configure
 from labkit.results import Written, write
 from labkit.run import Job, run
 from labkit.server import serve
+from labkit.sweep import sweep
 from labkit.tasks import Task
 from labkit.views import show
+from labkit.warm import stop as stop_engine
 
 __version__ = "0.1.0"
 __all__ = [
+    "Cancelled",
     "CannotSchedule",
     "Job",
     "JobFailed",
     "LabError",
     "ModelError",
+    "Sweep",
     "Task",
     "Written",
+    "at_product",
     "cached_model",
     "choose_model",
     "compare",
@@ -35,6 +41,8 @@ __all__ = [
     "doctor",
     "endpoint",
     "get_model",
+    "grid",
+    "in_flight",
     "load_faq",
     "load_posts",
     "load_prompts",
@@ -46,6 +54,8 @@ __all__ = [
     "show",
     "start",
     "stop",
+    "stop_engine",
+    "sweep",
     "this_machine",
     "write",
 ]

@@ -6,13 +6,15 @@ import contextlib
 import logging
 import os
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 from labkit.errors import CannotSchedule, LabError
 from labkit.localnodes import local_nodes as local_nodes
 
+#: Called by `stop` while Ray is still up.
+before_stop: list[Callable[[], None]] = []
 #: CPUs kept free for reading and writing files (Ray Data's read tasks ask for 1).
 READ_CPUS = 1.0
 
@@ -67,6 +69,8 @@ def stop() -> None:
     import ray
 
     if ray.is_initialized():
+        for end in before_stop:
+            end()
         ray.shutdown()
 
 
@@ -119,6 +123,19 @@ def log_folder() -> str | None:
 
     node = global_worker.node
     return node.get_logs_dir_path() if node is not None else None
+
+
+def diagnose(error: BaseException) -> str:
+    """The engine's own reason (the last line of the deepest error), and where the logs are."""
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    at = max((number for number, line in enumerate(lines) if "Error" in line), default=-1)
+    words = lines[at] if lines else ""
+    if "validation error" in words:  # pydantic gives its reason in the next line
+        words = " ".join(lines[at : at + 2])
+    return (
+        f"The job stopped: {words or type(error).__name__}. Run `python -m labkit doctor` to see "
+        f"what this machine lacks; the full logs are in {log_folder()}."
+    )
 
 
 def nodes() -> list[dict[str, float]]:

@@ -15,3 +15,7 @@ class CannotSchedule(LabError):
 
 class JobFailed(LabError):
     """A job stopped before its rows were done; the message holds the engine's own reason."""
+
+
+class Cancelled(LabError):
+    """A job or sweep that was told to stop before its end."""

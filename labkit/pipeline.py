@@ -78,7 +78,10 @@ class Finish:
         self.with_row = with_row
 
     def __call__(self, batch: pa.Table) -> pa.Table:
-        rows = batch.to_pylist()
+        return self.table(batch.to_pylist())
+
+    def table(self, rows: list[Row]) -> pa.Table:
+        """The finished rows, with the columns of `metrics.ROW_COLUMNS` and their answers."""
         finished = [self.finish(row) for row in rows]
         times = {name: [(r.get("metrics") or {}).get(name) for r in rows] for name in ENGINE_TIMES}
         columns = {

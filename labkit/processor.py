@@ -64,6 +64,7 @@ class ProcessorSpec:
     settings: tuple[Setting, ...]
     replicas: int = 1
     tensor_parallel: int = 1
+    warm: bool = False
 
     def __post_init__(self) -> None:
         counts = ("batch_size", "max_concurrent_batches", "max_pending_requests", "max_num_seqs")
@@ -102,12 +103,18 @@ class ProcessorSpec:
             ["layer", "argument"]
         )
 
+    @property
+    def limit(self) -> int:
+        """The most rows that one replica works on at once."""
+        return self.rows_in_flight // self.replicas
+
     def bundles(self) -> list[dict[str, float]]:
         """The Ray resources of all engines: one bundle for each GPU (or CPU engine)."""
         return self.replicas * self["placement_group_config"]["bundles"]
 
     def with_(self, **changes: Any) -> ProcessorSpec:
         """A copy with some arguments changed by their Ray or vLLM name, such as `batch_size=4`."""
+        warm = bool(changes.pop("warm", self.warm))
         unknown = set(changes) - {s.name for s in self.settings}
         if unknown:
             raise LabError(f"Unknown arguments {sorted(unknown)}: use configure(engine={{…}}).")
@@ -115,7 +122,7 @@ class ProcessorSpec:
             replace(s, value=changes[s.name], reason="set by you") if s.name in changes else s
             for s in self.settings
         )
-        return replace(self, settings=settings)
+        return replace(self, settings=settings, warm=warm)
 
     def config(self, **changes: Any) -> vLLMEngineProcessorConfig:
         """The real Ray Data LLM configuration; `changes` override its fields."""
@@ -125,7 +132,7 @@ class ProcessorSpec:
             **{
                 **self.layer("ray"),
                 # Holds the limit also where Ray hands a short last batch over with another one.
-                "max_pending_requests": self.rows_in_flight // self.replicas,
+                "max_pending_requests": self.limit,
                 "engine_kwargs": self.layer("vllm"),
                 "runtime_env": {"env_vars": self.layer("environment")},
                 **changes,
@@ -138,9 +145,13 @@ class ProcessorSpec:
         engines = "the engine" if self.replicas == 1 else f"{self.replicas} engines"
         return f"starting {engines} for {self.model.name} (about half a minute on a CPU)"
 
+    def ray_decodes(self, task: Task) -> bool:
+        """Whether a stage of Ray turns tokens into text; stop strings need the engine to do it."""
+        return bool(self["detokenize_stage"]) and "stop" not in task.sampling
+
     def processor(self, task: Task) -> Any:
         """The real Ray Data LLM processor of a task: a callable from packed Dataset to Dataset."""
-        in_ray = bool(self["detokenize_stage"]) and "stop" not in task.sampling
+        in_ray = self.ray_decodes(task)
         changes: dict[str, Any] = {} if in_ray else {"detokenize_stage": False}
         return self.build(pipeline.preprocess(task, ray_detokenizes=in_ray), **changes)
 
@@ -176,6 +187,7 @@ def configure(
     engine: Mapping[str, Any] | None = None,
     ray: Mapping[str, Any] | None = None,
     environment: Mapping[str, str] | None = None,
+    warm: bool = False,
 ) -> ProcessorSpec:
     """Decide every argument of a Ray Data LLM job on this machine.
 
@@ -186,6 +198,8 @@ def configure(
     tensor_parallel: GPUs that share one copy of the weights.
     engine, ray, environment: override or add any vLLM argument, field of
     `vLLMEngineProcessorConfig`, or environment variable of the engine's process.
+    warm: keep the engine up after a job, for the next one (`labkit.stop_engine` ends it). Another
+    batch size, number of batches or sampling needs no reload; any other argument does.
 
     Raises LabError for a value that can't work, before anything starts.
     """
@@ -199,4 +213,4 @@ def configure(
     (gpu_engine if on_gpu else cpu_engine)(found, machine, model, replicas, tensor_parallel)
     ray_fields(found, model, on_gpu, batch_size, max_concurrent_batches, replicas)
     found.add_the_rest()
-    return ProcessorSpec(machine, model, tuple(found.settings), replicas, tensor_parallel)
+    return ProcessorSpec(machine, model, tuple(found.settings), replicas, tensor_parallel, warm)

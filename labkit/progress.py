@@ -8,7 +8,17 @@ import threading
 import time
 from dataclasses import dataclass
 from html import escape
-from typing import Any, Self
+from typing import Any, Protocol, Self
+
+
+class View(Protocol):
+    """Where progress is shown; called from a thread of its own, twice a second."""
+
+    def show(self, text: str, share: float | None) -> None:
+        """The line of words, and the share of the rows that is done (None: not known)."""
+
+    def close(self) -> None:
+        """The job has ended; the last line was shown."""
 
 
 class Progress:
@@ -18,7 +28,9 @@ class Progress:
     looks like a hang. Ray Data's own bars need a terminal, which a notebook is not.
     """
 
-    def __init__(self, total: int | None, *, startup: str, show: bool = True, label: str = ""):
+    def __init__(
+        self, total: int | None, *, startup: str, show: bool | View = True, label: str = ""
+    ):
         self.total = total
         self.startup = startup
         self.label = label
@@ -26,11 +38,15 @@ class Progress:
         self._began = time.monotonic()
         self._first: float | None = None
         self._rows_at_first = self._tokens_at_first = 0
-        self._view: _Terminal | _Notebook | None = _view() if show else None
+        self._view: View | None = view_here() if show is True else show or None
         self._stop = threading.Event()
         # The thread writes to the output of the cell that opened it: it needs that cell's context.
         context = contextvars.copy_context()
         self._thread = threading.Thread(target=context.run, args=(self._tick,), daemon=True)
+
+    def say(self, words: str) -> None:
+        """What is shown until the first rows come."""
+        self.startup = words
 
     def advance(self, rows: int, tokens: int) -> None:
         """Count finished rows and their output tokens."""
@@ -82,7 +98,8 @@ class Progress:
             self._view.show(self.text(), self._share())
 
 
-def _view() -> _Terminal | _Notebook:
+def view_here() -> View:
+    """The place for progress here: the cell's output in a notebook, else a line on stderr."""
     try:
         from IPython import get_ipython
 

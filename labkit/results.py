@@ -114,9 +114,9 @@ def write(
                 cluster.start(verbose=verbose)
                 started = time.time()
                 packed = source.packed(id_column, done, spec["batch_size"])
-                output = stages(task, packed, spec, with_row=source.table is None)
                 writer = _Writer(task, source, parts, into, noted)
                 with writer, Progress(todo, startup=spec.starting, show=progress) as shown:
+                    output = stages(task, packed, spec, source.table is None, shown)
                     for finished in _stream(output, shown):
                         writer.take(finished)
                 numbers = writer.numbers(started)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import pickle
+import threading
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
@@ -11,11 +12,11 @@ from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
-from labkit import cluster, metrics, pipeline
+from labkit import cluster, metrics, pipeline, warm
 from labkit.choices import STAGE_CPUS
-from labkit.errors import JobFailed, LabError
-from labkit.processor import Spec, configure
-from labkit.progress import Progress
+from labkit.errors import Cancelled, JobFailed, LabError
+from labkit.processor import ProcessorSpec, Spec, configure
+from labkit.progress import Progress, View
 from labkit.tasks import Row, Task
 from labkit.views import show
 
@@ -55,7 +56,8 @@ def run(
     *,
     into: str = "answer",
     verbose: bool = False,
-    progress: bool = True,
+    progress: bool | View = True,
+    cancel: threading.Event | None = None,
 ) -> Job:
     """Put `task` to every row of `data` and wait for all answers.
 
@@ -63,7 +65,8 @@ def run(
     spec: from `configure` or `endpoint`; None for this machine's defaults.
     into: the name of the new column.
     verbose: show the logs of Ray and vLLM (else they stay in Ray's log folder).
-    progress: show rows done, output tokens/s and time left.
+    progress: show rows done, output tokens/s and time left; or where to show them.
+    cancel: ends the job with Cancelled when set: at once on a warm engine, else after a batch.
 
     Bad rows don't stop the job: they come back in `Job.failed`. Raises LabError for data that
     can't be used, CannotSchedule when the cluster is too small, JobFailed when the engine dies.
@@ -74,20 +77,30 @@ def run(
     with cluster.quiet(verbose), _quiet_data(verbose, data):
         dataset, inputs = _load(data, spec["batch_size"])
         _check_columns(data, inputs, into)
-        output = stages(task, dataset, spec, with_row=inputs is None)
         with Progress(
             None if inputs is None else len(inputs), startup=spec.starting, show=progress
         ) as shown:
-            tables = list(_stream(output, shown))
+            output = stages(task, dataset, spec, inputs is None, shown, cancel)
+            tables = list(_stream(output, shown, cancel))
     finished = time.time()
     frame = data if isinstance(data, pd.DataFrame) else None
     return _collect(tables, inputs, frame, into, spec, started, finished)
 
 
 def stages(
-    task: Task, dataset: ray.data.Dataset, spec: Spec, *, with_row: bool = True
+    task: Task,
+    dataset: ray.data.Dataset,
+    spec: Spec,
+    with_row: bool = True,
+    shown: Progress | None = None,
+    cancel: threading.Event | None = None,
 ) -> ray.data.Dataset:
     """A packed Dataset → a lazy Dataset of finished rows, for your own Ray Data pipeline."""
+    if isinstance(spec, ProcessorSpec):
+        if spec.warm:
+            say = shown.say if shown else None
+            return warm.stages(task, dataset, spec, with_row=with_row, say=say, cancel=cancel)
+        warm.stop()  # one engine at a time: nothing else is to use the machine
     return spec.processor(task)(dataset).map_batches(
         pipeline.Finish,
         fn_constructor_args=(task, with_row),
@@ -163,29 +176,24 @@ def _check_columns(data: Any, inputs: list[Row] | None, into: str) -> None:
         )
 
 
-def _stream(output: ray.data.Dataset, shown: Progress) -> Iterator[Any]:
+def _stream(
+    output: ray.data.Dataset, shown: Progress, cancel: threading.Event | None = None
+) -> Iterator[Any]:
     from ray.exceptions import RayError
 
+    stopped = cancel or threading.Event()
     try:
-        for table in output.iter_batches(batch_size=None, batch_format="pyarrow"):
-            tokens = table["num_generated_tokens"].to_pandas().sum()
-            shown.advance(table.num_rows, int(tokens))
-            yield table
+        with warm.aborting(stopped):
+            for table in output.iter_batches(batch_size=None, batch_format="pyarrow"):
+                tokens = table["num_generated_tokens"].to_pandas().sum()
+                shown.advance(table.num_rows, int(tokens))
+                yield table
+                if stopped.is_set():
+                    raise Cancelled(f"Cancelled after {shown.rows:,} rows.")
     except RayError as error:
-        raise JobFailed(_diagnose(error)) from error
-
-
-def _diagnose(error: BaseException) -> str:
-    """The engine's own reason (the last line of the deepest error), and where the logs are."""
-    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-    at = max((number for number, line in enumerate(lines) if "Error" in line), default=-1)
-    words = lines[at] if lines else ""
-    if "validation error" in words:  # pydantic gives its reason in the next line
-        words = " ".join(lines[at : at + 2])
-    return (
-        f"The job stopped: {words or type(error).__name__}. Run `python -m labkit doctor` to see "
-        f"what this machine lacks; the full logs are in {cluster.log_folder()}."
-    )
+        if stopped.is_set():
+            raise Cancelled(f"Cancelled after {shown.rows:,} rows.") from None
+        raise JobFailed(cluster.diagnose(error)) from error
 
 
 def _collect(

@@ -23,7 +23,7 @@ import psutil
 from labkit.errors import JobFailed, LabError
 from labkit.model import Model
 from labkit.processor import ProcessorSpec, configure
-from labkit.progress import _view
+from labkit.progress import view_here
 from labkit.reach import is_loopback
 
 #: Seconds that the server's processes get to end by themselves.
@@ -194,7 +194,7 @@ def _wait(server: Server, timeout_s: float, progress: bool) -> None:
     """Until /health answers; raises JobFailed when the process ends or the time is over."""
     opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
     health = server.url.removesuffix("v1") + "health"
-    view = _view() if progress else None
+    view = view_here() if progress else None
     began = time.monotonic()
     try:
         while (passed := time.monotonic() - began) < timeout_s:

