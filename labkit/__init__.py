@@ -1,5 +1,7 @@
 """labkit: configure, run, measure and explain batch inference with Ray Data LLM and vLLM."""
 
+from typing import Any
+
 from labkit.cluster import quiet, start, stop
 from labkit.curves import Sweep, at_product, grid, in_flight
 from labkit.datasets import load_faq, load_posts, load_prompts
@@ -21,6 +23,15 @@ from labkit.sweep import sweep
 from labkit.tasks import Task
 from labkit.views import show
 from labkit.warm import stop as stop_engine
+
+
+def __getattr__(name: str) -> Any:
+    if name == "panel":  # workers import labkit, too, and need no widgets
+        from labkit.panels import panel
+
+        return panel
+    raise AttributeError(f"module 'labkit' has no attribute {name!r}")
+
 
 __version__ = "0.1.0"
 __all__ = [
@@ -48,6 +59,7 @@ __all__ = [
     "load_prompts",
     "local_nodes",
     "models",
+    "panel",
     "quiet",
     "run",
     "serve",

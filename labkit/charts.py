@@ -7,6 +7,8 @@ Each returns the Matplotlib figure; end a notebook cell with `plt.show()`.
 from __future__ import annotations
 
 import functools
+import io
+import threading
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, ParamSpec
 
@@ -47,12 +49,28 @@ def provenance(*jobs: Job, note: str = "engine span only: startup is left out") 
     )
 
 
+_one_at_a_time = threading.RLock()  # Matplotlib's settings belong to the whole process
+_apart = threading.local()
+
+
+def png(draw: Callable[..., Figure], *args: Any) -> bytes:
+    """A chart as a PNG, drawn apart from pyplot: from any thread, and shown in no cell."""
+    with _one_at_a_time:
+        _apart.on = True
+        try:
+            picture = io.BytesIO()
+            draw(*args).savefig(picture, format="png")
+            return picture.getvalue()
+        finally:
+            _apart.on = False
+
+
 def styled(draw: Callable[P, Figure]) -> Callable[P, Figure]:
     """Draw in the lab's style, and leave Matplotlib's own settings alone."""
 
     @functools.wraps(draw)
     def wrapped(*args: P.args, **kwargs: P.kwargs) -> Figure:
-        with plt.rc_context(STYLE):
+        with _one_at_a_time, plt.rc_context(STYLE):
             return draw(*args, **kwargs)
 
     return wrapped
@@ -60,6 +78,9 @@ def styled(draw: Callable[P, Figure]) -> Callable[P, Figure]:
 
 def new_figure(width: float = 9, height: float = 4.2, columns: int = 1) -> tuple[Figure, Any]:
     """A figure and its axes; call it from a function that is `styled`."""
+    if getattr(_apart, "on", False):
+        figure = Figure(figsize=(width, height), layout="constrained")
+        return figure, figure.subplots(1, columns)
     return plt.subplots(1, columns, figsize=(width, height), layout="constrained")
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import logging
 import os
+import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
@@ -35,6 +36,10 @@ def start(address: str | None = None, *, verbose: bool = False, num_cpus: int | 
     hush(verbose)
     if ray.is_initialized():
         return ray.get_runtime_context()
+    if threading.current_thread() is not threading.main_thread():
+        raise LabError(  # Linux ends a process's children with the thread that started them
+            "Ray must be started from the main thread: call labkit.start() in a cell of its own."
+        )
     from labkit.machine import usable_cores
 
     address = address or os.environ.get("RAY_ADDRESS")

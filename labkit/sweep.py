@@ -48,7 +48,7 @@ def sweep(
     Raises LabError for points or a file that can't be used, and what `labkit.run` raises; JobFailed
     when no row of a run was answered. What was measured stays in `path` in every case.
     """
-    todo = _points(points)
+    todo = check_points(points)
     spec = (spec or configure()).with_(warm=True)
     rows: Any = data.to_dict("records") if isinstance(data, pd.DataFrame) else list(data)
     about = _about(task, rows, spec, repeats, seed)
@@ -102,7 +102,8 @@ def _one(
     }
 
 
-def _points(points: Iterable[tuple[int, int]]) -> list[Point]:
+def check_points(points: Iterable[tuple[int, int]]) -> list[Point]:
+    """The points, each once. Raises LabError when there is none or one can't be used."""
     found = [Point(*map(int, point)) for point in points]
     if not found or any(min(point) < 1 for point in found):
         raise LabError(
