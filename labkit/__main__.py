@@ -1,10 +1,11 @@
-"""The command line of the lab: doctor, fetch, describe, label, notebooks."""
+"""The command line of the lab: doctor, fetch, describe, label, sweep, notebooks."""
 
 from __future__ import annotations
 
 import argparse
 import sys
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from labkit.errors import LabError
@@ -27,6 +28,22 @@ def main(arguments: Sequence[str] | None = None) -> int:
     label.add_argument("--model", help="registry name, Hugging Face id or folder")
     label.add_argument("--batch-size", type=int)
     label.add_argument("--max-concurrent-batches", type=int)
+    sweep = commands.add_parser("sweep", help="measure throughput over batch sizes")
+    sweep.add_argument("--task", choices=["faq", "creative", "sentiment"], default="faq")
+    sweep.add_argument("--rows", type=int, default=64, help="rows of a run (default: 64)")
+    sweep.add_argument("--max-tokens", type=int, help="output tokens a row, at most")
+    sweep.add_argument(
+        "--in-flight", type=int, nargs="+", metavar="N", help="rows in flight (1 4 16 32 64)"
+    )
+    sweep.add_argument(
+        "--batch-size", type=int, nargs="+", metavar="B", help="with --batches or --at"
+    )
+    sweep.add_argument("--batches", type=int, nargs="+", metavar="M", help="max_concurrent_batches")
+    sweep.add_argument("--at", type=int, help="hold the rows in flight here, vary the batch size")
+    sweep.add_argument("--repeats", type=int, default=3)
+    sweep.add_argument("--model", help="registry name, Hugging Face id or folder")
+    sweep.add_argument("--out", type=Path, help="JSON-lines file; what is in it is not run again")
+    sweep.add_argument("--chart", type=Path, help="picture to write, such as build/sweep.png")
     books = commands.add_parser("notebooks", help="execute the lessons")
     books.add_argument("names", nargs="*", type=Path, help="notebooks (default: all lessons)")
     books.add_argument("--out", type=Path, default=Path("build/notebooks"), help="output folder")
@@ -37,6 +54,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         "fetch": _fetch,
         "describe": _describe,
         "label": _label,
+        "sweep": _sweep,
         "notebooks": _notebooks,
     }[given.command]
     try:
@@ -93,6 +111,46 @@ def _label(given: argparse.Namespace) -> int:
     if out.metrics is not None:
         print(f"{out.metrics.rows_per_s:.1f} rows/s on {spec.machine.name}, {spec.model.name}")
     return 1 if invalid else 0
+
+
+def _sweep(given: argparse.Namespace) -> int:
+    import labkit
+    from labkit import sweepcharts, tasks
+    from labkit.charts import png
+
+    data, task = {
+        "faq": (labkit.load_faq, tasks.faq),
+        "creative": (labkit.load_prompts, tasks.creative),
+        "sentiment": (labkit.load_posts, tasks.sentiment),
+    }[given.task]
+    rows, asked = data(), task()
+    if given.max_tokens:
+        rows["max_tokens"] = given.max_tokens
+        asked = replace(
+            asked, sampling_columns={**asked.sampling_columns, "max_tokens": "max_tokens"}
+        )
+    rows = rows.iloc[[n % len(rows) for n in range(given.rows)]].reset_index(drop=True)
+    draw, points = (
+        sweepcharts.saturation,
+        labkit.in_flight(*(given.in_flight or (1, 4, 16, 32, 64))),
+    )
+    if given.batch_size and given.at:
+        draw, points = sweepcharts.batch_sizes, labkit.at_product(given.at, given.batch_size)
+    elif given.batch_size:
+        draw, points = sweepcharts.heat_map, labkit.grid(given.batch_size, given.batches or [1])
+    elif given.at or given.batches:
+        raise LabError("--at and --batches need --batch-size.")
+    spec = labkit.configure(given.model, warm=True)
+    try:
+        found = labkit.sweep(asked, rows, points, spec, repeats=given.repeats, path=given.out)
+    finally:
+        labkit.stop()
+    print(found.summary().round(2).to_string(index=False))
+    print(f"{found.sentence()}\n{found.caption()}")
+    if given.chart:
+        given.chart.parent.mkdir(parents=True, exist_ok=True)
+        given.chart.write_bytes(png(draw, found))
+    return 0
 
 
 def _notebooks(given: argparse.Namespace) -> int:

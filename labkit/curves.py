@@ -65,6 +65,11 @@ class Sweep:
     table: pd.DataFrame
     provenance: Mapping[str, Any] = field(repr=False)
 
+    @property
+    def limit(self) -> float:
+        """The engine's `max_num_seqs`: rows beyond it wait in its queue."""
+        return float(self.provenance["settings"].get("vllm max_num_seqs", math.inf))
+
     def summary(self) -> pd.DataFrame:
         """One row a point, by rows in flight: medians over its runs, and their range."""
         keys = ["rows_in_flight", "batch_size", "max_concurrent_batches"]
@@ -103,13 +108,16 @@ class Sweep:
         at = points["batch_size"].eq(choice.batch_size)
         at &= points["max_concurrent_batches"].eq(choice.max_concurrent_batches)
         mine = points[at].iloc[0]
+        widest = points["rows_in_flight"].max()
+        rising = choice.rows_in_flight == widest and widest < self.limit and len(points) > 1
+        more = " The curve still rises there: try more rows in flight." if rising else ""
         return (
             f"From {low['output tokens/s']:,.0f} output tokens/s with {low['rows_in_flight']:.0f} "
             f"in flight to {top['output tokens/s']:,.0f} with {top['rows_in_flight']:.0f} "
             f"({top['output tokens/s'] / low['output tokens/s']:.1f}×). Our choice: {choice}, "
             f"{choice.rows_in_flight} in flight: the fewest that reach {PLATEAU:.0%} of the best "
             f"({mine['output tokens/s'] / top['output tokens/s']:.0%}), with a p95 row latency of "
-            f"{mine['row latency p95 (s)']:.2g} s."
+            f"{mine['row latency p95 (s)']:.2g} s.{more}"
         )
 
     def caption(self) -> str:

@@ -143,6 +143,7 @@ class Panel:
     def _refresh(self) -> None:
         with self._lock:
             now = self.experiment
+            self._draw()
             self._run.disabled = now.active or not self.chosen
             self._cancel.disabled = not now.active
             for widget in (*self._chosen, self._repeats):
@@ -153,7 +154,6 @@ class Panel:
             )
             self._bar.value = now.share
             self._line.value = f'<span class="labkit-line">{escape(now.text)}</span>'
-            self._draw()
 
     def _draw(self) -> None:
         now, guess = self.experiment, self.guess

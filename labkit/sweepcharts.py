@@ -6,6 +6,7 @@ table (`Sweep.summary`), for those who can't see the picture.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 
 import numpy as np
@@ -33,9 +34,8 @@ def saturation(sweep: Sweep, guess: Mapping[int, float] | None = None) -> Figure
     top = points[RATE].max()
     left.axhline(PLATEAU * top, color=MID, ls=":", lw=2, label=f"{PLATEAU:.0%} of the best")
     if known := {rows: ratio for rows, ratio in (guess or {}).items() if ratio > 0}:
-        base = _base(points, known)
-        at = sorted(known)
-        said = [base * known[rows] / known[at[0]] for rows in at]
+        scale, at = _scale(points, known), sorted(known)
+        said = [scale * known[rows] for rows in at]
         left.plot(at, said, color="#777777", ls="--", marker="s", ms=7, mfc="white", label="guess")
         top = max(top, *said)
     choice = sweep.choice()
@@ -155,10 +155,14 @@ def _fastest(points: pd.DataFrame) -> pd.DataFrame:
     return best.sort_values("rows_in_flight").reset_index(drop=True)
 
 
-def _base(points: pd.DataFrame, guess: Mapping[int, float]) -> float:
-    """The measured rate at the guess's first point (the slowest one while it is not measured)."""
+def _scale(points: pd.DataFrame, guess: Mapping[int, float]) -> float:
+    """Output tokens/s for 1× of a guess: it agrees with the measurement at its first point there
+    (with the slowest point, as long as none of its own is measured)."""
     rate = points.set_index("rows_in_flight")[RATE]
-    return float(rate.get(min(guess), rate.min()))
+    first = min((rows for rows in guess if rows in rate.index), default=None)
+    if first is None:
+        return float(rate.min()) / guess[min(guess)]
+    return float(rate[first]) / guess[first]
 
 
 def _with_range(
@@ -188,10 +192,11 @@ def _log2(axes: Axes, ticks: list[int]) -> None:
 
 def _limit(axes: Axes, sweep: Sweep) -> None:
     """The engine's own limit: rows beyond it wait in its queue."""
-    limit = sweep.provenance["settings"].get("vllm max_num_seqs")
-    if limit is not None:
+    limit = sweep.limit
+    if math.isfinite(limit):
         axes.axvline(limit, color=LIGHT, ls="--", lw=2.5, zorder=0)
+        words = f"max_num_seqs {limit:.0f}"
         axes.text(
-            limit, 1.01, f"max_num_seqs {limit}", fontsize=10, color=DARK, va="bottom", ha="center",
+            limit, 1.01, words, fontsize=10, color=DARK, va="bottom", ha="center",
             transform=axes.get_xaxis_transform(),
         )  # fmt: skip

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import SimpleNamespace
@@ -14,6 +15,10 @@ from hypothesis import settings
 settings.register_profile("lab", max_examples=20, deadline=None)
 settings.load_profile("lab")
 os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+
+#: Every process that the tests start inherits this variable: see test_zz_nothing_left.
+MARK = "LABKIT_TEST_RUN"
+os.environ[MARK] = f"{os.getpid()}-{time.time()}"
 
 #: A reader's own settings must not decide what a test sees.
 OWN_SETTINGS = ("FULL", "LABKIT_MODEL", "LABKIT_LOAD_FORMAT", "RAY_ADDRESS")
@@ -173,6 +178,15 @@ def dataset_job(ray_starter: Callable[[], Any], smollm2: Any) -> SimpleNamespace
     data = ray.data.from_items(rows, override_num_blocks=3)
     job = labkit.run(task, data, spec, progress=False, verbose=True)
     return SimpleNamespace(job=job, rows=rows, spec=spec)
+
+
+@pytest.fixture
+def warm_spec(ray_starter: Callable[[], Any], smollm2: Any) -> Any:
+    """The spec of a warm engine that all tests share: 16 × 4 rows in flight."""
+    import labkit
+
+    ray_starter()
+    return labkit.configure(smollm2, warm=True)
 
 
 @pytest.fixture

@@ -44,7 +44,9 @@ def test_help_lists_the_commands(capsys: pytest.CaptureFixture[str]) -> None:
         main(["--help"])
     assert stop.value.code == 0
     shown = capsys.readouterr().out
-    assert all(name in shown for name in ("doctor", "fetch", "describe", "label", "notebooks"))
+    assert all(
+        name in shown for name in ("doctor", "fetch", "describe", "label", "sweep", "notebooks")
+    )
 
 
 @pytest.mark.parametrize(("state", "code"), [("ok", 0), ("warning", 0), ("FAIL", 1)])
@@ -154,3 +156,52 @@ def test_importing_labkit_starts_nothing_heavy() -> None:
     )
     done = subprocess.run([sys.executable, "-c", check], capture_output=True, text=True, timeout=60)
     assert (done.returncode, done.stdout.strip(), done.stderr) == (0, "", "")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "points", "chart"),
+    [
+        ([], [(1, 1), (1, 4), (4, 4), (8, 4), (16, 4)], "saturation"),
+        (["--in-flight", "2", "8"], [(1, 2), (2, 4)], "saturation"),
+        (["--batch-size", "1", "8", "--at", "8"], [(1, 8), (8, 1)], "batch_sizes"),
+        (["--batch-size", "2", "--batches", "1", "4"], [(2, 1), (2, 4)], "heat_map"),
+    ],
+)
+def test_sweep_measures_the_points_that_were_asked_for(
+    arguments: list[str],
+    points: list[Any],
+    chart: str,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    tmp_path: Path,
+) -> None:
+    from labkit import charts
+    from tests.test_curves import CURVE, measured
+
+    asked: dict[str, Any] = {}
+
+    def sweep(task: Any, rows: Any, given: Any, spec: Any, **options: Any) -> Any:
+        asked.update(options, task=task, rows=rows, points=list(given), spec=spec)
+        return measured(CURVE)
+
+    def png(draw: Any, found: Any) -> bytes:
+        return draw.__name__.encode()
+
+    monkeypatch.setattr(labkit, "sweep", sweep)
+    monkeypatch.setattr(charts, "png", png)
+    out, picture = tmp_path / "s.jsonl", tmp_path / "deep" / "s.png"
+    more = ["--task", "creative", "--rows", "700", "--max-tokens", "9", "--repeats", "2"]
+    code = main(["sweep", *more, *arguments, "--out", str(out), "--chart", str(picture)])
+    assert code == 0 and asked["points"] == points and picture.read_text() == chart
+    assert (asked["path"], asked["repeats"], asked["spec"].warm) == (out, 2, True)
+    assert len(asked["rows"]) == 700  # more than there are: from the first again
+    assert asked["task"].sampling_for(asked["rows"].iloc[0].to_dict())["max_tokens"] == 9
+    assert "Our choice:" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("arguments", [["--at", "8"], ["--batches", "1"]])
+def test_sweep_explains_what_goes_together(
+    arguments: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["sweep", *arguments]) == 1
+    assert "need --batch-size" in capsys.readouterr().err

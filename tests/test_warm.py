@@ -1,0 +1,248 @@
+"""The warm engine: the same answers as a cold job, reused, replaced, stopped without orphans."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from typing import Any
+
+import pandas as pd
+import psutil
+import pytest
+
+import labkit
+from labkit import pipeline, tasks, warm
+from labkit.errors import Cancelled
+from labkit.tasks import Task, ask
+from tests.conftest import hard_rows
+
+ONE = {"batch_size": 1, "max_concurrent_batches": 1}
+
+
+def engines() -> list[int]:
+    """The processes of engines below this process: Ray's actors and vLLM's own."""
+    found = []
+    for process in psutil.Process().children(recursive=True):
+        try:
+            words = " ".join(process.cmdline()) + process.name()
+        except psutil.Error:
+            continue
+        if "ray::Engine" in words or "EngineCore" in words:
+            found.append(process.pid)
+    return sorted(found)
+
+
+def test_which_arguments_need_another_engine(smollm2: Any) -> None:
+    spec = labkit.configure(smollm2, warm=True)
+    same = spec.with_(batch_size=2, max_concurrent_batches=3, max_pending_requests=6)
+    assert warm.changes(spec, same) == []
+    assert warm.changes(spec, spec.with_(max_num_seqs=8)) == ["max_num_seqs 64 → 8"]
+    more = labkit.configure(smollm2, engine={"seed": 3}, environment={"A": "1"})
+    assert warm.changes(spec, more) == ["seed unset → 3", "A unset → 1"]
+    assert "replicas 1 → 2" in warm.changes(spec, labkit.configure(smollm2, replicas=2))
+
+
+def test_warm_is_kept_by_with_and_can_be_turned_off(smollm2: Any) -> None:
+    spec = labkit.configure(smollm2, warm=True)
+    assert spec.with_(batch_size=2).warm and not spec.with_(warm=False).warm
+    assert not labkit.configure(smollm2).warm
+
+
+def test_stopping_what_is_not_there_is_nothing() -> None:
+    labkit.stop_engine()
+    warm.abort()
+    assert warm.current() is None
+
+
+@pytest.mark.engine
+def test_the_same_answers_as_a_cold_job(warm_spec: Any) -> None:
+    rows = [{"question": f"Name {n} animals."} for n in range(2, 8)]
+    cold = warm_spec.with_(warm=False, **ONE)
+    expected = labkit.run(tasks.faq(max_tokens=12), rows, cold, progress=False)
+    again = labkit.run(tasks.faq(max_tokens=12), rows, warm_spec.with_(**ONE), progress=False)
+    assert again.answers["answer"].tolist() == expected.answers["answer"].tolist()
+    assert again.rows["num_input_tokens"].tolist() == expected.rows["num_input_tokens"].tolist()
+    assert list(again.rows.columns) == list(expected.rows.columns)
+    assert again.rows.notna().all().all()
+
+
+@pytest.mark.engine
+def test_the_same_error_rows_and_columns_as_a_cold_job(warm_spec: Any, faq_job: Any) -> None:
+    spec = warm_spec.with_(batch_size=4, max_concurrent_batches=3)
+    job = labkit.run(tasks.faq(max_tokens=12), hard_rows(), spec, into="reply", progress=False)
+    cold = faq_job.job
+    assert job.failed["id"].tolist() == cold.failed["id"].tolist()
+    assert job.failed["error"].tolist() == cold.failed["error"].tolist()
+    assert job.answers["id"].tolist() == cold.answers["id"].tolist()
+    given = pd.DataFrame(hard_rows())
+    pd.testing.assert_frame_equal(
+        job.answers.drop(columns="reply"), given[given["id"].isin(job.answers["id"])]
+    )
+    assert job.metrics.peak_rows_in_flight <= 12
+
+
+@pytest.mark.engine
+def test_other_knobs_and_tasks_use_the_same_engine(warm_spec: Any) -> None:
+    rows = [{"question": f"What is {n} + 1?", "n": 3 + n % 4} for n in range(20)]
+    labkit.run(tasks.faq(max_tokens=4), rows, warm_spec, progress=False)
+    before = engines()
+    assert before
+    task = Task(
+        "own", ask("question"), {"temperature": 0.0, "ignore_eos": True}, {"max_tokens": "n"}
+    )
+    job = labkit.run(
+        task, rows, warm_spec.with_(batch_size=3, max_concurrent_batches=2), progress=False
+    )
+    assert job.rows["num_generated_tokens"].tolist() == [row["n"] for row in rows]
+    assert job.metrics.peak_rows_in_flight <= 6
+    stopped = Task("stop", ask("question"), {"max_tokens": 20, "stop": ["e"], "temperature": 0.0})
+    cut = labkit.run(stopped, rows, warm_spec, progress=False)
+    assert not cut.answers["answer"].str.contains("e").any()
+    assert engines() == before
+    assert warm.current() is not None
+
+
+@pytest.mark.engine
+def test_one_job_s_prefixes_do_not_help_the_next(warm_spec: Any) -> None:
+    """A warm job is measured as a cold one: the prompts are read again."""
+    rows = [{"question": "word " * 1500 + str(n)} for n in range(4)]
+    spec = warm_spec.with_(**ONE)
+    jobs = [labkit.run(tasks.faq(max_tokens=2), rows, spec, progress=False) for _ in range(2)]
+    firsts = [job.timeline()["first_token_s"] - job.timeline()["scheduled_s"] for job in jobs]
+    assert firsts[1].iloc[0] > 0.4 * firsts[0].iloc[0], "the first prompt was in the cache"
+    assert firsts[1].iloc[0] > 2 * firsts[1].iloc[1], "within a job the cache helps"
+
+
+@pytest.mark.engine
+def test_a_cancelled_job_ends_at_once_and_the_engine_stays(warm_spec: Any) -> None:
+    rows = [{"question": f"Tell me a story about {n}."} for n in range(64)]
+    long = Task("long", ask("question"), {"max_tokens": 800, "ignore_eos": True})
+    labkit.run(tasks.faq(max_tokens=2), rows[:2], warm_spec, progress=False)
+    before, stop = engines(), threading.Event()
+    timer = threading.Timer(6, stop.set)
+    timer.start()
+    with pytest.raises(Cancelled, match="Cancelled after 0 rows"):
+        labkit.run(long, rows, warm_spec, progress=False, cancel=stop)
+    assert stop.is_set()
+    began = time.monotonic()
+    job = labkit.run(tasks.faq(max_tokens=2), rows[:8], warm_spec, progress=False)
+    assert len(job.answers) == 8 and engines() == before
+    assert job.metrics.peak_rows_in_flight <= 8
+    assert time.monotonic() - began < 30, "the rows of the cancelled job were still computed"
+
+
+@pytest.mark.engine
+def test_a_dataset_and_its_files_work_on_the_warm_engine(warm_spec: Any, tmp_path: Any) -> None:
+    import ray.data
+
+    rows = [{"id": n, "question": f"What is {n}?"} for n in range(10)]
+    out = labkit.write(
+        tasks.faq(max_tokens=3), ray.data.from_items(rows), tmp_path, warm_spec, id_column="id",
+        progress=False,
+    )  # fmt: skip
+    assert out.read()["id"].tolist() == list(range(10)) and out.failed == 0
+
+
+@pytest.mark.engine
+def test_another_argument_replaces_the_engine_and_says_why(warm_spec: Any) -> None:
+    rows = [{"question": "What is 1 + 1?"}] * 3
+    labkit.run(tasks.faq(max_tokens=2), rows, warm_spec, progress=False)
+    before, said = engines(), []
+
+    class View:
+        def show(self, text: str, share: float | None) -> None:
+            said.append(text)
+
+        def close(self) -> None:
+            pass
+
+    other = warm_spec.with_(max_num_seqs=8)
+    job = labkit.run(tasks.faq(max_tokens=2), rows, other, progress=View())
+    assert len(job.answers) == 3
+    assert any("another engine is needed (max_num_seqs 64 → 8)" in text for text in said)
+    after = engines()
+    assert after and not set(after) & set(before)
+
+    # One that is killed is noticed, and the next job starts another.
+    for pid in after:
+        os.kill(pid, signal.SIGKILL)
+    again = labkit.run(tasks.faq(max_tokens=2), rows, other, progress=False)
+    assert len(again.answers) == 3 and not set(engines()) & set(after)
+    labkit.stop_engine()
+    deadline = time.monotonic() + 20
+    while engines() and time.monotonic() < deadline:
+        time.sleep(0.2)
+    assert engines() == [] and warm.current() is None
+
+
+PROGRAM = """
+import labkit, os, time
+from labkit import tasks
+spec = labkit.configure(labkit.get_model("smollm2-135m"), warm=True)
+labkit.run(tasks.faq(max_tokens=2), [{"question": "Hello?"}], spec, progress=False)
+print("up", flush=True)
+time.sleep(600)
+"""
+
+
+@pytest.mark.engine
+def test_no_engine_outlives_its_program_that_is_killed() -> None:
+    program = subprocess.Popen(
+        [sys.executable, "-W", "ignore", "-c", PROGRAM], stdout=subprocess.PIPE, text=True
+    )
+    assert program.stdout is not None and program.stdout.readline() == "up\n"
+    children = psutil.Process(program.pid).children(recursive=True)
+    mine = [p for p in children if "Engine" in p.name() or "Engine" in " ".join(p.cmdline())]
+    assert len(mine) >= 2, "the actor and vLLM's own process"
+    program.kill()
+    program.wait(30)
+    program.stdout.close()
+    _, alive = psutil.wait_procs(mine, timeout=30)
+    assert alive == []
+
+
+def test_the_stage_gives_batches_to_the_least_busy_replica() -> None:
+    import asyncio
+
+    class Replica:
+        def __init__(self) -> None:
+            self.got: list[int] = []
+            self.wait = asyncio.Event()
+            self.answer = self
+
+        async def remote(self, rows: list[Any], engine_decodes: bool) -> list[Any]:
+            self.got.append(len(rows))
+            await self.wait.wait()
+            row = {"generated_text": "yes", "metrics": {}, "num_input_tokens": 1}
+            return [
+                {**row, "num_generated_tokens": 1, "batch_uuid": "b", pipeline.ERROR: ""}
+            ] * len(rows)
+
+    from labkit.engine import Ask
+
+    async def drive() -> tuple[list[int], list[int], Any]:
+        first, second = Replica(), Replica()
+        stage = Ask(tasks.faq(), [first, second], True, False)
+
+        async def one(size: int) -> Any:
+            batch = pipeline.pack([{"question": "q"}] * size)
+            return [table async for table in stage(batch)]
+
+        work = [asyncio.create_task(one(size)) for size in (1, 2, 3, 4)]
+        await asyncio.sleep(0.05)
+        first.wait.set()
+        await asyncio.sleep(0.05)
+        late = asyncio.create_task(one(5))
+        await asyncio.sleep(0.05)
+        second.wait.set()
+        done = await asyncio.gather(*work, late)
+        return first.got, second.got, done
+
+    one, two, done = asyncio.run(drive())
+    assert (one, two) == ([1, 3, 5], [2, 4])
+    assert [tables[0].num_rows for tables in done] == [1, 2, 3, 4, 5]
+    assert done[0][0]["error"].to_pylist() == [None]

@@ -1,0 +1,33 @@
+"""Last of all: after the whole test suite no process of the lab is left."""
+
+from __future__ import annotations
+
+import os
+import time
+
+import psutil
+
+from labkit import cluster
+from tests.conftest import MARK
+
+
+def left() -> list[psutil.Process]:
+    """Processes that some test started: they inherited the mark of this run."""
+    found = []
+    for process in psutil.process_iter():
+        try:
+            ours = process.environ().get(MARK) == os.environ[MARK]
+            if ours and process.pid != os.getpid() and process.status() != psutil.STATUS_ZOMBIE:
+                found.append(process)
+        except psutil.Error:  # ended meanwhile, or somebody else's
+            continue
+    return found
+
+
+def test_no_process_of_the_tests_is_left() -> None:
+    cluster.stop()
+    # Two small agents of Ray notice the sudden death of a driver after up to a minute.
+    deadline = time.monotonic() + 120
+    while left() and time.monotonic() < deadline:
+        time.sleep(0.5)
+    assert [" ".join(process.cmdline())[:200] for process in left()] == []
