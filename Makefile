@@ -7,7 +7,7 @@
 #   FULL=1         run the notebooks at full size
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help setup run test test-fast lab lint notebooks bench lock clean distclean
+.PHONY: help setup run test test-fast lab lint notebooks bench bundle lock clean distclean
 
 VENV ?= .venv
 DEVICE ?= auto
@@ -45,8 +45,12 @@ lint: setup ## Check style and types
 notebooks: setup ## Execute the notebooks in place, to commit them with their outputs
 	@"$(BIN)/python" -m labkit notebooks --in-place
 
-bench: setup ## Measure batching on this machine
+bench: setup ## Measure batching, and what a warm engine saves, on this machine
 	@"$(BIN)/python" -m benchmarks.batching
+	@"$(BIN)/python" -m benchmarks.warm
+
+bundle: setup ## Pack the lab for a host without Internet (ARGS="--part-mib 500", see labkit bundle --help)
+	@"$(BIN)/python" -m labkit bundle $(ARGS)
 
 lock: ## Make the locks and the conda environments anew from locks/*.in (UPGRADE=1 for the newest)
 	@$(FIND_PYTHON) scripts/lock.py

@@ -26,13 +26,19 @@ from labkit.processor import ProcessorSpec
 from labkit.tasks import Task, ask
 
 
-def plain(spec: ProcessorSpec, task: Task, rows: list[dict[str, Any]]) -> metrics.Metrics:
-    """Run `vllm.LLM.chat` with the spec's engine arguments; the same metrics as a job."""
+def plain(
+    spec: ProcessorSpec, task: Task, rows: list[dict[str, Any]], repeats: int = 1
+) -> list[metrics.Metrics]:
+    """Run `vllm.LLM.chat` with the spec's engine arguments; the same metrics as a job.
+
+    One engine for all repeats: the startup of the first holds its start.
+    """
     engine = {k: v for k, v in spec.layer("vllm").items() if k != "task_type"}
     request = {
         "engine": {"model": spec.model.source, **engine},
         "messages": [task.messages(row) for row in rows],
         "sampling": [task.sampling_for(row) for row in rows],
+        "repeats": repeats,
     }
     with tempfile.TemporaryDirectory() as folder:
         asked, answered = Path(folder) / "request.json", Path(folder) / "answer.json"
@@ -49,8 +55,8 @@ def plain(spec: ProcessorSpec, task: Task, rows: list[dict[str, Any]]) -> metric
         )
         if done.returncode:
             raise SystemExit(f"plain vLLM failed:\n{done.stderr[-3000:]}")
-        result = json.loads(answered.read_text())
-    return metrics.compute(pd.DataFrame(result["rows"]), result["started"], result["finished"])
+        runs = json.loads(answered.read_text())
+    return [metrics.compute(pd.DataFrame(r["rows"]), r["started"], r["finished"]) for r in runs]
 
 
 def main() -> None:
@@ -70,7 +76,7 @@ def main() -> None:
     for repeat in range(given.repeats):
         found["labkit"].append(labkit.run(task, rows, spec, progress=False).metrics)
         labkit.stop()
-        found["vllm.LLM.chat"].append(plain(spec, task, rows))
+        found["vllm.LLM.chat"] += plain(spec, task, rows)
         for name, runs in found.items():
             one = runs[-1]
             print(

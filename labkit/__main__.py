@@ -1,4 +1,4 @@
-"""The command line of the lab: doctor, fetch, describe, label, sweep, notebooks."""
+"""The command line of the lab: doctor, fetch, describe, label, sweep, bundle, notebooks."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ import sys
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 from labkit.errors import LabError
 
@@ -41,9 +42,18 @@ def main(arguments: Sequence[str] | None = None) -> int:
     sweep.add_argument("--batches", type=int, nargs="+", metavar="M", help="max_concurrent_batches")
     sweep.add_argument("--at", type=int, help="hold the rows in flight here, vary the batch size")
     sweep.add_argument("--repeats", type=int, default=3)
+    sweep.add_argument("--rounds", type=int, help="rows of a run, in multiples of rows in flight")
     sweep.add_argument("--model", help="registry name, Hugging Face id or folder")
     sweep.add_argument("--out", type=Path, help="JSON-lines file; what is in it is not run again")
     sweep.add_argument("--chart", type=Path, help="picture to write, such as build/sweep.png")
+    pack = commands.add_parser("bundle", help="pack the lab for a host without Internet")
+    pack.add_argument("--out", type=Path, default=Path("build/bundle"), help="folder to write")
+    pack.add_argument("--device", choices=["cpu", "gpu"], default="cpu", help="of that host")
+    pack.add_argument("--python", help="that host's Python, such as 3.12 (default: this one's)")
+    pack.add_argument("--have", type=Path, help="that host's packages, from `pip freeze`")
+    pack.add_argument("--model", nargs="+", default=["smollm2-135m"], help="registry names")
+    pack.add_argument("--part-mib", type=int, help="split into parts of at most so many MiB")
+    pack.add_argument("--hopper", action="store_true", help="leave out kernels of other cards")
     books = commands.add_parser("notebooks", help="execute the lessons")
     books.add_argument("names", nargs="*", type=Path, help="notebooks (default: all lessons)")
     books.add_argument("--out", type=Path, default=Path("build/notebooks"), help="output folder")
@@ -55,6 +65,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         "describe": _describe,
         "label": _label,
         "sweep": _sweep,
+        "bundle": _bundle,
         "notebooks": _notebooks,
     }[given.command]
     try:
@@ -118,22 +129,20 @@ def _sweep(given: argparse.Namespace) -> int:
     from labkit import sweepcharts, tasks
     from labkit.charts import png
 
-    data, task = {
-        "faq": (labkit.load_faq, tasks.faq),
-        "creative": (labkit.load_prompts, tasks.creative),
-        "sentiment": (labkit.load_posts, tasks.sentiment),
-    }[given.task]
-    rows, asked = data(), task()
+    tables = {
+        "faq": labkit.load_faq,
+        "creative": labkit.load_prompts,
+        "sentiment": labkit.load_posts,
+    }
+    asked: labkit.Task = getattr(tasks, given.task)()
+    rows = tables[given.task]()
     if given.max_tokens:
         rows["max_tokens"] = given.max_tokens
-        asked = replace(
-            asked, sampling_columns={**asked.sampling_columns, "max_tokens": "max_tokens"}
-        )
+        columns = {**asked.sampling_columns, "max_tokens": "max_tokens"}
+        asked = replace(asked, sampling_columns=columns)
     rows = rows.iloc[[n % len(rows) for n in range(given.rows)]].reset_index(drop=True)
-    draw, points = (
-        sweepcharts.saturation,
-        labkit.in_flight(*(given.in_flight or (1, 4, 16, 32, 64))),
-    )
+    draw: Any = sweepcharts.saturation
+    points = labkit.in_flight(*(given.in_flight or (1, 4, 16, 32, 64)))
     if given.batch_size and given.at:
         draw, points = sweepcharts.batch_sizes, labkit.at_product(given.at, given.batch_size)
     elif given.batch_size:
@@ -142,7 +151,9 @@ def _sweep(given: argparse.Namespace) -> int:
         raise LabError("--at and --batches need --batch-size.")
     spec = labkit.configure(given.model, warm=True)
     try:
-        found = labkit.sweep(asked, rows, points, spec, repeats=given.repeats, path=given.out)
+        found = labkit.sweep(
+            asked, rows, points, spec, repeats=given.repeats, rounds=given.rounds, path=given.out
+        )
     finally:
         labkit.stop()
     print(found.summary().round(2).to_string(index=False))
@@ -153,11 +164,30 @@ def _sweep(given: argparse.Namespace) -> int:
     return 0
 
 
+def _bundle(given: argparse.Namespace) -> int:
+    from labkit.bundle import SLIM_HOPPER, bundle
+
+    bundle(
+        given.out,
+        device=given.device,
+        python=given.python,
+        have=given.have,
+        models=given.model,
+        slim=SLIM_HOPPER if given.hopper else (),
+        part_mib=given.part_mib,
+    )
+    for file in sorted(given.out.iterdir()):
+        print(f"{file}: {file.stat().st_size / 2**20:,.1f} MiB")
+    print(f"There: python install.py FOLDER  (Python {given.python or 'as here'}, no network)")
+    return 0
+
+
 def _notebooks(given: argparse.Namespace) -> int:
     from labkit.notebooks import NOTEBOOKS, execute, first_picture, lessons
 
-    execute(given.names or lessons(), None if given.in_place else given.out)
-    if given.in_place and not given.names:
+    books = given.names or lessons()
+    execute(books, None if given.in_place else given.out)
+    if given.in_place and lessons()[0].name in [book.name for book in books]:
         (NOTEBOOKS.parent / "docs" / "batching.png").write_bytes(first_picture(lessons()[0]))
     return 0
 

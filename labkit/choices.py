@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -69,6 +70,7 @@ def cpu_engine(
     length = min(model.context or 2048, 2048)
     choose("vllm", "max_model_len", length, "prompt + answer; longer rows need more KV cache")
     choose("vllm", "tensor_parallel_size", parallel, "engine processes that share the weights")
+    _load_format(choose)
     choose("environment", "VLLM_CPU_KVCACHE_SPACE", str(kv_gib), "GiB of memory for the KV cache")
     choose("environment", "VLLM_CPU_OMP_THREADS_BIND", "nobind", "replicas share the cores freely")
     choose("environment", "OMP_NUM_THREADS", str(threads), f"{machine.cores} cores / engines")
@@ -103,11 +105,17 @@ def gpu_engine(
     choose("vllm", "max_model_len", length, "prompt + answer; longer rows need more KV cache")
     choose("vllm", "gpu_memory_utilization", 0.9, "share of the card for weights and KV cache")
     choose("vllm", "tensor_parallel_size", parallel, "GPUs that share one copy of the weights")
+    _load_format(choose)
     _quiet_environment(choose, model)
     bundle = {"CPU": 1.0, "GPU": 1.0}
     choose(
         "ray", "placement_group_config", {"bundles": [bundle] * parallel}, "one bundle for each GPU"
     )
+
+
+def _load_format(choose: Chooser) -> None:
+    if given := os.environ.get("LABKIT_LOAD_FORMAT"):
+        choose("vllm", "load_format", given, "the environment variable LABKIT_LOAD_FORMAT")
 
 
 def _quiet_environment(choose: Chooser, model: models.Model) -> None:

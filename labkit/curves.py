@@ -6,7 +6,7 @@ import json
 import math
 import statistics
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -53,7 +53,7 @@ def grid(batch_sizes: Iterable[int], max_concurrent_batches: Iterable[int]) -> l
     return [Point(size, number) for size in batch_sizes for number in batches]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Sweep:
     """What was measured.
 
@@ -63,7 +63,7 @@ class Sweep:
     """
 
     table: pd.DataFrame
-    provenance: Mapping[str, Any] = field(repr=False)
+    provenance: Mapping[str, Any]
 
     @property
     def limit(self) -> float:
@@ -126,13 +126,18 @@ class Sweep:
         runs = self.table.groupby(["batch_size", "max_concurrent_batches"]).size()
         many = f"{runs.min()}–{runs.max()}" if runs.min() < runs.max() else f"{runs.max()}"
         versions = ", ".join(f"{name} {number}" for name, number in about["versions"].items())
+        rows = _rows_a_run(self.table)
         inputs = self.table["input_tokens"].sum() / self.table["rows"].sum()
         outputs = self.table["output_tokens"].sum() / self.table["rows"].sum()
         return (
             f"Measured on {about['device']} · {about['model']} · {versions}\n"
-            f"{about['rows']} rows a run, mean {inputs:.0f} input and {outputs:.0f} output tokens"
+            f"{rows} rows a run, mean {inputs:.0f} input and {outputs:.0f} output tokens"
             f" · warm engine, warm-up left out · median and range of {many} runs"
         )
+
+    def __repr__(self) -> str:
+        points = self.table.groupby(["batch_size", "max_concurrent_batches"]).ngroups
+        return f"Sweep({len(self.table)} runs at {points} points on {self.provenance['device']})"
 
     def _repr_html_(self) -> str:
         return show(self.summary().set_index("rows_in_flight"))._repr_html_()
@@ -146,6 +151,11 @@ class Sweep:
             return Sweep(pd.DataFrame([json.loads(line) for line in runs]), about)
         except (ValueError, KeyError, TypeError) as problem:
             raise LabError(f"{path} is not a sweep of this lab ({problem}).") from problem
+
+
+def _rows_a_run(table: pd.DataFrame) -> str:
+    asked = table["rows"] + table["failed"]
+    return f"{asked.max():,}" if asked.nunique() == 1 else f"{asked.min():,} to {asked.max():,}"
 
 
 def off_by(summary: pd.DataFrame, guess: Mapping[int, float]) -> pd.DataFrame:

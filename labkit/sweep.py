@@ -14,6 +14,7 @@ from typing import Any
 
 import pandas as pd
 
+from labkit.choices import check_counts
 from labkit.curves import Point, Sweep
 from labkit.errors import Cancelled, JobFailed, LabError
 from labkit.processor import ProcessorSpec, configure
@@ -29,6 +30,7 @@ def sweep(
     spec: ProcessorSpec | None = None,
     *,
     repeats: int = 3,
+    rounds: int | None = None,
     seed: int = 0,
     path: str | Path | None = None,
     progress: bool | View = True,
@@ -40,6 +42,8 @@ def sweep(
     points: (batch_size, max_concurrent_batches) pairs; see `in_flight`, `at_product` and `grid`.
     Each repeat takes the points in another order (`seed`), so that a machine that gets slower
     or faster favours none. One job before the first run warms the engine up and is not counted.
+    rounds: a run has `rounds` times as many rows as are in flight, at most all of the data, so that
+    the slow points take no longer than the fast ones; None: every run has all rows.
     path: a file (JSON lines: provenance, then a line a run), written run by run; called again
     with the same file, what is there is not measured again.
     cancel: ends the sweep with Cancelled when set. on_run: is given the sweep so far: once after
@@ -51,19 +55,20 @@ def sweep(
     todo = check_points(points)
     spec = (spec or configure()).with_(warm=True)
     rows: Any = data.to_dict("records") if isinstance(data, pd.DataFrame) else list(data)
-    about = _about(task, rows, spec, repeats, seed)
+    about = _about(task, rows, spec, repeats, rounds, seed)
     done = _resume(path, about)
     plan = [p for p in _order(todo, repeats, seed) if (p[1], p[2]) not in _measured(done)]
     view = view_here() if progress is True else progress or None
     if plan:
         widest = max(todo, key=lambda point: point.rows_in_flight)
-        _one(task, rows, spec, widest, _Named(view, "warming up", 0, 1), cancel)
+        few = _some(rows, widest, rounds)
+        _one(task, few, spec, widest, _Named(view, "warming up", 0, 1), cancel)
     if on_run:
         on_run(Sweep(pd.DataFrame(done), about))
     for number, (order, point, repeat) in enumerate(plan):
         words = f"run {number + 1} of {len(plan)}: {point}, {point.rows_in_flight} in flight"
         shown = _Named(view, words, number, len(plan))
-        found = _one(task, rows, spec, point, shown, cancel)
+        found = _one(task, _some(rows, point, rounds), spec, point, shown, cancel)
         done.append({**found, "repeat": repeat, "order": order})
         if path is not None:
             with Path(path).open("a", encoding="utf-8") as file:
@@ -74,6 +79,10 @@ def sweep(
         view.show(f"done: {len(done)} runs at {len(todo)} points", 1.0)
         view.close()
     return Sweep(pd.DataFrame(done), about)
+
+
+def _some(rows: list[Row], point: Point, rounds: int | None) -> list[Row]:
+    return rows if rounds is None else rows[: rounds * point.rows_in_flight]
 
 
 def _one(
@@ -127,13 +136,14 @@ def _measured(done: list[dict[str, Any]]) -> set[tuple[Point, int]]:
 
 
 def _about(
-    task: Task, rows: list[Row], spec: ProcessorSpec, repeats: int, seed: int
+    task: Task, rows: list[Row], spec: ProcessorSpec, repeats: int, rounds: int | None, seed: int
 ) -> dict[str, Any]:
     """The provenance of a sweep: enough to repeat it, and no path of this computer."""
     if not rows:
         raise LabError("There are no rows to sweep over: the data is empty.")
     if isinstance(repeats, bool) or repeats < 1:
         raise LabError(f"repeats must be a whole number from 1, not {repeats!r}.")
+    check_counts({"rounds": rounds})
     from labkit.warm import KNOBS
 
     hidden = (*KNOBS, "model_source", "chat_template_stage")
@@ -152,6 +162,7 @@ def _about(
         "sampling": json.loads(json.dumps(dict(task.sampling), default=str)),
         "rows": len(rows),
         "rows_sha256": hashlib.sha256(pickle.dumps(rows)).hexdigest()[:16],
+        "rounds": rounds,
         "repeats": repeats,
         "seed": seed,
     }

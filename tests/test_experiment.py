@@ -43,7 +43,7 @@ class Measured:
 
 
 def wait_for(experiment: Experiment, *states: str) -> None:
-    for _ in range(500):
+    for _ in range(2000):
         if experiment.state in states:
             return
         threading.Event().wait(0.01)
@@ -51,7 +51,7 @@ def wait_for(experiment: Experiment, *states: str) -> None:
 
 
 def wait_until(done: Any) -> None:
-    for _ in range(500):
+    for _ in range(2000):
         if done():
             return
         threading.Event().wait(0.01)

@@ -1,0 +1,51 @@
+"""A model folder without weights: the shape of a large model, for honest speed without a download.
+
+`python -m benchmarks.shape FOLDER` writes the config of Llama-3.1-8B and the tokenizer of SmolLM2;
+with `LABKIT_LOAD_FORMAT=dummy` an engine fills it with random weights. Its text means nothing.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import shutil
+from pathlib import Path
+
+import labkit
+
+#: Sizes from https://huggingface.co/meta-llama/Llama-3.1-8B-Instruct/blob/main/config.json.
+LLAMA_8B = {
+    "architectures": ["LlamaForCausalLM"],
+    "model_type": "llama",
+    "hidden_size": 4096,
+    "intermediate_size": 14336,
+    "num_hidden_layers": 32,
+    "num_attention_heads": 32,
+    "num_key_value_heads": 8,
+    "head_dim": 128,
+    "vocab_size": 128256,
+    "max_position_embeddings": 8192,
+    "rms_norm_eps": 1e-05,
+    "rope_theta": 500000.0,
+    "hidden_act": "silu",
+    "tie_word_embeddings": False,
+    "bos_token_id": 1,
+    "eos_token_id": 2,
+    "torch_dtype": "bfloat16",
+}
+
+
+def make(folder: Path) -> Path:
+    """Write config and tokenizer into `folder`, and return it."""
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "config.json").write_text(json.dumps(LLAMA_8B, indent=1))
+    for file in Path(labkit.get_model("smollm2-135m").source).iterdir():
+        if "token" in file.name or file.name in ("chat_template.jinja", "merges.txt", "vocab.json"):
+            shutil.copy(file, folder)
+    return folder
+
+
+if __name__ == "__main__":
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("folder", type=Path)
+    print(make(parser.parse_args().folder))

