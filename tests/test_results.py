@@ -319,7 +319,7 @@ def test_rows_that_do_not_fit_the_first_ones_stop_before_they_are_asked() -> Non
 # --- Jobs, with a stand-in for the engine ---------------------------------------------------------
 
 
-def engine(task: Task, dataset: Any, spec: Any, *, with_row: bool = True) -> Any:
+def engine(task: Task, dataset: Any, spec: Any, with_row: bool = True, shown: Any = None) -> Any:
     """Answers with the question; the rest is the real pipeline."""
     finish = pipeline.Finish(task, with_row)
 
