@@ -16,6 +16,7 @@ from labkit.model import choose as choose_model
 from labkit.model import get as get_model
 from labkit.model import models
 from labkit.processor import configure
+from labkit.recordings import recorded, recordings, replay
 from labkit.results import Written, write
 from labkit.run import Job, run
 from labkit.server import serve
@@ -61,6 +62,9 @@ __all__ = [
     "models",
     "panel",
     "quiet",
+    "recorded",
+    "recordings",
+    "replay",
     "run",
     "serve",
     "show",

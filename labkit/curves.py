@@ -127,10 +127,11 @@ class Sweep:
         many = f"{runs.min()}–{runs.max()}" if runs.min() < runs.max() else f"{runs.max()}"
         versions = ", ".join(f"{name} {number}" for name, number in about["versions"].items())
         rows = _rows_a_run(self.table)
+        where = f"Recorded {about['made']} on" if about.get("recorded") else "Measured on"
         inputs = self.table["input_tokens"].sum() / self.table["rows"].sum()
         outputs = self.table["output_tokens"].sum() / self.table["rows"].sum()
         return (
-            f"Measured on {about['device']} · {about['model']} · {versions}\n"
+            f"{where} {about['device']} · {about['model']} · {versions}\n"
             f"{rows} rows a run, mean {inputs:.0f} input and {outputs:.0f} output tokens"
             f" · warm engine, warm-up left out · median and range of {many} runs"
         )

@@ -28,9 +28,9 @@ def saturation(sweep: Sweep, guess: Mapping[int, float] | None = None) -> Figure
     Where points share a number of rows in flight, the fastest stands for it. guess: rows in flight
     → speed-up over its first point, drawn beside what was measured.
     """
-    points = _fastest(sweep.summary())
+    points = fastest(sweep.summary())
     figure, (left, right) = new_figure(width=12, height=5, columns=2)
-    _with_range(left, points["rows_in_flight"], points)
+    with_range(left, points["rows_in_flight"], points)
     top = points[RATE].max()
     left.axhline(PLATEAU * top, color=MID, ls=":", lw=2, label=f"{PLATEAU:.0%} of the best")
     if known := {rows: ratio for rows, ratio in (guess or {}).items() if ratio > 0}:
@@ -54,7 +54,7 @@ def saturation(sweep: Sweep, guess: Mapping[int, float] | None = None) -> Figure
     right.legend(loc="upper left")
     right.set_title("Row latency (s)")
     for axes in (left, right):
-        _log2(axes, sorted({*points["rows_in_flight"], *(guess or ())}))
+        log2_axis(axes, sorted({*points["rows_in_flight"], *(guess or ())}))
         axes.set_xlabel("rows in flight")
         _limit(axes, sweep)
     caption(figure, sweep.caption())
@@ -71,7 +71,7 @@ def prediction(guess: Mapping[int, float]) -> Figure:
     for x, y in zip(at, said, strict=True):
         axes.annotate(f"{y:.3g}×", (x, y), (0, 10), textcoords="offset points", ha="center")
     axes.set_ylim(0, 1.25 * max(said))
-    _log2(axes, at)
+    log2_axis(axes, at)
     axes.set_xlabel("rows in flight")
     axes.set_title("Your guess: times faster")
     caption(figure, "A guess: nothing is measured yet.")
@@ -87,7 +87,7 @@ def batch_sizes(sweep: Sweep) -> Figure:
     for number, (product, own) in enumerate(points.groupby("rows_in_flight")):
         own, color = own.sort_values("batch_size"), tones[number % len(tones)]
         words = f"{product} in flight"
-        _with_range(left, own["batch_size"], own, color, "osD^v"[number % 5], words)
+        with_range(left, own["batch_size"], own, color, "osD^v"[number % 5], words)
         marker = "osD^v"[number % 5]
         right.plot(own["batch_size"], own["tail (s)"], marker=marker, color=color, label=words)
     left.set_ylim(0, 1.15 * points["highest"].max())
@@ -96,7 +96,7 @@ def batch_sizes(sweep: Sweep) -> Figure:
     right.set_title("Tail (s)")
     left.legend(loc="lower left")
     for axes in (left, right):
-        _log2(axes, sorted(set(points["batch_size"])))
+        log2_axis(axes, sorted(set(points["batch_size"])))
         axes.set_xlabel("batch size")
     caption(figure, sweep.caption())
     return figure
@@ -149,7 +149,7 @@ def heat_map(sweep: Sweep) -> Figure:
     return figure
 
 
-def _fastest(points: pd.DataFrame) -> pd.DataFrame:
+def fastest(points: pd.DataFrame) -> pd.DataFrame:
     """One point for each number of rows in flight: the fastest."""
     best = points.sort_values(RATE).groupby("rows_in_flight").tail(1)
     return best.sort_values("rows_in_flight").reset_index(drop=True)
@@ -165,7 +165,7 @@ def _scale(points: pd.DataFrame, guess: Mapping[int, float]) -> float:
     return float(rate[first]) / guess[first]
 
 
-def _with_range(
+def with_range(
     axes: Axes,
     at: pd.Series,
     points: pd.DataFrame,
@@ -183,7 +183,7 @@ def _with_range(
         )
 
 
-def _log2(axes: Axes, ticks: list[int]) -> None:
+def log2_axis(axes: Axes, ticks: list[int]) -> None:
     axes.set_xscale("log", base=2)
     axes.set_xticks(ticks, [f"{tick:,}" for tick in ticks])
     axes.xaxis.set_minor_locator(NullLocator())
