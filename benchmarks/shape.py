@@ -12,27 +12,7 @@ import shutil
 from pathlib import Path
 
 import labkit
-
-#: Sizes from https://huggingface.co/meta-llama/Llama-3.1-8B-Instruct/blob/main/config.json.
-LLAMA_8B = {
-    "architectures": ["LlamaForCausalLM"],
-    "model_type": "llama",
-    "hidden_size": 4096,
-    "intermediate_size": 14336,
-    "num_hidden_layers": 32,
-    "num_attention_heads": 32,
-    "num_key_value_heads": 8,
-    "head_dim": 128,
-    "vocab_size": 128256,
-    "max_position_embeddings": 8192,
-    "rms_norm_eps": 1e-05,
-    "rope_theta": 500000.0,
-    "hidden_act": "silu",
-    "tie_word_embeddings": False,
-    "bos_token_id": 1,
-    "eos_token_id": 2,
-    "torch_dtype": "bfloat16",
-}
+from labkit.roofline import LLAMA_8B
 
 
 def make(folder: Path) -> Path:

@@ -86,6 +86,24 @@ def hush(verbose: bool = False) -> None:
         logging.getLogger(name).setLevel(level)
 
 
+_jobs = threading.RLock()
+
+
+@contextlib.contextmanager
+def one_job() -> Iterator[None]:
+    """Hold this process for one job or sweep. Raises LabError while another thread's is under way:
+    two at once would share an engine, and both would measure nonsense."""
+    if not _jobs.acquire(blocking=False):
+        raise LabError(
+            "Another job of this notebook is under way, such as the sweep of a panel: wait for it, "
+            "or press Cancel."
+        )
+    try:
+        yield
+    finally:
+        _jobs.release()
+
+
 @contextlib.contextmanager
 def quiet(verbose: bool = False) -> Iterator[None]:
     """Silence every log line below ERROR inside the block: Ray resets its levels by itself."""

@@ -149,9 +149,12 @@ class Sweep:
         try:
             first, *runs = Path(path).read_text(encoding="utf-8").splitlines()
             about = json.loads(first)["provenance"]
-            return Sweep(pd.DataFrame([json.loads(line) for line in runs]), about)
+            table = pd.DataFrame([json.loads(line) for line in runs])
         except (ValueError, KeyError, TypeError) as problem:
             raise LabError(f"{path} is not a sweep of this lab ({problem}).") from problem
+        if table.empty:
+            raise LabError(f"{path} is a sweep that was stopped before its first run had ended.")
+        return Sweep(table, about)
 
 
 def _rows_a_run(table: pd.DataFrame) -> str:

@@ -23,19 +23,27 @@ class Engine:
     def __init__(self, stages: list[tuple[type, dict[str, Any]]]):
         self.stages = [make(**arguments) for make, arguments in stages]
         self.llm = next(stage.llm for stage in self.stages if hasattr(stage, "llm"))
-        self.accepting = False
+        self.job: int | None = None
 
-    async def begin(self, rows_in_flight: int) -> None:
+    async def begin(self, job: int, rows_in_flight: int) -> None:
         """Get ready for a job: its limit of rows at the engine, and no prefix of another job."""
         self.llm.semaphore = asyncio.Semaphore(rows_in_flight)
-        await self.llm.engine.reset_prefix_cache()
-        self.accepting = True
+        for _ in range(50):  # vLLM refuses while a block of an aborted row is still in use
+            if await self.llm.engine.reset_prefix_cache() is not False:
+                break
+            await asyncio.sleep(0.1)
+        self.job = job
 
-    async def answer(self, rows: list[Row], engine_decodes: bool) -> list[Row]:
-        """Preprocessed rows → the same number of rows with the columns of KEPT and the error."""
+    async def answer(self, job: int, rows: list[Row], engine_decodes: bool) -> list[Row]:
+        """Preprocessed rows → the same number of rows with the columns of KEPT and the error.
+
+        Raises Cancelled for a job that was stopped, or overtaken by another one.
+        """
         for stage in self.stages:
-            if not self.accepting:
+            if self.job is None:
                 raise Cancelled("The job was stopped.")
+            if self.job != job:
+                raise Cancelled("Another job took the warm engine over: run one at a time.")
             if engine_decodes and type(stage).__name__ == "DetokenizeUDF":
                 continue
             async for done in stage({DATA: rows}):
@@ -44,7 +52,7 @@ class Engine:
 
     async def abort(self) -> None:
         """Give up the rows at the engine and refuse more until `begin`."""
-        self.accepting = False
+        self.job = None
         for work in asyncio.all_tasks():
             if getattr(work.get_coro(), "__name__", "") == "_generate_with_error_handling":
                 work.cancel()  # vLLM gives up the request of a cancelled reader
@@ -57,10 +65,13 @@ class Engine:
 class Ask:
     """The one light stage of a job on a warm engine: question, engine, answer."""
 
-    def __init__(self, task: Task, engines: list[Any], engine_decodes: bool, with_row: bool):
+    def __init__(
+        self, task: Task, job: int, engines: list[Any], engine_decodes: bool, with_row: bool
+    ):
         self.ask = pipeline.preprocess(task, ray_detokenizes=not engine_decodes)
         self.finish = pipeline.Finish(task, with_row)
         self.engine_decodes = engine_decodes
+        self.job = job
         self.engines = engines
         self.busy = [0] * len(engines)
 
@@ -70,7 +81,7 @@ class Ask:
         at = self.busy.index(min(self.busy))  # the replica with the fewest batches
         self.busy[at] += 1
         try:
-            answers = await self.engines[at].answer.remote(asked, self.engine_decodes)
+            answers = await self.engines[at].answer.remote(self.job, asked, self.engine_decodes)
         finally:
             self.busy[at] -= 1
         yield self.finish.table(

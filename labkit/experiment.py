@@ -113,6 +113,8 @@ class Experiment:
             self.measure(
                 points, repeats=repeats, progress=self, cancel=self._cancel, on_run=self._take
             )
+            if self._cancel.is_set():  # too late: all was measured
+                self.text = "done"
             self.state = "done"
         except (Cancelled, KeyboardInterrupt) as problem:
             self.state = "cancelled"

@@ -72,8 +72,10 @@ def first_picture(path: Path) -> bytes:
 
 
 def _tidy(notebook: dict) -> None:
-    """Drop what changes with every run and says nothing: cell timings and the Python build."""
+    """Drop what changes with every run and says nothing: cell timings, the Python build, and the
+    inner state of widgets, which JupyterLab does not read from an untrusted notebook."""
     for cell in notebook["cells"]:
         cell["metadata"].pop("execution", None)
+    notebook["metadata"].pop("widgets", None)
     info = notebook["metadata"].get("language_info", {})
     info["version"] = "3"

@@ -54,7 +54,7 @@ class Panel:
         self.experiment = Experiment(measure, self._refresh)
         self._lock = threading.Lock()
         self._drawn: Any = None
-        self._points = list(points)
+        self._points, self._title = list(points), title
         given = dict(guess or {})
         self._chosen = [
             widgets.Checkbox(True, description=str(point), indent=False, layout={"width": "9em"})
@@ -97,6 +97,8 @@ class Panel:
 
         Raises what made the sweep fail, LabError when no point is chosen, Cancelled after Cancel.
         """
+        if self.state == "idle" and not self.chosen:
+            raise LabError("No point is chosen: tick at least one.")
         return self.experiment.result(self.chosen, self._repeats.value)
 
     def off_by(self) -> pd.DataFrame:
@@ -143,7 +145,10 @@ class Panel:
     def _refresh(self) -> None:
         with self._lock:
             now = self.experiment
-            self._draw()
+            try:
+                self._draw()
+            except Exception as problem:  # a chart that fails must not end the sweep
+                self._words.value = f"<p>The chart failed: {escape(str(problem))}</p>"
             self._run.disabled = now.active or not self.chosen
             self._cancel.disabled = not now.active
             for widget in (*self._chosen, self._repeats):
@@ -179,10 +184,12 @@ class Panel:
         self._chart.layout.display = "" if now.sweep is not None or guess else "none"
 
     def _repr_mimebundle_(self, **options: Any) -> Any:
-        return self.box._repr_mimebundle_(**options)
+        data = self.box._repr_mimebundle_(**options)
+        data["text/plain"] = f"{self!r}: a panel, alive while the notebook's kernel runs"
+        return data
 
     def __repr__(self) -> str:
-        return f"Panel({self.state}, {len(self._points)} points)"
+        return f"Panel({self._title!r}, {self.state}, {len(self._points)} points)"
 
 
 def _verdict(found: Sweep, guess: Mapping[int, float]) -> str:

@@ -92,7 +92,7 @@ def write(
     What is written is kept in every case, also after Ctrl-C.
     """
     spec = spec or configure()
-    with cluster.quiet(verbose), _quiet_data(verbose):
+    with cluster.one_job(), cluster.quiet(verbose), _quiet_data(verbose):
         source = columns.source(data, lambda: cluster.start(verbose=verbose))
         columns.check(source.schema, id_column, into)
         ids = source.ids(id_column)

@@ -74,7 +74,7 @@ def run(
     spec = spec or configure()
     cluster.start(verbose=verbose)
     started = time.time()
-    with cluster.quiet(verbose), _quiet_data(verbose, data):
+    with cluster.one_job(), cluster.quiet(verbose), _quiet_data(verbose, data):
         dataset, inputs = _load(data, spec["batch_size"])
         _check_columns(data, inputs, into)
         with Progress(
@@ -181,17 +181,16 @@ def _stream(
 ) -> Iterator[Any]:
     from ray.exceptions import RayError
 
-    stopped = cancel or threading.Event()
     try:
-        with warm.aborting(stopped):
+        with warm.aborting(cancel):
             for table in output.iter_batches(batch_size=None, batch_format="pyarrow"):
+                if cancel is not None and cancel.is_set():
+                    raise Cancelled(f"Cancelled after {shown.rows:,} rows.")
                 tokens = table["num_generated_tokens"].to_pandas().sum()
                 shown.advance(table.num_rows, int(tokens))
                 yield table
-                if stopped.is_set():
-                    raise Cancelled(f"Cancelled after {shown.rows:,} rows.")
     except RayError as error:
-        if stopped.is_set():
+        if cancel is not None and cancel.is_set():
             raise Cancelled(f"Cancelled after {shown.rows:,} rows.") from None
         raise JobFailed(cluster.diagnose(error)) from error
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import pickle
 import random
 import threading
 import time
@@ -14,6 +13,7 @@ from typing import Any
 
 import pandas as pd
 
+from labkit import cluster, pipeline
 from labkit.choices import check_counts
 from labkit.curves import Point, Sweep
 from labkit.errors import Cancelled, JobFailed, LabError
@@ -49,40 +49,45 @@ def sweep(
     cancel: ends the sweep with Cancelled when set. on_run: is given the sweep so far: once after
     the warm-up, then after each run.
 
-    Raises LabError for points or a file that can't be used, and what `labkit.run` raises; JobFailed
-    when no row of a run was answered. What was measured stays in `path` in every case.
+    Raises LabError for points or a file that can't be used, for fewer rows than a point has in
+    flight, and what `labkit.run` raises; JobFailed when no row of a run was answered. What was
+    measured stays in `path` in every case.
     """
     todo = check_points(points)
     spec = (spec or configure()).with_(warm=True)
     rows: Any = data.to_dict("records") if isinstance(data, pd.DataFrame) else list(data)
     about = _about(task, rows, spec, repeats, rounds, seed)
+    if (most := max(point.rows_in_flight for point in todo)) > len(rows):
+        raise LabError(f"{len(rows)} rows can't be {most} in flight: give at least {most} rows.")
     done = _resume(path, about)
     plan = [p for p in _order(todo, repeats, seed) if (p[1], p[2]) not in _measured(done)]
     view = view_here() if progress is True else progress or None
-    if plan:
-        widest = max(todo, key=lambda point: point.rows_in_flight)
-        few = _some(rows, widest, rounds)
-        _one(task, few, spec, widest, _Named(view, "warming up", 0, 1), cancel)
-    if on_run:
-        on_run(Sweep(pd.DataFrame(done), about))
-    for number, (order, point, repeat) in enumerate(plan):
-        words = f"run {number + 1} of {len(plan)}: {point}, {point.rows_in_flight} in flight"
-        shown = _Named(view, words, number, len(plan))
-        found = _one(task, _some(rows, point, rounds), spec, point, shown, cancel)
-        done.append({**found, "repeat": repeat, "order": order})
-        if path is not None:
-            with Path(path).open("a", encoding="utf-8") as file:
-                file.write(json.dumps(done[-1]) + "\n")
+    with cluster.one_job():
+        if plan:
+            widest = max(todo, key=lambda point: point.rows_in_flight)
+            few = _some(rows, widest, rounds, spec.replicas)
+            _one(task, few, spec, widest, _Named(view, "warming up", 0, 1), cancel)
         if on_run:
             on_run(Sweep(pd.DataFrame(done), about))
-    if view is not None:
-        view.show(f"done: {len(done)} runs at {len(todo)} points", 1.0)
-        view.close()
-    return Sweep(pd.DataFrame(done), about)
+        for number, (order, point, repeat) in enumerate(plan):
+            words = f"run {number + 1} of {len(plan)}: {point}, {point.rows_in_flight} in flight"
+            shown = _Named(view, words, number, len(plan))
+            some = _some(rows, point, rounds, spec.replicas)
+            found = _one(task, some, spec, point, shown, cancel)
+            done.append({**found, "repeat": repeat, "order": order})
+            if path is not None:
+                with Path(path).open("a", encoding="utf-8") as file:
+                    file.write(json.dumps(done[-1]) + "\n")
+            if on_run:
+                on_run(Sweep(pd.DataFrame(done), about))
+        if view is not None:
+            view.show(f"done: {len(done)} runs at {len(todo)} points", 1.0)
+            view.close()
+        return Sweep(pd.DataFrame(done), about)
 
 
-def _some(rows: list[Row], point: Point, rounds: int | None) -> list[Row]:
-    return rows if rounds is None else rows[: rounds * point.rows_in_flight]
+def _some(rows: list[Row], point: Point, rounds: int | None, replicas: int) -> list[Row]:
+    return rows if rounds is None else rows[: rounds * point.rows_in_flight * replicas]
 
 
 def _one(
@@ -161,11 +166,23 @@ def _about(
         "task": task.name,
         "sampling": json.loads(json.dumps(dict(task.sampling), default=str)),
         "rows": len(rows),
-        "rows_sha256": hashlib.sha256(pickle.dumps(rows)).hexdigest()[:16],
+        "rows_sha256": _asked(task, rows),
         "rounds": rounds,
         "repeats": repeats,
         "seed": seed,
     }
+
+
+def _asked(task: Task, rows: list[Row]) -> str:
+    """A hash of what the model is asked, row by row: messages and sampling parameters."""
+    digest = hashlib.sha256()
+    for row in rows:
+        try:
+            asked: Any = [task.messages(row), task.sampling_for(row)]
+        except Exception as problem:  # the user's own function; the job makes an error row of it
+            asked = pipeline.reason(problem)
+        digest.update(json.dumps(asked, default=str).encode())
+    return digest.hexdigest()[:16]
 
 
 def _resume(path: str | Path | None, about: dict[str, Any]) -> list[dict[str, Any]]:
@@ -173,27 +190,32 @@ def _resume(path: str | Path | None, about: dict[str, Any]) -> list[dict[str, An
     if path is None:
         return []
     file = Path(path)
-    about = json.loads(json.dumps(about))
-    if not file.exists():
+    about = json.loads(json.dumps(about, default=str))
+    if not file.exists() or not file.stat().st_size:
         file.parent.mkdir(parents=True, exist_ok=True)
         file.write_text(json.dumps({"provenance": about}) + "\n", encoding="utf-8")
         return []
     text = file.read_text(encoding="utf-8")
-    if not text.endswith("\n"):  # killed while it wrote a line: that run is measured again
-        file.write_text(text[: text.rfind("\n") + 1], encoding="utf-8")
-    before = Sweep.load(file)
+    whole = text[: text.rfind("\n") + 1]  # one that was killed while it wrote a line
+    try:
+        first, *runs = [json.loads(line) for line in whole.splitlines()]
+        before = dict(first["provenance"])
+    except (ValueError, KeyError, TypeError) as problem:
+        raise LabError(f"{file} is not a sweep of this lab: give another file.") from problem
     free = ("made", "repeats", "seed")
     differ = [
         name
-        for name in {**before.provenance, **about}
-        if name not in free and before.provenance.get(name) != about.get(name)
+        for name in {**before, **about}
+        if name not in free and before.get(name) != about.get(name)
     ]
     if differ:
         raise LabError(
             f"{file} holds another sweep: {', '.join(sorted(differ))} differ. Give another file, "
             "or delete this one."
         )
-    return [{str(name): v for name, v in run.items()} for run in before.table.to_dict("records")]
+    if whole != text:
+        file.write_text(whole, encoding="utf-8")
+    return list(runs)
 
 
 class _Named:

@@ -39,7 +39,10 @@ def saturation(sweep: Sweep, guess: Mapping[int, float] | None = None) -> Figure
         left.plot(at, said, color="#777777", ls="--", marker="s", ms=7, mfc="white", label="guess")
         top = max(top, *said)
     choice = sweep.choice()
-    mine = points[points["rows_in_flight"] == choice.rows_in_flight].iloc[0]
+    every = sweep.summary()
+    chosen = every["batch_size"].eq(choice.batch_size)
+    chosen &= every["max_concurrent_batches"].eq(choice.max_concurrent_batches)
+    mine = every[chosen].iloc[0]
     left.plot(
         choice.rows_in_flight, mine[RATE], "o", ms=20, mfc="none", mec=ACCENT, mew=2.5, ls="",
         label=f"our choice: {choice}",

@@ -12,7 +12,6 @@ from __future__ import annotations
 import atexit
 import contextlib
 import threading
-import time
 import warnings
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
@@ -29,19 +28,23 @@ if TYPE_CHECKING:
 
     from labkit.processor import ProcessorSpec
 
+#: Calls that an engine's actor takes at once: more than there can be batches (Ray's default, 1000,
+#: would leave an abort waiting behind them).
+CALLS = 100_000
 #: Arguments that only say how rows are handed over: changing them needs no other engine.
 KNOBS = ("batch_size", "max_concurrent_batches", "max_pending_requests")
 
 
 @dataclass
 class Warm:
-    """The engine that is up: its spec, actors and placement groups, since Unix second `since`."""
+    """The engine that is up: its spec, its session of Ray, actors, placement groups, and the
+    number of the job that it was last told of."""
 
     spec: ProcessorSpec
-    job: str
+    session: str
     engines: list[Any] = field(default_factory=list)
     groups: list[Any] = field(default_factory=list)
-    since: float = 0.0
+    job: int = 0
 
 
 _current: Warm | None = None
@@ -66,7 +69,7 @@ def changes(before: ProcessorSpec, after: ProcessorSpec) -> list[str]:
 
 def current() -> ProcessorSpec | None:
     """The spec of the engine that is up; None when there is none."""
-    return _current.spec if _current is not None and _current.job == _job() else None
+    return _current.spec if _current is not None and _current.session == _session() else None
 
 
 def stages(
@@ -81,13 +84,19 @@ def stages(
     """`run.stages` on the warm engine: started when none fits (`say` tells why), else reused."""
     import ray.data
 
-    engines = use(spec, say, cancel)
+    warm = use(spec, say, cancel)
     batches = spec["max_concurrent_batches"] * spec.replicas
     with warnings.catch_warnings():  # Ray has no named parameter for the calls at once yet
         warnings.filterwarnings("ignore", message=".*ray_remote_args")
         return dataset.map_batches(
             Ask,
-            fn_constructor_args=(task, engines, not spec.ray_decodes(task), with_row),
+            fn_constructor_args=(
+                task,
+                warm.job,
+                warm.engines,
+                not spec.ray_decodes(task),
+                with_row,
+            ),
             batch_format="pyarrow",
             batch_size=spec["batch_size"],
             compute=ray.data.ActorPoolStrategy(size=1),
@@ -100,12 +109,12 @@ def use(
     spec: ProcessorSpec,
     say: Callable[[str], None] | None = None,
     cancel: threading.Event | None = None,
-) -> list[Any]:
-    """The handles of the engines for this spec, ready for a job; started or replaced as needed."""
+) -> Warm:
+    """The engines for this spec, ready for a job; started or replaced as needed."""
     global _current
     say = say or (lambda words: None)
     with _lock:
-        if _current is not None and _current.job != _job():
+        if _current is not None and _current.session != _session():
             _current = None  # Ray was stopped: its actors are gone
         if _current is not None and (why := changes(_current.spec, spec)):
             say(f"another engine is needed ({', '.join(why)}): stopping the warm one")
@@ -115,16 +124,15 @@ def use(
             stop()
         if _current is None:
             say(f"{spec.starting}; it stays up for the next jobs")
-            found = Warm(spec, _job() or "")
+            found = Warm(spec, _session() or "")
             try:
                 _start(found, cancel)
             except BaseException:
-                _end(found)
+                _end(found, timeout=0)
                 raise
-            found.since = time.time()
             _current = found
         say("the engine is warm: handing it the rows")
-        return _current.engines
+        return _current
 
 
 def _begin(warm: Warm, spec: ProcessorSpec) -> bool:
@@ -132,8 +140,9 @@ def _begin(warm: Warm, spec: ProcessorSpec) -> bool:
     import ray
     from ray.exceptions import RayError
 
+    warm.job += 1
     try:
-        ray.get([engine.begin.remote(spec.limit) for engine in warm.engines], timeout=60)
+        ray.get([e.begin.remote(warm.job, spec.limit) for e in warm.engines], timeout=60)
     except RayError:
         return False
     return True
@@ -149,10 +158,9 @@ def _start(warm: Warm, cancel: threading.Event | None) -> None:
         if groups:
             warm.groups.append(own["scheduling_strategy"].placement_group)
         made: Any = ray.remote(Engine)
-        warm.engines.append(
-            made.options(**own, name=f"labkit engine {at}", namespace=_job()).remote(parts)
-        )
-    waiting = [engine.begin.remote(warm.spec.limit) for engine in warm.engines]
+        named = {"name": f"labkit engine {at}", "namespace": _session()}
+        warm.engines.append(made.options(**own, **named, max_concurrency=CALLS).remote(parts))
+    waiting = [engine.begin.remote(warm.job, warm.spec.limit) for engine in warm.engines]
     while waiting:
         if cancel is not None and cancel.is_set():
             raise Cancelled("Cancelled while the engine was starting.")
@@ -184,7 +192,7 @@ def _plan(spec: ProcessorSpec) -> tuple[list[tuple[type, dict[str, Any]]], dict[
 def abort() -> None:
     """Give up the rows that the warm engine works on, if there is one; it stays up."""
     warm = _current
-    if warm is None or warm.job != _job():
+    if warm is None or warm.session != _session():
         return
     import ray
     from ray.exceptions import RayError
@@ -194,18 +202,18 @@ def abort() -> None:
 
 
 @contextlib.contextmanager
-def aborting(cancel: threading.Event) -> Iterator[None]:
+def aborting(cancel: threading.Event | None) -> Iterator[None]:
     """Abort the warm engine's job when the block fails, and as soon as `cancel` is set."""
     ended = threading.Event()
 
-    def watch() -> None:
+    def watch(cancel: threading.Event) -> None:
         while not ended.is_set():
-            if cancel.wait(0.2):
+            if cancel.wait(0.2) and not ended.is_set():
                 abort()
                 return
 
-    watcher = threading.Thread(target=watch, daemon=True)
-    watcher.start()
+    if cancel is not None:
+        threading.Thread(target=watch, args=(cancel,), daemon=True).start()
     try:
         yield
     except BaseException:
@@ -213,7 +221,6 @@ def aborting(cancel: threading.Event) -> Iterator[None]:
         raise
     finally:
         ended.set()
-        watcher.join()
 
 
 def stop() -> None:
@@ -221,23 +228,24 @@ def stop() -> None:
     global _current
     with _lock:
         warm, _current = _current, None
-        if warm is not None and warm.job == _job():
+        if warm is not None and warm.session == _session():
             _end(warm)
 
 
-def _end(warm: Warm) -> None:
+def _end(warm: Warm, timeout: float = 20) -> None:
+    """End the engines: by their own way out within `timeout` seconds, then for sure."""
     import ray
     from ray.exceptions import RayError
 
     with contextlib.suppress(RayError):
-        ray.get([engine.close.remote() for engine in warm.engines], timeout=20)
+        ray.get([engine.close.remote() for engine in warm.engines], timeout=timeout)
     for engine in warm.engines:
         ray.kill(engine)
     for group in warm.groups:
         ray.util.remove_placement_group(group)
 
 
-def _job() -> str | None:
+def _session() -> str | None:
     """The Ray job of this process: another one after Ray was stopped and started again."""
     import ray
 

@@ -33,8 +33,10 @@ def test_at_first_it_is_idle_with_all_points_chosen() -> None:
     assert not panel._run.disabled and panel._cancel.disabled
     assert panel._chart.layout.display == "none" and panel.guess == {}
     assert "A &lt;title&gt;" in panel.box.children[0].value
-    assert repr(panel) == "Panel(idle, 4 points)"
-    assert "application/vnd.jupyter.widget-view+json" in panel._repr_mimebundle_()
+    assert repr(panel) == "Panel('A <title>', idle, 4 points)"
+    shown = panel._repr_mimebundle_()
+    assert "application/vnd.jupyter.widget-view+json" in shown
+    assert shown["text/plain"].startswith(repr(panel))
 
 
 def test_points_with_the_same_rows_in_flight_share_a_guess() -> None:

@@ -9,10 +9,9 @@ import matplotlib.pyplot as plt
 import pytest
 
 import labkit
-from benchmarks.shape import LLAMA_8B
 from labkit import roofcharts
 from labkit.recordings import recorded_limits
-from labkit.roofline import Limits, Shape, bound
+from labkit.roofline import LLAMA_8B, Limits, Shape, bound
 from tests.test_charts import words
 from tests.test_curves import CURVE, measured
 

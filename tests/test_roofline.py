@@ -10,8 +10,7 @@ from typing import Any
 
 import pytest
 
-from benchmarks.shape import LLAMA_8B
-from labkit.roofline import Limits, Shape, bound, step_seconds
+from labkit.roofline import LLAMA_8B, Limits, Shape, bound, step_seconds
 
 H100 = Limits("H100", 3.0e12, 7.0e14)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import threading
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -11,14 +12,15 @@ import pandas as pd
 import pytest
 
 import labkit
-from labkit import tasks
+from labkit import cluster, tasks
 from labkit.curves import Point, Sweep
 from labkit.errors import Cancelled, JobFailed, LabError
 from labkit.sweep import _order, sweep
+from labkit.tasks import ask
 
 module = __import__("sys").modules["labkit.sweep"]
 POINTS = [(1, 1), (1, 4), (4, 4), (16, 4)]
-ROWS = [{"question": f"What is {n} + {n}?"} for n in range(6)]
+ROWS = [{"question": f"What is {n} + {n}?"} for n in range(64)]
 TASK = tasks.faq(max_tokens=4)
 
 
@@ -97,6 +99,60 @@ def test_what_is_in_the_file_is_not_measured_again(
     assert asked == [] and len(again.table) == 8  # not even a warm-up
 
 
+@pytest.mark.parametrize("text", ['{"a": 1}', "a,b\n1,2", '{"provenance": 1}\n{"x"'])
+def test_a_file_of_somebody_else_is_refused_and_left_as_it_is(
+    text: str, asked: list[Any], spec: Any, tmp_path: Path
+) -> None:
+    (tmp_path / "mine").write_text(text)
+    with pytest.raises(LabError, match="is not a sweep"):
+        sweep(TASK, ROWS, POINTS, spec, path=tmp_path / "mine", progress=False)
+    assert (tmp_path / "mine").read_text() == text and asked == []
+
+
+def test_a_sweep_that_was_killed_before_its_first_run_is_begun_again(
+    asked: list[Any], spec: Any, tmp_path: Path
+) -> None:
+    file, stop = tmp_path / "s", threading.Event()
+    stop.set()
+    with pytest.raises(Cancelled):
+        sweep(TASK, ROWS, POINTS, spec, path=file, progress=False, cancel=stop)
+    with pytest.raises(LabError, match="before its first run"):
+        Sweep.load(file)
+    assert len(sweep(TASK, ROWS, POINTS, spec, repeats=1, path=file, progress=False).table) == 4
+
+
+def test_rounds_give_each_point_as_many_rows_as_it_needs(
+    spec: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    counts: dict[Point, int] = {}
+
+    def one(task: Any, rows: Any, spec: Any, point: Point, shown: Any, cancel: Any) -> Any:
+        counts[point] = len(rows)
+        return {**point._asdict(), "rows_in_flight": point.rows_in_flight}
+
+    monkeypatch.setattr(module, "_one", one)
+    sweep(TASK, ROWS, POINTS, spec, repeats=1, rounds=3, progress=False)
+    assert counts == {(1, 1): 3, (1, 4): 12, (4, 4): 48, (16, 4): 64}  # at most all
+
+
+def test_one_job_at_a_time(asked: list[Any], spec: Any) -> None:
+    ends: list[Any] = []
+
+    def other() -> None:
+        try:
+            sweep(TASK, ROWS, POINTS, spec, progress=False)
+        except LabError as problem:
+            ends.append(str(problem))
+
+    with cluster.one_job(), cluster.one_job():  # a sweep's own runs are inside its hold
+        thread = threading.Thread(target=other)
+        thread.start()
+        thread.join()
+    assert asked == [] and "Another job of this notebook is under way" in ends[0]
+    other()
+    assert len(ends) == 1 and asked
+
+
 def test_another_sweep_is_not_mixed_in(asked: list[Any], spec: Any, tmp_path: Path) -> None:
     file = tmp_path / "sweep.jsonl"
     sweep(TASK, ROWS, POINTS, spec, repeats=1, path=file, progress=False)
@@ -104,7 +160,9 @@ def test_another_sweep_is_not_mixed_in(asked: list[Any], spec: Any, tmp_path: Pa
     with pytest.raises(LabError, match="holds another sweep: settings differ"):
         sweep(TASK, ROWS, POINTS, other, path=file, progress=False)
     with pytest.raises(LabError, match="rows, rows_sha256 differ"):
-        sweep(TASK, ROWS[:3], POINTS, spec, path=file, progress=False)
+        sweep(TASK, ROWS * 2, POINTS, spec, path=file, progress=False)
+    with pytest.raises(LabError, match="rows_sha256 differ"):
+        sweep(replace(TASK, messages=ask("question", system="x")), ROWS, POINTS, spec, path=file)
     with pytest.raises(LabError, match="sampling differ"):
         sweep(tasks.faq(max_tokens=5), ROWS, POINTS, spec, path=file, progress=False)
     more = sweep(TASK, ROWS, [*POINTS, (2, 2)], spec, repeats=1, path=file, progress=False)
@@ -118,7 +176,7 @@ def test_the_file_names_what_is_needed_to_repeat_it(
     text = (tmp_path / "s").read_text()
     about = json.loads(text.splitlines()[0])["provenance"]
     assert about["settings"]["vllm max_num_seqs"] == spec["max_num_seqs"]
-    assert about["model"] == "smollm2-135m" and about["task"] == "faq" and about["rows"] == 6
+    assert about["model"] == "smollm2-135m" and about["task"] == "faq" and about["rows"] == 64
     assert {"ray"} <= set(about["versions"]) and about["sampling"]["max_tokens"] == 4
     assert str(Path.home()) not in text and str(tmp_path) not in text
 
@@ -129,6 +187,8 @@ def test_the_file_names_what_is_needed_to_repeat_it(
         ({"points": []}, "Give points"),
         ({"points": [(4, 0)]}, "Give points"),
         ({"data": []}, "no rows"),
+        ({"data": ROWS[:15]}, "15 rows can't be 64 in flight"),
+        ({"rounds": 0}, "rounds must be"),
         ({"repeats": 0}, "repeats must be"),
         ({"repeats": True}, "repeats must be"),
     ],
@@ -181,4 +241,4 @@ def test_a_real_sweep(warm_spec: Any, tmp_path: Path) -> None:
 @pytest.mark.engine
 def test_a_point_at_which_nothing_is_answered_fails_the_sweep(warm_spec: Any) -> None:
     with pytest.raises(JobFailed, match="No row was answered at 1 × 2: .*missing"):
-        sweep(TASK, [{"question": None}], [(1, 2)], warm_spec, progress=False)
+        sweep(TASK, [{"question": None}] * 2, [(1, 2)], warm_spec, progress=False)

@@ -118,21 +118,41 @@ def test_one_job_s_prefixes_do_not_help_the_next(warm_spec: Any) -> None:
 
 
 @pytest.mark.engine
-def test_a_cancelled_job_ends_at_once_and_the_engine_stays(warm_spec: Any) -> None:
+@pytest.mark.parametrize("how", ["cancelled", "interrupted"])
+def test_a_stopped_job_ends_at_once_and_the_engine_stays(warm_spec: Any, how: str) -> None:
     rows = [{"question": f"Tell me a story about {n}."} for n in range(64)]
     long = Task("long", ask("question"), {"max_tokens": 800, "ignore_eos": True})
     labkit.run(tasks.faq(max_tokens=2), rows[:2], warm_spec, progress=False)
     before, stop = engines(), threading.Event()
-    timer = threading.Timer(6, stop.set)
+    end, kind = stop.set, Cancelled  # type: Any, Any
+    if how == "interrupted":  # Ctrl-C, or the notebook's stop button
+        end, kind = lambda: os.kill(os.getpid(), signal.SIGINT), KeyboardInterrupt
+    timer = threading.Timer(6, end)
     timer.start()
-    with pytest.raises(Cancelled, match="Cancelled after 0 rows"):
+    with pytest.raises(kind):
         labkit.run(long, rows, warm_spec, progress=False, cancel=stop)
-    assert stop.is_set()
+    timer.join()
     began = time.monotonic()
     job = labkit.run(tasks.faq(max_tokens=2), rows[:8], warm_spec, progress=False)
     assert len(job.answers) == 8 and engines() == before
     assert job.metrics.peak_rows_in_flight <= 8
-    assert time.monotonic() - began < 30, "the rows of the cancelled job were still computed"
+    assert time.monotonic() - began < 30, "the rows of the stopped job were still computed"
+
+
+@pytest.mark.engine
+def test_a_batch_of_a_job_that_is_over_is_refused(warm_spec: Any) -> None:
+    """Ray may still deliver batches of a stopped job when the next one has begun."""
+    import ray
+
+    labkit.start()
+    now = warm.use(warm_spec)
+    (engine,) = now.engines
+    for job, words in ((now.job - 1, "run one at a time"), (now.job + 1, "run one at a time")):
+        with pytest.raises(Cancelled, match=words):
+            ray.get(engine.answer.remote(job, [], True))
+    warm.abort()
+    with pytest.raises(Cancelled, match="was stopped"):
+        ray.get(engine.answer.remote(now.job, [], True))
 
 
 @pytest.mark.engine
@@ -214,7 +234,7 @@ def test_the_stage_gives_batches_to_the_least_busy_replica() -> None:
             self.wait = asyncio.Event()
             self.answer = self
 
-        async def remote(self, rows: list[Any], engine_decodes: bool) -> list[Any]:
+        async def remote(self, job: int, rows: list[Any], engine_decodes: bool) -> list[Any]:
             self.got.append(len(rows))
             await self.wait.wait()
             row = {"generated_text": "yes", "metrics": {}, "num_input_tokens": 1}
@@ -226,7 +246,7 @@ def test_the_stage_gives_batches_to_the_least_busy_replica() -> None:
 
     async def drive() -> tuple[list[int], list[int], Any]:
         first, second = Replica(), Replica()
-        stage = Ask(tasks.faq(), [first, second], True, False)
+        stage = Ask(tasks.faq(), 1, [first, second], True, False)
 
         async def one(size: int) -> Any:
             batch = pipeline.pack([{"question": "q"}] * size)
