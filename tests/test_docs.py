@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import shlex
 import subprocess
 import sys
 from pathlib import Path
@@ -34,7 +35,7 @@ def test_every_block_is_of_a_kind_that_is_run() -> None:
 def test_bash_blocks_name_what_exists(page: str, code: str) -> None:
     """Make resolves each target, and each module answers to --help (a real run is make's own)."""
     for line in code.splitlines():
-        command = line.split("#")[0].split()
+        command = shlex.split(line, comments=True)
         if not command:
             continue
         if command[0] == "make":
