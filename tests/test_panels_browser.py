@@ -6,6 +6,7 @@ REQUIRE_BROWSER is set (the CI sets it).
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import secrets
@@ -92,9 +93,16 @@ def lab(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
         until(lambda: socket.create_connection(("127.0.0.1", port), 1).close() or True, "a server")
         yield f"http://127.0.0.1:{port}/lab/tree/{LESSON}?token={token}"
     finally:
-        server.terminate()
-        server.wait(30)
         log.close()
+        below = psutil.Process(server.pid).children(recursive=True)
+        server.terminate()
+        try:
+            server.wait(60)
+        except subprocess.TimeoutExpired:  # it waits for a kernel that is being restarted
+            for process in (*below, psutil.Process(server.pid)):
+                with contextlib.suppress(psutil.Error):
+                    process.kill()
+            server.wait()
 
 
 @pytest.fixture(scope="module")
@@ -249,3 +257,5 @@ def test_a_kernel_restart_ends_its_engine(page: Any) -> None:
     page.execute_script("jupyterapp.shell.currentWidget.sessionContext.session.kernel.restart()")
     _, alive = psutil.wait_procs(up, timeout=60)
     assert alive == []
+    status = "return jupyterapp.shell.currentWidget.sessionContext.session.kernel.status"
+    until(lambda: page.execute_script(status) == "idle", "the new kernel")
