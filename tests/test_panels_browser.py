@@ -23,6 +23,7 @@ import psutil
 import pytest
 from nbformat.v4 import new_code_cell
 
+from labkit import cluster
 from labkit.notebooks import NOTEBOOKS
 from tests.test_warm import engines
 
@@ -60,6 +61,7 @@ def until(done: Callable[[], Any], what: str, seconds: float = 60) -> Any:
 @pytest.fixture(scope="module")
 def lab(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """A JupyterLab over a copy of the lesson with a failing panel at its end; its URL."""
+    cluster.stop()  # the engine of the tests before: the notebook starts one of its own
     home = tmp_path_factory.mktemp("lab")
     for name, settings in SETTINGS.items():
         file = home / "settings" / "@jupyterlab" / f"{name}.jupyterlab-settings"
