@@ -127,7 +127,7 @@ def _label(given: argparse.Namespace) -> int:
 def _sweep(given: argparse.Namespace) -> int:
     import labkit
     from labkit import sweepcharts, tasks
-    from labkit.charts import png
+    from labkit.style import png
 
     tables = {
         "faq": labkit.load_faq,

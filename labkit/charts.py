@@ -6,13 +6,8 @@ Each returns the Matplotlib figure; end a notebook cell with `plt.show()`.
 
 from __future__ import annotations
 
-import functools
-import io
-import threading
-from collections.abc import Callable, Mapping, Sequence
-from typing import Any, ParamSpec
+from collections.abc import Mapping, Sequence
 
-import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
@@ -21,18 +16,7 @@ from matplotlib.figure import Figure
 from labkit import metrics
 from labkit.quality import Quality
 from labkit.run import Job
-
-P = ParamSpec("P")
-DARK, MID, LIGHT, ACCENT = "#1b3a5c", "#5b8db8", "#c9dcec", "#d1495b"
-STYLE: Any = {
-    "font.size": 13,
-    "axes.spines.top": False,
-    "axes.spines.right": False,
-    "axes.titleweight": "bold",
-    "axes.titlelocation": "left",
-    "figure.dpi": 110,
-    "legend.frameon": False,
-}
+from labkit.style import ACCENT, DARK, LIGHT, MID, caption, new_figure, styled
 
 
 def provenance(*jobs: Job, note: str = "engine span only: startup is left out") -> str:
@@ -47,46 +31,6 @@ def provenance(*jobs: Job, note: str = "engine span only: startup is left out") 
         f"Measured on {spec.machine.name} · {models} · ray {versions.get('ray')}, "
         f"vllm {vllm}\nmean {inputs:.0f} input and {outputs:.0f} output tokens a row · {note}"
     )
-
-
-_one_at_a_time = threading.RLock()  # Matplotlib's settings belong to the whole process
-_apart = threading.local()
-
-
-def png(draw: Callable[..., Figure], *args: Any) -> bytes:
-    """A chart as a PNG, drawn apart from pyplot: from any thread, and shown in no cell."""
-    with _one_at_a_time:
-        _apart.on = True
-        try:
-            picture = io.BytesIO()
-            draw(*args).savefig(picture, format="png")
-            return picture.getvalue()
-        finally:
-            _apart.on = False
-
-
-def styled(draw: Callable[P, Figure]) -> Callable[P, Figure]:
-    """Draw in the lab's style, and leave Matplotlib's own settings alone."""
-
-    @functools.wraps(draw)
-    def wrapped(*args: P.args, **kwargs: P.kwargs) -> Figure:
-        with _one_at_a_time, plt.rc_context(STYLE):
-            return draw(*args, **kwargs)
-
-    return wrapped
-
-
-def new_figure(width: float = 9, height: float = 4.2, columns: int = 1) -> tuple[Figure, Any]:
-    """A figure and its axes; call it from a function that is `styled`."""
-    if getattr(_apart, "on", False):
-        figure = Figure(figsize=(width, height), layout="constrained")
-        return figure, figure.subplots(1, columns)
-    return plt.subplots(1, columns, figsize=(width, height), layout="constrained")
-
-
-def caption(figure: Figure, text: str) -> None:
-    """Small print under the chart."""
-    figure.supxlabel(text, fontsize=9, color="#555555", x=0.01, ha="left")
 
 
 @styled

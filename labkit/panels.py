@@ -13,11 +13,11 @@ import ipywidgets as widgets
 import pandas as pd
 
 from labkit import cluster, sweepcharts
-from labkit.charts import png
 from labkit.curves import Point, Sweep, off_by, off_by_words
 from labkit.errors import LabError
 from labkit.experiment import Experiment, Measure
 from labkit.processor import ProcessorSpec, configure
+from labkit.style import png
 from labkit.sweep import check_points, sweep
 from labkit.tasks import Row, Task
 from labkit.views import show

@@ -7,9 +7,9 @@ from collections.abc import Mapping
 import pandas as pd
 from matplotlib.figure import Figure
 
-from labkit.charts import ACCENT, DARK, MID, caption, new_figure, styled
 from labkit.curves import Sweep
 from labkit.roofline import Limits, Shape, step_seconds
+from labkit.style import ACCENT, DARK, MID, caption, new_figure, styled
 from labkit.sweepcharts import RATE, fastest, log2_axis, with_range
 
 

@@ -15,8 +15,8 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import NullLocator
 
-from labkit.charts import ACCENT, DARK, LIGHT, MID, caption, new_figure, styled
 from labkit.curves import PLATEAU, Sweep
+from labkit.style import ACCENT, DARK, LIGHT, MID, caption, new_figure, styled
 
 RATE = "output tokens/s"
 

@@ -175,7 +175,7 @@ def test_sweep_measures_the_points_that_were_asked_for(
     capsys: pytest.CaptureFixture[str],
     tmp_path: Path,
 ) -> None:
-    from labkit import charts
+    from labkit import style
     from tests.test_curves import CURVE, measured
 
     asked: dict[str, Any] = {}
@@ -188,7 +188,7 @@ def test_sweep_measures_the_points_that_were_asked_for(
         return draw.__name__.encode()
 
     monkeypatch.setattr(labkit, "sweep", sweep)
-    monkeypatch.setattr(charts, "png", png)
+    monkeypatch.setattr(style, "png", png)
     out, picture = tmp_path / "s.jsonl", tmp_path / "deep" / "s.png"
     more = ["--task", "creative", "--rows", "700", "--max-tokens", "9", "--repeats", "2"]
     code = main(["sweep", *more, *arguments, "--out", str(out), "--chart", str(picture)])

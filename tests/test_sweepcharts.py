@@ -8,7 +8,7 @@ import matplotlib
 import matplotlib.pyplot as plt
 import pytest
 
-from labkit import charts, sweepcharts
+from labkit import style, sweepcharts
 from labkit.curves import Sweep
 from tests.test_charts import words
 from tests.test_curves import CURVE, measured
@@ -87,6 +87,6 @@ def test_a_sweep_without_a_limit_is_drawn() -> None:
 
 def test_a_picture_is_drawn_apart_from_pyplot() -> None:
     before = plt.get_fignums()
-    picture = charts.png(sweepcharts.saturation, measured(CURVE), {})
+    picture = style.png(sweepcharts.saturation, measured(CURVE), {})
     assert picture.startswith(b"\x89PNG") and len(picture) > 5000
     assert plt.get_fignums() == before
