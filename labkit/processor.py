@@ -23,6 +23,7 @@ from labkit.choices import (
 from labkit.errors import LabError
 from labkit.tasks import Task
 from labkit.views import short_path
+from labkit.warm import free_of_ours
 
 if TYPE_CHECKING:
     from ray.data.llm import vLLMEngineProcessorConfig
@@ -143,7 +144,8 @@ class ProcessorSpec:
     def starting(self) -> str:
         """What the progress line says before the first answer."""
         engines = "the engine" if self.replicas == 1 else f"{self.replicas} engines"
-        return f"starting {engines} for {self.model.name} (about half a minute on a CPU)"
+        how_long = "half a minute" if self.machine.device == "cpu" else "one to three minutes"
+        return f"starting {engines} for {self.model.name} (about {how_long})"
 
     def ray_decodes(self, task: Task) -> bool:
         """Whether a stage of Ray turns tokens into text; stop strings need the engine to do it."""
@@ -203,7 +205,8 @@ def configure(
 
     Raises LabError for a value that can't work, before anything starts.
     """
-    machine = machine or machines.detect()
+    if machine is None:
+        machine = free_of_ours(machines.detect())
     if not isinstance(model, models.Model):
         model = models.get(model) if model else models.choose(machine)
     check_counts({"replicas": replicas, "tensor_parallel": tensor_parallel})

@@ -14,12 +14,13 @@ import atexit
 import contextlib
 import threading
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 from labkit import cluster, pipeline
 from labkit.engine import DATA, Engine
 from labkit.errors import Cancelled, JobFailed
+from labkit.machine import Machine, settled
 from labkit.tasks import Task
 from labkit.window import Window
 
@@ -75,6 +76,14 @@ def changes(before: ProcessorSpec, after: ProcessorSpec) -> list[str]:
 def current() -> ProcessorSpec | None:
     """The spec of the engine that is up; None when there is none."""
     return _current.spec if _current is not None and _current.session == _session() else None
+
+
+def free_of_ours(machine: Machine) -> Machine:
+    """`machine` with the memory of its cards as it is without the warm engine of this process: a
+    job of another spec ends that engine first."""
+    if current() is None:
+        return settled(machine)
+    return replace(machine, gpus=tuple(replace(g, free_gib=g.memory_gib) for g in machine.gpus))
 
 
 def answers(
