@@ -96,7 +96,11 @@ def cpu_engine(
 
 
 def gpu_engine(
-    choose: Chooser, machine: machines.Machine, model: models.Model, replicas: int, parallel: int
+    choose: Chooser,
+    machine: machines.Machine,
+    model: models.Model,
+    parallel: int,
+    gpu_share: float,
 ) -> None:
     """The engine's arguments on NVIDIA GPUs; the card with the least free memory decides."""
     card = min(machine.gpus, key=lambda gpu: gpu.free_gib)
@@ -106,7 +110,10 @@ def gpu_engine(
     choose("vllm", "dtype", "bfloat16" if modern else "float16", why)
     tokens, why = _tokens_a_step(card)
     tokens = choose("vllm", "max_num_batched_tokens", tokens, why)
-    share = choose("vllm", "gpu_memory_utilization", *memory.share_of(card))
+    share, why = memory.share_of(card)
+    if gpu_share < 1:
+        share, why = share * gpu_share, f"{gpu_share:g} of the card, for weights and KV cache"
+    share = choose("vllm", "gpu_memory_utilization", round(share, 3), why)
     longest = min(model.context or 4096, 4096)
     needs = memory.need(model, parallel, tokens, GPU_ROWS)
     known = needs is not None and not math.isnan(card.memory_gib)
@@ -129,10 +136,9 @@ def gpu_engine(
     choose("vllm", "tensor_parallel_size", parallel, "GPUs that share one copy of the weights")
     _load_format(choose)
     _quiet_environment(choose, model)
-    bundle = {"CPU": 1.0, "GPU": 1.0}
-    choose(
-        "ray", "placement_group_config", {"bundles": [bundle] * parallel}, "one bundle for each GPU"
-    )
+    bundle = {"CPU": 1.0, "GPU": gpu_share}
+    why = "one bundle for each GPU" if gpu_share == 1 else "several replicas on one card"
+    choose("ray", "placement_group_config", {"bundles": [bundle] * parallel}, why)
 
 
 def _tokens_a_step(card: machines.GPU) -> tuple[int, str]:

@@ -189,6 +189,7 @@ def configure(
     engine: Mapping[str, Any] | None = None,
     ray: Mapping[str, Any] | None = None,
     environment: Mapping[str, str] | None = None,
+    gpu_share: float = 1.0,
     warm: bool = False,
 ) -> ProcessorSpec:
     """Decide every argument of a Ray Data LLM job on this machine.
@@ -200,6 +201,7 @@ def configure(
     tensor_parallel: GPUs that share one copy of the weights.
     engine, ray, environment: override or add any vLLM argument, field of
     `vLLMEngineProcessorConfig`, or environment variable of the engine's process.
+    gpu_share: the part of a card that a replica takes, such as 0.5 for two replicas on each.
     warm: keep the engine up after a job, for the next one (`labkit.stop_engine` ends it). Another
     batch size, number of batches or sampling needs no reload; any other argument does.
 
@@ -213,7 +215,14 @@ def configure(
     check_counts({"batch_size": batch_size, "max_concurrent_batches": max_concurrent_batches})
     on_gpu = machine.device == "gpu"
     found = Chooser(dict(engine or {}), dict(ray or {}), dict(environment or {}))
-    (gpu_engine if on_gpu else cpu_engine)(found, machine, model, replicas, tensor_parallel)
+    if not 0 < gpu_share <= 1 or (gpu_share < 1 and tensor_parallel > 1):
+        raise LabError(
+            f"gpu_share must be above 0 and at most 1, and 1 with tensor_parallel, not {gpu_share}."
+        )
+    if on_gpu:
+        gpu_engine(found, machine, model, tensor_parallel, gpu_share)
+    else:
+        cpu_engine(found, machine, model, replicas, tensor_parallel)
     ray_fields(found, model, on_gpu, batch_size, max_concurrent_batches, replicas)
     found.add_the_rest()
     return ProcessorSpec(machine, model, tuple(found.settings), replicas, tensor_parallel, warm)
