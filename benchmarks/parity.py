@@ -56,8 +56,7 @@ def ours(spec: ProcessorSpec, task: Task, rows: list[dict[str, Any]], repeats: i
     jobs = [labkit.run(task, rows, spec, progress=False) for _ in range(repeats)]
     lines = engine_log(cluster.log_folder() or "")
     labkit.stop()
-    first = began + jobs[0].metrics.startup_s
-    # `run` counts from its own call, which starts Ray before anything else.
+    first = jobs[0].started + jobs[0].metrics.startup_s
     return Side([job.metrics for job in jobs], phases(lines, began, first), facts(lines))
 
 

@@ -47,7 +47,8 @@ def facts(lines: Iterable[str]) -> list[str]:
     """What vLLM says of memory and time, without the stamps."""
     said = (match[2] for line in lines if (match := LINE.search(line)))
     words = ("took", "KV cache", "Graph capturing", "Maximum concurrency", "gpu_memory_utilization")
-    return list(dict.fromkeys(line for line in said if any(w in line for w in words)))
+    kept = (s for s in said if any(w in s for w in words) and not s.startswith("Engine 0"))
+    return list(dict.fromkeys(kept))
 
 
 def engine_log(folder: str | Path) -> list[str]:

@@ -48,7 +48,10 @@ def main() -> None:
 
     one = spec.with_(**Point(64, given.product // 64)._asdict())
     times = labkit.run(tasks.creative(), mixed, one, progress=False).timeline().head(512)
-    kept = times[TIMES].assign(batch=times["batch_uuid"].factorize()[0]).round(4)
+    kept = times[TIMES].assign(batch=times["batch_uuid"].factorize()[0])
+    kept["num_generated_tokens"] = kept["num_generated_tokens"].astype(int)
+    kept[TIMES[:4]] -= kept["queued_s"].min()
+    kept = kept.round(4)
     kept.to_csv(given.folder / f"{given.name}-timeline.csv", index=False)
     print(f"timeline: {time.monotonic() - began:.0f} s", flush=True)
     if given.batch_size:

@@ -16,7 +16,7 @@ from labkit.model import choose as choose_model
 from labkit.model import get as get_model
 from labkit.model import models
 from labkit.processor import configure
-from labkit.recordings import recorded, recordings, replay
+from labkit.recordings import recorded, recorded_timeline, recordings, replay
 from labkit.results import Written, write
 from labkit.run import Job, run
 from labkit.server import serve
@@ -63,6 +63,7 @@ __all__ = [
     "panel",
     "quiet",
     "recorded",
+    "recorded_timeline",
     "recordings",
     "replay",
     "run",

@@ -86,6 +86,10 @@ def folder(to: Path, manifest: dict) -> dict[str, str]:
     if before := os.environ.get("PYTHONPATH"):
         paths.append(before)
     settings = {"PYTHONPATH": ":".join(paths), **offline(to)}
+    # pip would do this: without it each of Ray's and vLLM's processes compiles all it imports, and
+    # an engine starts a minute later. Some packages hold files for other Pythons: never mind those.
+    compile_all = [sys.executable, "-m", "compileall", "-q", "-j0"]
+    subprocess.run([*compile_all, str(to / "site"), str(to / "lab")], stdout=subprocess.DEVNULL)
     run([sys.executable, "-m", "labkit", "fetch", *manifest["models"]], to, settings)
     return settings
 

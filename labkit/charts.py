@@ -15,6 +15,7 @@ from matplotlib.figure import Figure
 
 from labkit import metrics
 from labkit.quality import Quality
+from labkit.recordings import RecordedRows
 from labkit.run import Job
 from labkit.style import ACCENT, DARK, LIGHT, MID, caption, new_figure, styled
 
@@ -139,7 +140,7 @@ def sentence(jobs: Mapping[str, Job]) -> str:
 
 
 @styled
-def timeline(job: Job, rows: int = 64) -> Figure:
+def timeline(job: Job | RecordedRows, rows: int = 64) -> Figure:
     """One bar a row, by batch: queued, prefill, decode. Stragglers in red, lines between batches.
 
     rows: at most so many, from the start of the job. A straggler ends its batch: its last token
@@ -184,7 +185,8 @@ def timeline(job: Job, rows: int = 64) -> Figure:
     axes.set_xlabel("seconds since the first row was queued")
     axes.set_title("A row, a line")
     figure.legend(loc="outside upper right", ncols=4, fontsize=10)
-    caption(figure, provenance(job) + " · dotted: between batches")
+    words = job.caption if isinstance(job, RecordedRows) else provenance(job)
+    caption(figure, f"{words} · dotted: between batches")
     return figure
 
 

@@ -17,8 +17,8 @@ from labkit.errors import LabError
 #: is idle most of the time, and a whole CPU for each would leave none for the engine.
 STAGE_CPUS = 0.1
 #: Rows decoded at once on a GPU, where its memory allows.
-GPU_ROWS = 256
-SATURATES = "saturates an H100 (datasets/recordings); more rows only wait longer"
+GPU_ROWS = 512
+SATURATES = "an H100 was fastest with so many (datasets/recordings); more only wait"
 
 
 @dataclass(frozen=True)

@@ -7,6 +7,7 @@ import json
 import math
 import threading
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -45,6 +46,31 @@ def recorded(name: str) -> Sweep:
         )
     sweep = Sweep.load(file)
     return Sweep(sweep.table, {**sweep.provenance, "recorded": True})
+
+
+@dataclass(frozen=True)
+class RecordedRows:
+    """The rows of one recorded job, for `charts.timeline`. caption: on what it was measured."""
+
+    rows: pd.DataFrame
+    caption: str
+
+    def timeline(self) -> pd.DataFrame:
+        """As `Job.timeline`, in seconds since the first row was queued."""
+        return self.rows
+
+
+def recorded_timeline(name: str) -> RecordedRows:
+    """The job of NAME-timeline.csv: 512 creative prompts, as 4 batches of 64 at a time.
+
+    Its machine is that of the sweep NAME-batch-size, whose engine it ran on.
+    """
+    about = recorded(f"{name}-batch-size").provenance
+    rows = pd.read_csv(FOLDER / f"{name}-timeline.csv").rename(columns={"batch": "batch_uuid"})
+    versions = ", ".join(f"{package} {number}" for package, number in about["versions"].items())
+    where = f"Recorded {about['made']} on {about['device']} · {about['model']} · {versions}"
+    tokens = f"mean {rows['num_generated_tokens'].mean():.0f} output tokens a row"
+    return RecordedRows(rows, f"{where}\n{tokens}")
 
 
 def recorded_limits(device: str = "h100") -> Limits:

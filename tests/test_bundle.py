@@ -109,7 +109,9 @@ def test_a_host_with_packages_of_its_own_gets_one_folder(
     monkeypatch.setattr(sys, "argv", ["install.py", str(tmp_path / "there")])
     bundle_install.main()
     site = tmp_path / "there" / "site" / "tiny"
-    assert sorted(file.name for file in site.iterdir()) == ["__init__.py", "more.py"]
+    assert sorted(file.name for file in site.glob("*.*")) == ["__init__.py", "more.py"]
+    compiled = {file.name.split(".")[0] for file in (site / "__pycache__").iterdir()}
+    assert compiled == {"__init__", "more"}, "else every process on that host compiles it again"
     command, _, settings = asked[0]
     assert command[1:] == ["-m", "labkit", "fetch", "smollm2-135m"]
     assert settings["PYTHONPATH"].startswith(f"{tmp_path}/there/site:{tmp_path}/there/lab")

@@ -95,16 +95,16 @@ def test_h100() -> None:
     spec = configure(HUB, H100)
     assert spec.layer("vllm") == {
         "dtype": "bfloat16",
-        "max_num_seqs": 256,
+        "max_num_seqs": 512,
         "max_num_batched_tokens": 16384,
         "max_model_len": 4096,
         "gpu_memory_utilization": 0.9,
         "tensor_parallel_size": 1,
     }
     assert spec.bundles() == [{"CPU": 1.0, "GPU": 1.0}]
-    assert spec["max_pending_requests"] == 282
-    assert (spec["batch_size"], spec["max_concurrent_batches"]) == (64, 5)
-    assert spec.rows_in_flight == 282
+    assert spec["max_pending_requests"] == 564
+    assert (spec["batch_size"], spec["max_concurrent_batches"]) == (64, 9)
+    assert spec.rows_in_flight == 564
     assert spec["tokenize_stage"] == spec["detokenize_stage"] == {"num_cpus": STAGE_CPUS}
     assert "VLLM_CPU_KVCACHE_SPACE" not in spec.layer("environment")
 
@@ -112,7 +112,7 @@ def test_h100() -> None:
 def test_t4_has_no_bfloat16() -> None:
     spec = configure(HUB, T4)
     assert spec["dtype"] == "float16"
-    assert (spec["max_num_seqs"], spec["max_num_batched_tokens"]) == (256, 2048)
+    assert (spec["max_num_seqs"], spec["max_num_batched_tokens"]) == (512, 2048)
     assert "7.5" in spec.describe().loc[("vllm", "dtype"), "reason"]
 
 
