@@ -5,6 +5,7 @@ from __future__ import annotations
 import http.client
 import ipaddress
 import json
+import re
 import urllib.error
 import urllib.request
 from typing import Any
@@ -33,10 +34,13 @@ def check_url(url: Any) -> None:
         host, _ = parts.hostname, parts.port
     except (ValueError, TypeError, AttributeError):
         raise LabError(f"The URL can't be read. {example}") from None
-    if parts.username or parts.password:
+    if "@" in str(url):  # in whatever place: it must be in no message
         raise LabError("The URL holds a name or password: give the key as api_key='…' instead.")
     if parts.scheme not in ("http", "https") or not host:
-        raise LabError(f"{url!r} is not the URL of a server: it must begin with http://. {example}")
+        begin = re.split("[?#]", url)[0]  # a key may follow
+        raise LabError(
+            f"{begin!r} is not the URL of a server: it must begin with http://. {example}"
+        )
     if parts.query or parts.fragment or any(c.isspace() for c in url):
         raise LabError(f"The URL must end with its path, without ?, # or blanks. {example}")
     if url.endswith("/chat/completions"):

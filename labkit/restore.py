@@ -54,7 +54,7 @@ def put_back() -> None:
         if now.levels[name] == after.levels[name]:
             logging.getLogger(name).setLevel(level)
     main = threading.current_thread() is threading.main_thread()
-    if main and now.on_sigterm is after.on_sigterm and callable(after.on_sigterm):
+    if main and getattr(now.on_sigterm, "__module__", "") == "ray._private.worker":
         signal.signal(signal.SIGTERM, before.on_sigterm or signal.SIG_DFL)
 
 
