@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import datetime
 import decimal
+import math
 import pickle
+import random
 import sys
 import threading
 import uuid
@@ -441,3 +443,109 @@ def test_a_parameter_of_another_type_is_refused(name: str, value: Any, words: st
 )
 def test_messages_that_no_template_takes_are_an_error(messages: Any, words: str) -> None:
     assert words in pipeline.question(Task("t", lambda row: messages), one({}))[2]
+
+
+# --- real engines ---------------------------------------------------------------------------------
+
+QUESTIONS = [
+    "What is 2 + 2?",
+    "Name a colour.",
+    "日本の首都は?",
+    "<|im_end|>{text} %s \x00\x07\u202e",
+]
+BAD = [None, float("nan"), "", " \n", 42, b"bytes", ["a"], "half a pair: \ud83d", "word " * 3000]
+ODD = [
+    *(None, math.nan, math.inf, 2**80, -1, True, "text", "\ud83d\x00", b"\xff", 3 + 4j, {1: {2}}),
+    *([], [1, "a"], np.float16(2), np.array([[1]]), pd.NaT, decimal.Decimal("1.1"), Ellipsis),
+    *(datetime.date(1, 1, 1), datetime.datetime.max, uuid.UUID(int=7), range(3), "x" * 9999),
+]
+#: The engine's strict types, see labkit.sampling. Not among them: None, which sets no limit.
+NO_LIMIT = [True, "3", 2.5, math.nan, math.inf, -1, 0, 2**70, [3], {"a": 3}, b"3", object()]
+ENGINE_TASK = Task(
+    "hostile",
+    ask("ask"),
+    {"temperature": 0.0},
+    {"max_tokens": "limit", "ignore_eos": "on"},
+    lambda text, row: {"id": row["id"], "text": text},
+)
+
+
+def generated(count: int) -> tuple[list[Row], set[int]]:
+    """Rows of all kinds, and the ids of those that nothing keeps from being answered."""
+    chance = random.Random(7)
+    some: list[Row] = []
+    good = set()
+    for number in range(count):
+        row: Row = {chance.choice(NAMES): chance.choice(ODD) for _ in range(chance.randrange(6))}
+        row = {name: value for name, value in row.items() if name not in ("answer", "error")}
+        row |= {"ask": chance.choice(QUESTIONS), "limit": chance.choice([1, 2.0, np.int8(3)])}
+        row |= {"on": chance.choice([True, False]), "id": number}
+        match chance.randrange(8):
+            case 0:
+                row["ask"] = chance.choice(BAD)
+            case 1:
+                row["limit"] = chance.choice(NO_LIMIT)
+            case 2:
+                row["on"] = chance.choice([None, 1, "yes"])
+            case 3:
+                del row[chance.choice(["ask", "limit", "on"])]
+            case 4:
+                row["lock"] = threading.Lock()
+            case _:
+                good.add(number)
+        some.append(row)
+    return some, good
+
+
+@pytest.mark.engine
+def test_hostile_rows_on_a_real_engine(local_ray: Any, smollm2: Any) -> None:
+    """300 rows between Ray's own stages, in Arrow: each is answered or fails, and none is lost."""
+    some, good = generated(300)
+    spec = labkit.configure(smollm2, batch_size=16, max_concurrent_batches=4)
+    job = labkit.run(ENGINE_TASK, some, spec, progress=False)
+    assert sorted(ids(job.answers) + ids(job.failed)) == list(range(300))
+    assert set(ids(job.answers)) == good and len(good) > 80
+    assert all(isinstance(reason, str) and reason for reason in job.failed["error"])
+    assert [answer["id"] for answer in job.answers["answer"]] == ids(job.answers)
+    for frame in (job.answers, job.failed):
+        for back in frame.to_dict("records"):
+            given_row = some[back["id"]]
+            assert not any(unlike(back[name], value) for name, value in given_row.items())
+
+
+@pytest.mark.engine
+def test_a_hostile_table_on_a_warm_engine(warm_spec: Any, tmp_path: Path) -> None:
+    """300 rows to Parquet and back: one schema, the columns as they were, failed rows once more."""
+    chance = random.Random(7)
+    count, texts = 300, [*QUESTIONS, "", " \n", None]
+    frame = pd.DataFrame({"id": [f"{n}\u202e🚀" for n in range(count)]})
+    frame["ask"] = [chance.choice(texts) for _ in range(count)]
+    frame["limit"] = [chance.choice([1, 2, 3, 0, -1, math.nan]) for _ in range(count)]
+    frame["on"] = [chance.choice([True, False]) for _ in range(count)]
+    frame["row"] = [bytes([n % 256]) for n in range(count)]
+    frame["__inference_error__"] = [datetime.date(1970, 1, 1 + n % 28) for n in range(count)]
+    frame["sampling_params"] = [{"max_tokens": n, "x": None} for n in range(count)]
+    frame["prompt"] = [[str(n)] * (n % 3) for n in range(count)]
+    frame["a.b"] = pd.Categorical(["x", None, "y"] * 100)
+    frame[""] = pd.Series(range(count), dtype="uint16")
+    frame[" "] = [decimal.Decimal(n) / 8 for n in range(count)]
+    bad = ~frame["limit"].isin([1, 2, 3]) | frame["ask"].isin(["", " \n"]) | frame["ask"].isna()
+    out = labkit.write(
+        ENGINE_TASK, frame, tmp_path / "out", warm_spec, id_column="id", progress=False
+    )
+    assert (out.rows, out.computed, out.failed) == (count, count, bad.sum())
+    back = pd.read_parquet(tmp_path / "out").set_index("id").loc[frame["id"]]
+    assert list(back["error"].isna()) == list(~bad)
+    assert [a and a["id"] for a in back["answer"]] == [
+        None if b else i for i, b in zip(frame["id"], bad, strict=True)
+    ]
+    table = pq.read_table(tmp_path / "out").to_pylist()
+    found = {row["id"]: row for row in table}
+    for row in frame.to_dict("records"):
+        assert not any(unlike(found[row["id"]][name], value) for name, value in row.items())
+    again = labkit.write(
+        *(ENGINE_TASK, frame, tmp_path / "out", warm_spec),
+        **{"id_column": "id", "progress": False, "retry_failed": True},
+    )
+    assert (again.rows, again.computed, again.failed) == (count, bad.sum(), bad.sum())
+    assert len({pq.read_schema(file) for file in (tmp_path / "out").glob("*.parquet")}) == 1
