@@ -36,6 +36,18 @@ def settings() -> dict[str, Any]:
     }
 
 
+@pytest.mark.engine
+def test_a_sweep_changes_nothing(warm_spec: Any) -> None:
+    """The first test here: the others stop Ray, and the warm engine with it."""
+    rows = [{"question": f"What is {n}?"} for n in range(4)]
+    labkit.run(faq(max_tokens=2), rows, warm_spec, progress=False)
+    before = settings()
+    found = labkit.sweep(faq(max_tokens=2), rows, [(2, 1)], warm_spec, repeats=1, progress=False)
+    assert len(found.table) == 1
+    after = settings()
+    assert after.pop("levels").keys() and after.items() <= before.items()
+
+
 @pytest.fixture
 def bare(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """No Ray, and no setting of the tests' own."""
@@ -115,17 +127,6 @@ def test_a_server_changes_nothing(smollm2: Any) -> None:
     with pytest.raises(JobFailed, match="not ready"):
         labkit.serve(smollm2, timeout_s=1, progress=False)
     assert settings() == before
-
-
-@pytest.mark.engine
-def test_a_sweep_changes_nothing(warm_spec: Any) -> None:
-    rows = [{"question": f"What is {n}?"} for n in range(4)]
-    labkit.run(faq(max_tokens=2), rows, warm_spec, progress=False)
-    before = settings()
-    found = labkit.sweep(faq(max_tokens=2), rows, [(2, 1)], warm_spec, repeats=1, progress=False)
-    assert len(found.table) == 1
-    after = settings()
-    assert after.pop("levels").keys() and after.items() <= before.items()
 
 
 def test_a_block_with_variables_leaves_none(monkeypatch: pytest.MonkeyPatch) -> None:
