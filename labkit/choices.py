@@ -9,12 +9,16 @@ from dataclasses import dataclass
 from typing import Any
 
 from labkit import machine as machines
+from labkit import memory
 from labkit import model as models
 from labkit.errors import LabError
 
 #: CPUs that Ray reserves for a light stage (chat template, tokenize, detokenize, finish): each
 #: is idle most of the time, and a whole CPU for each would leave none for the engine.
 STAGE_CPUS = 0.1
+#: Rows decoded at once on a GPU, where its memory allows.
+GPU_ROWS = 256
+SATURATES = "saturates an H100 (datasets/recordings); more rows only wait longer"
 
 
 @dataclass(frozen=True)
@@ -71,7 +75,10 @@ def cpu_engine(
     choose("vllm", "max_model_len", length, "prompt + answer; longer rows need more KV cache")
     choose("vllm", "tensor_parallel_size", parallel, "engine processes that share the weights")
     _load_format(choose)
-    choose("environment", "VLLM_CPU_KVCACHE_SPACE", str(kv_gib), "GiB of memory for the KV cache")
+    kv = choose(
+        "environment", "VLLM_CPU_KVCACHE_SPACE", str(kv_gib), "GiB of memory for the KV cache"
+    )
+    memory.require_on_cpu(model, machine, float(kv), engines)
     choose("environment", "VLLM_CPU_OMP_THREADS_BIND", "nobind", "replicas share the cores freely")
     choose("environment", "OMP_NUM_THREADS", str(threads), f"{machine.cores} cores / engines")
     choose(
@@ -89,28 +96,59 @@ def cpu_engine(
 
 
 def gpu_engine(
-    choose: Chooser, machine: machines.Machine, model: models.Model, replicas: int, parallel: int
+    choose: Chooser,
+    machine: machines.Machine,
+    model: models.Model,
+    parallel: int,
+    gpu_share: float,
 ) -> None:
-    """The engine's arguments on NVIDIA GPUs; the first card decides."""
-    gpu = machine.gpus[0]
-    large = gpu.memory_gib >= 70
-    modern = gpu.compute_capability >= (8, 0)
-    why = f"{gpu.name}, compute capability {'.'.join(map(str, gpu.compute_capability))}"
+    """The engine's arguments on NVIDIA GPUs; the card with the least free memory decides."""
+    card = min(machine.gpus, key=lambda gpu: gpu.free_gib)
+    modern = card.compute_capability >= (8, 0)
+    why = f"{card.name}, compute capability {'.'.join(map(str, card.compute_capability))}"
+    why += "" if modern else ": no bfloat16 before 8.0"
     choose("vllm", "dtype", "bfloat16" if modern else "float16", why)
-    seqs = 1024 if large else 256
-    choose("vllm", "max_num_seqs", seqs, f"vLLM's own offline default for {gpu.memory_gib:.0f} GiB")
-    tokens = 16384 if large else 8192
-    choose("vllm", "max_num_batched_tokens", tokens, "vLLM's own offline default for such a card")
-    length = min(model.context or 4096, 4096)
-    choose("vllm", "max_model_len", length, "prompt + answer; longer rows need more KV cache")
-    choose("vllm", "gpu_memory_utilization", 0.9, "share of the card for weights and KV cache")
+    tokens, why = _tokens_a_step(card)
+    tokens = choose("vllm", "max_num_batched_tokens", tokens, why)
+    share, why = memory.share_of(card)
+    if gpu_share < 1:
+        share, why = share * gpu_share, f"{gpu_share:g} of the card, for weights and KV cache"
+    share = choose("vllm", "gpu_memory_utilization", round(share, 3), why)
+    longest = min(model.context or 4096, 4096)
+    needs = memory.need(model, parallel, tokens, GPU_ROWS)
+    known = needs is not None and not math.isnan(card.memory_gib)
+    if "quantization" in choose.overrides["vllm"] or not known:
+        rows, why = GPU_ROWS, SATURATES
+        length, long_why = longest, "prompt + answer; the model's size is not known"
+    else:
+        assert needs is not None
+        rest = needs.kv_tokens(share * card.memory_gib)
+        length = memory.length_that_fits(model, needs, card, share, longest)
+        long_why = "prompt + answer; longer rows need more KV cache"
+        if length < longest:
+            long_why = f"all that {rest:,} tokens of KV cache hold of a row"
+        usual = min(memory.ROW_TOKENS, length)
+        rows, why = min(GPU_ROWS, max(1, rest // usual)), SATURATES
+        if rows < GPU_ROWS:
+            why = f"{rest:,} tokens of KV cache hold so many rows of {usual}"
+    choose("vllm", "max_num_seqs", rows, why)
+    choose("vllm", "max_model_len", length, long_why)
     choose("vllm", "tensor_parallel_size", parallel, "GPUs that share one copy of the weights")
     _load_format(choose)
     _quiet_environment(choose, model)
-    bundle = {"CPU": 1.0, "GPU": 1.0}
-    choose(
-        "ray", "placement_group_config", {"bundles": [bundle] * parallel}, "one bundle for each GPU"
-    )
+    bundle = {"CPU": 1.0, "GPU": gpu_share}
+    why = "one bundle for each GPU" if gpu_share == 1 else "several replicas on one card"
+    choose("ray", "placement_group_config", {"bundles": [bundle] * parallel}, why)
+
+
+def _tokens_a_step(card: machines.GPU) -> tuple[int, str]:
+    """(max_num_batched_tokens, reason). vLLM's own numbers for offline work, but for small cards;
+    for the A100 see https://github.com/vllm-project/vllm/pull/17885."""
+    if card.memory_gib >= 70 and "A100" not in card.name:
+        return 16384, "tokens a step; vLLM's own offline default for such a card"
+    if card.memory_gib >= 20:
+        return 8192, "tokens a step; vLLM's own offline default for such a card"
+    return 2048, "tokens a step: its working memory would take the KV cache's place"
 
 
 def _load_format(choose: Chooser) -> None:

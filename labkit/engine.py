@@ -1,16 +1,13 @@
-"""What a warm engine runs inside Ray's workers: the engine's actor, and the stage that asks it."""
+"""What a warm engine runs inside Ray's workers: stages of a processor, kept alive in an actor."""
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
 from typing import Any
-
-import pyarrow as pa
 
 from labkit import pipeline
 from labkit.errors import Cancelled
-from labkit.tasks import Row, Task
+from labkit.tasks import Row
 
 #: What `pipeline.Finish` reads of an answer; the rest (token lists, prompts) stays at the engine.
 KEPT = ("generated_text", "metrics", "num_input_tokens", "num_generated_tokens", "batch_uuid")
@@ -18,24 +15,27 @@ DATA = "__data"
 
 
 class Engine:
-    """One replica: the stages of a processor in a Ray actor. Made by `use`, called by `Ask`."""
+    """The engine, or the stages of text before or after it, of one replica. Made by `warm.use`."""
 
     def __init__(self, stages: list[tuple[type, dict[str, Any]]]):
         self.stages = [make(**arguments) for make, arguments in stages]
-        self.llm = next(stage.llm for stage in self.stages if hasattr(stage, "llm"))
+        self.llm = next((stage.llm for stage in self.stages if hasattr(stage, "llm")), None)
         self.job: int | None = None
 
     async def begin(self, job: int, rows_in_flight: int) -> None:
         """Get ready for a job: its limit of rows at the engine, and no prefix of another job."""
-        self.llm.semaphore = asyncio.Semaphore(rows_in_flight)
-        for _ in range(50):  # vLLM refuses while a block of an aborted row is still in use
-            if await self.llm.engine.reset_prefix_cache() is not False:
-                break
-            await asyncio.sleep(0.1)
+        if self.llm is not None:
+            self.llm.semaphore = asyncio.Semaphore(rows_in_flight)
+            for _ in range(50):  # vLLM refuses while a block of an aborted row is still in use
+                if await self.llm.engine.reset_prefix_cache() is not False:
+                    break
+                await asyncio.sleep(0.1)
         self.job = job
 
-    async def answer(self, job: int, rows: list[Row], engine_decodes: bool) -> list[Row]:
-        """Preprocessed rows → the same number of rows with the columns of KEPT and the error.
+    async def answer(
+        self, job: int, rows: list[Row], engine_decodes: bool = False, last: bool = True
+    ) -> list[Row]:
+        """Rows through these stages; after the `last` ones with the columns of KEPT and the error.
 
         Raises Cancelled for a job that was stopped, or overtaken by another one.
         """
@@ -48,6 +48,8 @@ class Engine:
                 continue
             async for done in stage({DATA: rows}):
                 rows = done[DATA]
+        if not last:
+            return rows
         return [{name: row.get(name) for name in (*KEPT, pipeline.ERROR)} for row in rows]
 
     async def abort(self) -> None:
@@ -59,31 +61,5 @@ class Engine:
 
     def close(self) -> None:
         """End the engine's own process and let go of its memory."""
-        self.llm.shutdown()
-
-
-class Ask:
-    """The one light stage of a job on a warm engine: question, engine, answer."""
-
-    def __init__(
-        self, task: Task, job: int, engines: list[Any], engine_decodes: bool, with_row: bool
-    ):
-        self.ask = pipeline.preprocess(task, ray_detokenizes=not engine_decodes)
-        self.finish = pipeline.Finish(task, with_row)
-        self.engine_decodes = engine_decodes
-        self.job = job
-        self.engines = engines
-        self.busy = [0] * len(engines)
-
-    async def __call__(self, batch: pa.Table) -> AsyncIterator[pa.Table]:
-        packed = batch.to_pylist()
-        asked = [self.ask(row) for row in packed]
-        at = self.busy.index(min(self.busy))  # the replica with the fewest batches
-        self.busy[at] += 1
-        try:
-            answers = await self.engines[at].answer.remote(self.job, asked, self.engine_decodes)
-        finally:
-            self.busy[at] -= 1
-        yield self.finish.table(
-            [{**row, **said} for row, said in zip(packed, answers, strict=True)]
-        )
+        if self.llm is not None:
+            self.llm.shutdown()

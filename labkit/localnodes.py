@@ -17,6 +17,7 @@ import psutil
 
 from labkit import restore
 from labkit.errors import LabError
+from labkit.machine import find_gpus
 
 #: Each node's share of memory for Ray objects: rows of text need little.
 OBJECT_STORE_BYTES = 200 * 1024**2
@@ -64,8 +65,9 @@ def _nodes(count: int, cpus: int, environment: dict[str, str]) -> Iterator[str]:
                 "--disable-usage-stats",
                 "--log-style=record",
             ]
+            own = environment | _cards(number, count)
             with (folder / f"node-{number}.log").open("wb") as log:
-                started.append(subprocess.Popen(command, env=environment, stdout=log, stderr=log))
+                started.append(subprocess.Popen(command, env=own, stdout=log, stderr=log))
             if number == 0:
                 _wait(started[0], folder / "node-0.log")
         for number, node in enumerate(started):
@@ -75,6 +77,14 @@ def _nodes(count: int, cpus: int, environment: dict[str, str]) -> Iterator[str]:
         _leave(address)
         _end(started)
         shutil.rmtree(folder, ignore_errors=True)
+
+
+def _cards(number: int, count: int) -> dict[str, str]:
+    """The GPUs of a node: cards of its own where there are enough, else all nodes share them."""
+    cards = [str(gpu.index) for gpu in find_gpus()]
+    if len(cards) < count:
+        return {}
+    return {"CUDA_VISIBLE_DEVICES": ",".join(cards[number::count])}
 
 
 @contextlib.contextmanager

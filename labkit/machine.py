@@ -6,8 +6,9 @@ import os
 import platform
 import shutil
 import subprocess
+import time
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from importlib import metadata
 from pathlib import Path
@@ -112,6 +113,26 @@ def find_gpus(timeout_s: float = 15) -> tuple[GPU, ...]:
     except (OSError, subprocess.TimeoutExpired):
         return ()
     return parse_gpus(done.stdout, os.environ.get("CUDA_VISIBLE_DEVICES"))
+
+
+def settled(machine: Machine, wait_s: float = 10) -> Machine:
+    """`machine` with its cards' free memory as it is once it grows no more.
+
+    An engine that has just ended gives its memory back over some seconds.
+    """
+    deadline = time.monotonic() + wait_s
+    while any(gpu.free_gib < 0.92 * gpu.memory_gib for gpu in machine.gpus):
+        if time.monotonic() > deadline:
+            break
+        time.sleep(1)
+        now = find_gpus()
+        if [g.index for g in now] != [g.index for g in machine.gpus]:
+            break
+        grew = any(b.free_gib > a.free_gib + 0.1 for a, b in zip(machine.gpus, now, strict=True))
+        machine = replace(machine, gpus=now)
+        if not grew:
+            break
+    return machine
 
 
 def parse_gpus(listing: str, visible: str | None = None) -> tuple[GPU, ...]:

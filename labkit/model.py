@@ -14,6 +14,7 @@ import pandas as pd
 from labkit import gguf
 from labkit.errors import ModelError
 from labkit.machine import GIB, Machine
+from labkit.shapes import Shape
 
 
 @dataclass(frozen=True)
@@ -21,8 +22,8 @@ class Model:
     """Weights that vLLM can load.
 
     `source` is a local folder or a Hugging Face id; `weights_gib` the size in memory at 16 bits
-    (None if unknown); `context` the longest prompt plus answer in tokens; `shape` the parts of
-    config.json that set the size of the KV cache; `why` the reason for this choice.
+    (a hub's: by its shape; None if unknown); `context` the longest prompt plus answer in tokens;
+    `shape` what config.json tells of its costs; `why` the reason for this choice.
     """
 
     name: str
@@ -30,21 +31,12 @@ class Model:
     why: str
     weights_gib: float | None = None
     context: int | None = None
-    shape: Mapping[str, int] | None = None
+    shape: Shape | None = None
 
     @property
     def is_local(self) -> bool:
         """True when the weights lie in a folder of this machine."""
         return Path(self.source).is_dir()
-
-    def kv_bytes_per_token(self) -> int | None:
-        """Bytes of KV cache a token costs: 2 (K and V) × layers × KV heads × head size × 2 bytes.
-
-        Source: the PagedAttention paper (Kwon et al., 2023, arXiv 2309.06180), section 3.
-        """
-        if self.shape is None:
-            return None
-        return 2 * self.shape["layers"] * self.shape["kv_heads"] * self.shape["head_dim"] * 2
 
 
 @dataclass(frozen=True)
@@ -158,22 +150,25 @@ def _from_folder(name: str, folder: Path, why: str) -> Model:
         name=name,
         source=str(folder.resolve()),
         why=why,
-        weights_gib=size or None,
+        weights_gib=size or _size_gib(config),
         context=config.get("max_position_embeddings"),
         shape=_shape(config),
     )
 
 
-def _shape(config: Mapping[str, Any]) -> dict[str, int] | None:
+def _shape(config: Mapping[str, Any]) -> Shape | None:
     try:
-        heads = config["num_attention_heads"]
-        return {
-            "layers": config["num_hidden_layers"],
-            "kv_heads": config.get("num_key_value_heads") or heads,
-            "head_dim": config.get("head_dim") or config["hidden_size"] // heads,
-        }
-    except KeyError:
+        return Shape.of(config)
+    except (KeyError, TypeError, ZeroDivisionError):  # another architecture: its costs stay unknown
         return None
+
+
+def _size_gib(config: Mapping[str, Any]) -> float | None:
+    """GiB of weights by the shape; None for an unknown one, and for a mixture of experts."""
+    shape = _shape(config)
+    if shape is None or any("experts" in name for name in config):
+        return None
+    return (shape.weight_bytes + shape.embedding_bytes) / GIB
 
 
 def _hub_token() -> str | None:
@@ -234,6 +229,7 @@ def _from_hub(hub_id: str, why: str) -> Model:
         name=hub_id.split("/")[1],
         source=hub_id,
         why=why,
+        weights_gib=_size_gib(config),
         context=config.get("max_position_embeddings"),
         shape=_shape(config),
     )

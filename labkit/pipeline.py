@@ -161,6 +161,10 @@ class Finish:
             columns["row"] = pa.array([row["row"] for row in rows], pa.binary())
         return pa.table(columns)
 
+    def joined(self, batch: tuple[list[Row], list[Row]]) -> pa.Table:
+        """The finished rows of (packed rows, what the engine said of each)."""
+        return self.table([{**row, **said} for row, said in zip(*batch, strict=True)])
+
     def finish(self, row: Row) -> tuple[Any, str | None]:
         """(answer, error) of one row that came out of the engine."""
         if row.get(ERROR):

@@ -23,6 +23,7 @@ from labkit.choices import (
 from labkit.errors import LabError
 from labkit.tasks import Task
 from labkit.views import short_path
+from labkit.warm import free_of_ours
 
 if TYPE_CHECKING:
     from ray.data.llm import vLLMEngineProcessorConfig
@@ -143,7 +144,8 @@ class ProcessorSpec:
     def starting(self) -> str:
         """What the progress line says before the first answer."""
         engines = "the engine" if self.replicas == 1 else f"{self.replicas} engines"
-        return f"starting {engines} for {self.model.name} (about half a minute on a CPU)"
+        how_long = "half a minute" if self.machine.device == "cpu" else "one to three minutes"
+        return f"starting {engines} for {self.model.name} (about {how_long})"
 
     def ray_decodes(self, task: Task) -> bool:
         """Whether a stage of Ray turns tokens into text; stop strings need the engine to do it."""
@@ -187,6 +189,7 @@ def configure(
     engine: Mapping[str, Any] | None = None,
     ray: Mapping[str, Any] | None = None,
     environment: Mapping[str, str] | None = None,
+    gpu_share: float = 1.0,
     warm: bool = False,
 ) -> ProcessorSpec:
     """Decide every argument of a Ray Data LLM job on this machine.
@@ -198,19 +201,28 @@ def configure(
     tensor_parallel: GPUs that share one copy of the weights.
     engine, ray, environment: override or add any vLLM argument, field of
     `vLLMEngineProcessorConfig`, or environment variable of the engine's process.
+    gpu_share: the part of a card that a replica takes, such as 0.5 for two replicas on each.
     warm: keep the engine up after a job, for the next one (`labkit.stop_engine` ends it). Another
     batch size, number of batches or sampling needs no reload; any other argument does.
 
     Raises LabError for a value that can't work, before anything starts.
     """
-    machine = machine or machines.detect()
+    if machine is None:
+        machine = free_of_ours(machines.detect())
     if not isinstance(model, models.Model):
         model = models.get(model) if model else models.choose(machine)
     check_counts({"replicas": replicas, "tensor_parallel": tensor_parallel})
     check_counts({"batch_size": batch_size, "max_concurrent_batches": max_concurrent_batches})
     on_gpu = machine.device == "gpu"
     found = Chooser(dict(engine or {}), dict(ray or {}), dict(environment or {}))
-    (gpu_engine if on_gpu else cpu_engine)(found, machine, model, replicas, tensor_parallel)
+    if not 0 < gpu_share <= 1 or (gpu_share < 1 and tensor_parallel > 1):
+        raise LabError(
+            f"gpu_share must be above 0 and at most 1, and 1 with tensor_parallel, not {gpu_share}."
+        )
+    if on_gpu:
+        gpu_engine(found, machine, model, tensor_parallel, gpu_share)
+    else:
+        cpu_engine(found, machine, model, replicas, tensor_parallel)
     ray_fields(found, model, on_gpu, batch_size, max_concurrent_batches, replicas)
     found.add_the_rest()
     return ProcessorSpec(machine, model, tuple(found.settings), replicas, tensor_parallel, warm)

@@ -48,7 +48,7 @@ def recorded(name: str) -> Sweep:
 
 
 def recorded_limits(device: str = "h100") -> Limits:
-    """What that device can do at most, measured by `labkit/roofline.py` on the same day."""
+    """What that device can do at most, measured by `python -m labkit.roofline` on the same day."""
     return Limits(**json.loads((FOLDER / f"{device}-limits.json").read_text()))
 
 

@@ -22,7 +22,7 @@ from labkit.errors import JobFailed, LabError
 from labkit.parts import ANOTHER, Parts
 from labkit.processor import Spec, configure
 from labkit.progress import Progress
-from labkit.run import _quiet_data, _stream, stages
+from labkit.run import _quiet_data, _stream, answers
 from labkit.tasks import Row, Task
 
 if TYPE_CHECKING:
@@ -116,7 +116,7 @@ def write(
                 packed = source.packed(id_column, done, spec["batch_size"])
                 writer = _Writer(task, source, parts, into, noted)
                 with writer, Progress(todo, startup=spec.starting, show=progress) as shown:
-                    output = stages(task, packed, spec, source.table is None, shown)
+                    output = answers(task, packed, spec, source.table is None, shown)
                     for finished in _stream(output, shown):
                         writer.take(finished)
                 numbers = writer.numbers(started)

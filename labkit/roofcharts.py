@@ -8,7 +8,8 @@ import pandas as pd
 from matplotlib.figure import Figure
 
 from labkit.curves import Sweep
-from labkit.roofline import Limits, Shape, step_seconds
+from labkit.roofline import Limits, step_seconds
+from labkit.shapes import Shape
 from labkit.style import ACCENT, DARK, MID, caption, new_figure, styled
 from labkit.sweepcharts import RATE, fastest, log2_axis, with_range
 

@@ -2,8 +2,8 @@
 
 In one step an engine reads every weight once and the KV cache of every running row, and multiplies
 each weight once for every row. A step can't be shorter than the reading takes, nor than the
-multiplying takes (Williams, Waterman and Patterson, "Roofline", CACM 2009). `python
-labkit/roofline.py` measures both limits of this device and prints them as JSON.
+multiplying takes (Williams, Waterman and Patterson, "Roofline", CACM 2009). `python -m
+labkit.roofline` measures both limits of this device and prints them as JSON.
 """
 
 from __future__ import annotations
@@ -11,31 +11,10 @@ from __future__ import annotations
 import json
 import statistics
 import time
-from collections.abc import Mapping
 from dataclasses import asdict, dataclass
-from pathlib import Path
 from typing import Any
 
-#: Sizes from https://huggingface.co/meta-llama/Llama-3.1-8B-Instruct/blob/main/config.json.
-LLAMA_8B = {
-    "architectures": ["LlamaForCausalLM"],
-    "model_type": "llama",
-    "hidden_size": 4096,
-    "intermediate_size": 14336,
-    "num_hidden_layers": 32,
-    "num_attention_heads": 32,
-    "num_key_value_heads": 8,
-    "head_dim": 128,
-    "vocab_size": 128256,
-    "max_position_embeddings": 8192,
-    "rms_norm_eps": 1e-05,
-    "rope_theta": 500000.0,
-    "hidden_act": "silu",
-    "tie_word_embeddings": False,
-    "bos_token_id": 1,
-    "eos_token_id": 2,
-    "torch_dtype": "bfloat16",
-}
+from labkit.shapes import Shape
 
 
 @dataclass(frozen=True)
@@ -46,40 +25,6 @@ class Limits:
     device: str
     bytes_per_s: float
     operations_per_s: float
-
-
-@dataclass(frozen=True)
-class Shape:
-    """What one decoding step of a model costs. Sizes in bytes, at `dtype_bytes` a number.
-
-    weight_bytes: the weights read in a step, whatever the number of rows (the embedding table of
-    the input is only looked up). kv_bytes_per_token: keys and values of one token in all layers.
-    """
-
-    weight_bytes: float
-    kv_bytes_per_token: float
-    attention_operations: float
-    dtype_bytes: int = 2
-
-    @staticmethod
-    def of(config: Mapping[str, Any], dtype_bytes: int = 2) -> Shape:
-        """From a model's `config.json` (Llama, Qwen2, Mistral and others built alike)."""
-        hidden, layers = config["hidden_size"], config["num_hidden_layers"]
-        heads = config["num_attention_heads"]
-        kv_heads = config.get("num_key_value_heads") or heads
-        head = config.get("head_dim") or hidden // heads
-        attention = hidden * head * (2 * heads + 2 * kv_heads)
-        mlp = 3 * hidden * config["intermediate_size"]
-        weights = layers * (attention + mlp) + hidden * config["vocab_size"]
-        kv = 2 * layers * kv_heads * head
-        return Shape(
-            weights * dtype_bytes, kv * dtype_bytes, 4 * layers * heads * head, dtype_bytes
-        )
-
-    @staticmethod
-    def read(folder: str | Path) -> Shape:
-        """From the `config.json` in a model's folder."""
-        return Shape.of(json.loads((Path(folder) / "config.json").read_text()))
 
 
 def step_seconds(shape: Shape, limits: Limits, rows: float, context: float) -> tuple[float, float]:

@@ -22,6 +22,7 @@ from labkit.tasks import Row, Task
 from labkit.views import show
 
 if TYPE_CHECKING:
+    import pyarrow as pa
     import ray.data
 
 
@@ -81,28 +82,29 @@ def run(
         with Progress(
             None if inputs is None else len(inputs), startup=spec.starting, show=progress
         ) as shown:
-            output = stages(task, dataset, spec, inputs is None, shown, cancel)
+            output = answers(task, dataset, spec, inputs is None, shown, cancel)
             tables = list(_stream(output, shown, cancel))
     finished = time.time()
     frame = data if isinstance(data, pd.DataFrame) else None
     return _collect(tables, inputs, frame, into, spec, started, finished)
 
 
-def stages(
+def answers(
     task: Task,
     dataset: ray.data.Dataset,
     spec: Spec,
     with_row: bool = True,
     shown: Progress | None = None,
     cancel: threading.Event | None = None,
-) -> ray.data.Dataset:
-    """A packed Dataset → a lazy Dataset of finished rows, for your own Ray Data pipeline."""
+) -> Iterator[pa.Table]:
+    """A packed Dataset → tables of finished rows, as they come (see `pipeline.Finish`)."""
     if isinstance(spec, ProcessorSpec):
         if spec.warm:
             say = shown.say if shown else None
-            return warm.stages(task, dataset, spec, with_row=with_row, say=say, cancel=cancel)
+            yield from warm.answers(task, dataset, spec, with_row=with_row, say=say, cancel=cancel)
+            return
         warm.stop()  # one engine at a time: nothing else is to use the machine
-    return spec.processor(task)(dataset).map_batches(
+    finished = spec.processor(task)(dataset).map_batches(
         pipeline.Finish,
         fn_constructor_args=(task, with_row),
         batch_format="pyarrow",
@@ -110,6 +112,7 @@ def stages(
         concurrency=1,
         num_cpus=STAGE_CPUS,
     )
+    yield from finished.iter_batches(batch_size=None, batch_format="pyarrow")
 
 
 @contextlib.contextmanager
@@ -178,13 +181,13 @@ def _check_columns(data: Any, inputs: list[Row] | None, into: str) -> None:
 
 
 def _stream(
-    output: ray.data.Dataset, shown: Progress, cancel: threading.Event | None = None
-) -> Iterator[Any]:
+    output: Iterator[pa.Table], shown: Progress, cancel: threading.Event | None = None
+) -> Iterator[pa.Table]:
     from ray.exceptions import RayError
 
     try:
         with warm.aborting(cancel):
-            for table in output.iter_batches(batch_size=None, batch_format="pyarrow"):
+            for table in output:
                 if cancel is not None and cancel.is_set():
                     raise Cancelled(f"Cancelled after {shown.rows:,} rows.")
                 tokens = table["num_generated_tokens"].to_pandas().sum()

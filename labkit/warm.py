@@ -2,7 +2,8 @@
 
 A Ray Data LLM processor starts a fresh engine for every run. Here the same stages (chat template,
 tokenizer, vLLM engine, detokenizer: Ray's classes, with the arguments that `build_processor` gives
-them) are made once and stay; a job sends its batches to them. Ray's own way, a Ray Serve LLM
+them) are made once and stay; a job sends them its batches from the driver, as many at a time as
+the processor would, with no worker to start first. Ray's own way, a Ray Serve LLM
 deployment (https://docs.ray.io/en/latest/data/working-with-llms.html), answers like a web server:
 without the rows' times, and with a worker that imports `ray.serve.llm` for every job.
 """
@@ -12,18 +13,19 @@ from __future__ import annotations
 import atexit
 import contextlib
 import threading
-import warnings
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
-from labkit import cluster
-from labkit.choices import STAGE_CPUS
-from labkit.engine import DATA, Ask, Engine
+from labkit import cluster, pipeline
+from labkit.engine import DATA, Engine
 from labkit.errors import Cancelled, JobFailed
+from labkit.machine import Machine, settled
 from labkit.tasks import Task
+from labkit.window import Window
 
 if TYPE_CHECKING:
+    import pyarrow as pa
     import ray.data
 
     from labkit.processor import ProcessorSpec
@@ -37,14 +39,18 @@ KNOBS = ("batch_size", "max_concurrent_batches", "max_pending_requests")
 
 @dataclass
 class Warm:
-    """The engine that is up: its spec, its session of Ray, actors, placement groups, and the
-    number of the job that it was last told of."""
+    """The engine that is up: its spec, its session of Ray, its actors (a list a replica, in the
+    order of the stages), placement groups, and the number of the job that it was last told of."""
 
     spec: ProcessorSpec
     session: str
-    engines: list[Any] = field(default_factory=list)
+    replicas: list[list[Any]] = field(default_factory=list)
     groups: list[Any] = field(default_factory=list)
     job: int = 0
+
+    def actors(self) -> list[Any]:
+        """All actors of all replicas."""
+        return [actor for replica in self.replicas for actor in replica]
 
 
 _current: Warm | None = None
@@ -72,7 +78,15 @@ def current() -> ProcessorSpec | None:
     return _current.spec if _current is not None and _current.session == _session() else None
 
 
-def stages(
+def free_of_ours(machine: Machine) -> Machine:
+    """`machine` with the memory of its cards as it is without the warm engine of this process: a
+    job of another spec ends that engine first."""
+    if current() is None:
+        return settled(machine)
+    return replace(machine, gpus=tuple(replace(g, free_gib=g.memory_gib) for g in machine.gpus))
+
+
+def answers(
     task: Task,
     dataset: ray.data.Dataset,
     spec: ProcessorSpec,
@@ -80,29 +94,26 @@ def stages(
     with_row: bool = True,
     say: Callable[[str], None] | None = None,
     cancel: threading.Event | None = None,
-) -> ray.data.Dataset:
-    """`run.stages` on the warm engine: started when none fits (`say` tells why), else reused."""
-    import ray.data
+) -> Iterator[pa.Table]:
+    """The packed rows of `dataset`, answered: tables of finished rows (see `pipeline.Finish`).
 
+    On the warm engine: started when none fits (`say` tells why), else reused. At most
+    `max_concurrent_batches` batches are at a replica, each with the replica that has the fewest.
+    """
     warm = use(spec, say, cancel)
-    batches = spec["max_concurrent_batches"] * spec.replicas
-    with warnings.catch_warnings():  # Ray has no named parameter for the calls at once yet
-        warnings.filterwarnings("ignore", message=".*ray_remote_args")
-        return dataset.map_batches(
-            Ask,
-            fn_constructor_args=(
-                task,
-                warm.job,
-                warm.engines,
-                not spec.ray_decodes(task),
-                with_row,
-            ),
-            batch_format="pyarrow",
-            batch_size=spec["batch_size"],
-            compute=ray.data.ActorPoolStrategy(size=1),
-            max_concurrency=batches,
-            num_cpus=STAGE_CPUS,
-        )
+    engine_decodes = not spec.ray_decodes(task)
+    ask = pipeline.preprocess(task, ray_detokenizes=not engine_decodes)
+    finish = pipeline.Finish(task, with_row)
+    window = Window(warm.replicas, spec["max_concurrent_batches"], _in_order(dataset))
+    for batch in dataset.iter_batches(batch_size=spec["batch_size"], batch_format="pyarrow"):
+        packed = batch.to_pylist()
+        yield from map(finish.joined, window.settle(cancel))
+        window.send(packed, warm.job, [ask(row) for row in packed], engine_decodes)
+    yield from map(finish.joined, window.settle(cancel, everything=True))
+
+
+def _in_order(dataset: ray.data.Dataset) -> bool:
+    return bool(dataset.context.execution_options.preserve_order)
 
 
 def use(
@@ -142,7 +153,7 @@ def _begin(warm: Warm, spec: ProcessorSpec) -> bool:
 
     warm.job += 1
     try:
-        ray.get([e.begin.remote(warm.job, spec.limit) for e in warm.engines], timeout=60)
+        ray.get([a.begin.remote(warm.job, spec.limit) for a in warm.actors()], timeout=60)
     except RayError:
         return False
     return True
@@ -152,15 +163,20 @@ def _start(warm: Warm, cancel: threading.Event | None) -> None:
     import ray
     from ray.exceptions import RayError
 
-    parts, options, groups = _plan(warm.spec)
+    made: Any = ray.remote(Engine)
+    plan = _plan(warm.spec)
     for at in range(warm.spec.replicas):
-        own = options | (groups() if groups else {})
-        if groups:
-            warm.groups.append(own["scheduling_strategy"].placement_group)
-        made: Any = ray.remote(Engine)
-        named = {"name": f"labkit engine {at}", "namespace": _session()}
-        warm.engines.append(made.options(**own, **named, max_concurrency=CALLS).remote(parts))
-    waiting = [engine.begin.remote(warm.job, warm.spec.limit) for engine in warm.engines]
+        warm.replicas.append([])
+        for parts, options, groups in plan:
+            own = dict(options)
+            if groups:
+                own |= groups()
+                warm.groups.append(own["scheduling_strategy"].placement_group)
+            if any("engine_kwargs" in arguments for _, arguments in parts):
+                own |= {"name": f"labkit engine {at}", "namespace": _session()}
+            actor = made.options(**own, max_concurrency=CALLS).remote(parts)
+            warm.replicas[at].append(actor)
+    waiting = [actor.begin.remote(warm.job, warm.spec.limit) for actor in warm.actors()]
     while waiting:
         if cancel is not None and cancel.is_set():
             raise Cancelled("Cancelled while the engine was starting.")
@@ -171,22 +187,39 @@ def _start(warm: Warm, cancel: threading.Event | None) -> None:
             raise JobFailed(cluster.diagnose(error)) from error
 
 
-def _plan(spec: ProcessorSpec) -> tuple[list[tuple[type, dict[str, Any]]], dict[str, Any], Any]:
-    """(stages with their arguments, Ray options of the actor, placement-group maker or None)."""
-    processor = spec.build(lambda row: row)
-    parts: list[tuple[type, dict[str, Any]]] = []
-    options: dict[str, Any] = {}
-    groups = None
-    for stage in processor.stages.values():
+#: A stage's class with its arguments; the actors of a replica: their stages, Ray's options, and
+#: what makes their placement group (None: they need none).
+Part = tuple[type, dict[str, Any]]
+Planned = tuple[list[Part], dict[str, Any], Any]
+
+
+def _plan(spec: ProcessorSpec) -> list[Planned]:
+    """The actors of a replica, in the order of the stages.
+
+    Where Ray tokenizes, the stages of text before and after the engine have actors of their own,
+    as in a cold job: the engine's process then only feeds the engine.
+    """
+    plan: list[Planned] = []
+    own = bool(spec["tokenize_stage"])
+    after_engine = False
+    for stage in spec.build(lambda row: row).stages.values():
         asked = stage.get_dataset_map_batches_kwargs(spec["batch_size"], DATA)
-        parts.append((stage.fn, asked["fn_constructor_kwargs"]))
-        if "engine_kwargs" in asked["fn_constructor_kwargs"]:
-            names = ("num_cpus", "num_gpus", "resources", "runtime_env")
-            options = {name: asked[name] for name in names if asked.get(name) is not None}
-            if kind := asked.get("accelerator_type"):
-                options["accelerator_type"] = kind
-            groups = asked.get("ray_remote_args_fn")
-    return parts, options, groups
+        part: Part = (stage.fn, asked["fn_constructor_kwargs"])
+        names = ("num_cpus", "num_gpus", "resources", "runtime_env")
+        options = {name: asked[name] for name in names if asked.get(name) is not None}
+        if kind := asked.get("accelerator_type"):
+            options["accelerator_type"] = kind
+        groups = asked.get("ray_remote_args_fn")
+        is_engine = "engine_kwargs" in part[1]
+        if plan and not (own and (is_engine or after_engine)):
+            parts, before, groups_before = plan.pop()
+            if not is_engine:
+                options, groups = before, groups_before
+            plan.append(([*parts, part], options, groups))
+        else:
+            plan.append(([part], options, groups))
+        after_engine = is_engine
+    return plan
 
 
 def abort() -> None:
@@ -198,7 +231,7 @@ def abort() -> None:
     from ray.exceptions import RayError
 
     with contextlib.suppress(RayError):
-        ray.get([engine.abort.remote() for engine in warm.engines], timeout=10)
+        ray.get([actor.abort.remote() for actor in warm.actors()], timeout=10)
 
 
 @contextlib.contextmanager
@@ -238,9 +271,9 @@ def _end(warm: Warm, timeout: float = 20) -> None:
     from ray.exceptions import RayError
 
     with contextlib.suppress(RayError):
-        ray.get([engine.close.remote() for engine in warm.engines], timeout=timeout)
-    for engine in warm.engines:
-        ray.kill(engine)
+        ray.get([actor.close.remote() for actor in warm.actors()], timeout=timeout)
+    for actor in warm.actors():
+        ray.kill(actor)
     for group in warm.groups:
         ray.util.remove_placement_group(group)
 

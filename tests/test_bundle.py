@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import os
+import shutil
 import subprocess
 import sys
 import zipfile
@@ -15,6 +17,9 @@ from labkit import bundle as module
 from labkit import bundle_install
 from labkit.bundle import bundle, lock_lines
 from labkit.errors import LabError
+from labkit.notebooks import lessons
+from tests.conftest import MARK
+from tests.test_notebooks import code_cells, nbval
 
 
 def test_a_lock_is_read_for_the_host_s_python() -> None:
@@ -138,3 +143,41 @@ def test_the_lab_itself_is_in_the_bundle(tmp_path: Path) -> None:
     module._copy_lab(tmp_path)
     assert (tmp_path / "labkit" / "bundle.py").exists() and (tmp_path / "Makefile").exists()
     assert not (tmp_path / "build").exists() and not (tmp_path / ".git").exists()
+
+
+OFFLINE = ["unshare", "-rn", sys.executable, str(Path(__file__).with_name("offline.py"))]
+
+
+def without_network(command: list[str], **options: Any) -> subprocess.CompletedProcess[str]:
+    """Run it in a namespace of its own, with loopback alone; where Linux forbids that to a user,
+    with proxies that refuse."""
+    options = {"capture_output": True, "text": True, **options}
+    if subprocess.run([*OFFLINE, "true"], capture_output=True).returncode == 0:
+        return subprocess.run([*OFFLINE, *command], **options)
+    dead = dict.fromkeys(("http_proxy", "https_proxy", "all_proxy"), "http://127.0.0.1:9")
+    return subprocess.run(command, **options | {"env": options["env"] | dead})
+
+
+@pytest.mark.engine
+@pytest.mark.slow
+def test_a_bundle_teaches_the_first_lesson_without_a_network(tmp_path: Path) -> None:
+    """Bundle → an empty environment → doctor → the first lesson, run and compared by nbval."""
+    out, there = bundle(tmp_path / "out", part_mib=400), tmp_path / "there"
+    home = tmp_path / "home"
+    home.mkdir()
+    kept = ("PATH", "LANG", MARK)
+    bare = {name: os.environ[name] for name in kept if name in os.environ} | {"HOME": str(home)}
+
+    done = without_network([sys.executable, str(out / "install.py"), str(there)], env=bare)
+    assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-3000:]
+    shutil.rmtree(out)
+
+    python = f"{there}/venv/bin/python"
+    enter = ["sh", "-c", '. "$0" && exec "$@"', f"{there}/env.sh", python]
+    doctor = without_network([*enter, "-m", "labkit", "doctor"], env=bare, cwd=there / "lab")
+    assert doctor.returncode == 0, doctor.stdout + doctor.stderr
+
+    lesson = there / "lab" / "notebooks" / lessons()[0].name
+    taught = without_network([*enter, *nbval(lesson)], env=bare, cwd=there / "lab")
+    assert taught.returncode == 0, taught.stdout[-5000:] + taught.stderr[-1000:]
+    assert f"{len(code_cells(lesson))} passed" in taught.stdout

