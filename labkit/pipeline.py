@@ -109,7 +109,8 @@ def preprocess(task: Task, *, ray_detokenizes: bool = False) -> Callable[[Row], 
 
     def ask(packed: Row) -> Row:
         messages, sampling, error = question(task, packed, parameters.for_vllm)
-        return {"messages": messages, "sampling_params": {**sampling, **extra}, ERROR: error}
+        sampled = parameters.Parameters({**sampling, **extra})
+        return {"messages": messages, "sampling_params": sampled, ERROR: error}
 
     return ask
 

@@ -7,6 +7,7 @@ can't read one (`max_tokens=True`) ends its reading thread, and every row would 
 from __future__ import annotations
 
 import math
+from collections import UserDict
 from typing import Any
 
 #: From a parameter to the type of its value, as `vllm.SamplingParams` has it in vLLM 0.29.
@@ -32,6 +33,15 @@ LISTS: dict[str, type] = {
 OPTIONAL = {"seed", "max_tokens", "logprobs", "prompt_logprobs", "thinking_token_budget"}
 OPTIONAL |= {"stream_interval", "skip_reading_prefix_cache", "logit_bias", *LISTS}
 WORDS = {int: "a whole number", float: "a number", bool: "True or False", str: "text"}
+
+
+class Parameters(UserDict[str, Any]):
+    """The parameters of one row, as an object that Arrow can't take apart.
+
+    A dict becomes a struct between Ray's stages: where one row of a block has None, Arrow gives the
+    others 8.0 for 8 (and NaN for None), which vLLM's process can't read. Ray sends such an object
+    as it is.
+    """
 
 
 def plain(value: Any) -> Any:

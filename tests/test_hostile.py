@@ -386,6 +386,17 @@ def test_a_parameter_that_is_sent_can_be_read(name: str, value: Any) -> None:
     msgspec.msgpack.decode(data, type=kind)
 
 
+def test_arrow_can_not_take_parameters_apart() -> None:
+    """As a struct they would be 1.0, nan and 2.0, and no engine could read one of them."""
+    sent = [sampling.Parameters(seed=seed) for seed in (1, None, 2)]
+    taken_apart = pa.array([dict(parameters) for parameters in sent]).to_numpy(zero_copy_only=False)
+    assert isinstance(taken_apart[0]["seed"], float)
+    with pytest.raises(pa.ArrowInvalid):
+        pa.array(sent)
+    assert isinstance(pipeline.preprocess(TASK)(one({}))["sampling_params"], sampling.Parameters)
+    assert pickle.loads(pickle.dumps(sent)) == sent == [{"seed": 1}, {"seed": None}, {"seed": 2}]
+
+
 @pytest.mark.parametrize(
     ("name", "value", "sent"),
     [
