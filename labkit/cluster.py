@@ -54,12 +54,14 @@ def _start(address: str | None, verbose: bool, num_cpus: int | None) -> Any:
             "Ray must be started from the main thread: call labkit.start() in a cell of its own."
         )
     from labkit.machine import usable_cores
+    from labkit.reach import check_listens
 
     address = address or os.environ.get("RAY_ADDRESS")
     local: dict[str, Any] = {}
     if not address:
         local = {"num_cpus": num_cpus or max(usable_cores(), 4)}
     else:
+        check_listens(address)
         # Workers on other machines get this package from here.
         local = {"runtime_env": {"py_modules": [str(Path(__file__).parent)]}}
     with _settings_of_ray(verbose):

@@ -1,4 +1,4 @@
-"""What can be said of a server's URL before a job: well-formed, reachable, the key, its models."""
+"""What can be said of a server before a job: its URL is well-formed, it answers, has the model."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import http.client
 import ipaddress
 import json
 import re
+import socket
 import urllib.error
 import urllib.request
 from typing import Any
@@ -45,6 +46,20 @@ def check_url(url: Any) -> None:
         raise LabError(f"The URL must end with its path, without ?, # or blanks. {example}")
     if url.endswith("/chat/completions"):
         raise LabError("Give the base URL: leave /chat/completions off.")
+
+
+def check_listens(address: str) -> None:
+    """Raise LabError when nothing listens at `host:port`: Ray itself would try for ten minutes."""
+    host, _, port = address.rpartition(":")
+    if not host or not port.isdecimal() or "/" in host:
+        return  # 'auto', or a form that Ray knows better
+    try:
+        socket.create_connection((host.strip("[]"), int(port)), timeout=CHECK_S).close()
+    except (OSError, OverflowError) as problem:
+        raise LabError(
+            f"The Ray cluster at {address} can't be joined: {problem}. Is it up, and reachable "
+            "from here?"
+        ) from problem
 
 
 class _NoRedirect(urllib.request.HTTPRedirectHandler):
