@@ -63,8 +63,9 @@ class Watch(threading.Thread):
         self.ended = threading.Event()
 
     def run(self) -> None:
-        process = psutil.Process()
-        while not self.ended.wait(1):
+        process, last = psutil.Process(), False
+        while not last:
+            last = self.ended.wait(1)  # one more look when all is written
             files = list(self.folder.glob("part-*.parquet"))
             rows = sum(pq.read_metadata(file).num_rows for file in files)
             self.seen.append((time.monotonic(), rows, process.memory_info().rss / 2**20))
@@ -107,6 +108,7 @@ def long_job(smollm2: Any, tmp_path_factory: Any, ray_starter: Any) -> Iterator[
         )
     finally:
         watch.ended.set()
+        watch.join()
     yield SimpleNamespace(out=out, watch=watch, read=read)
 
 
