@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
+from labkit import restore
 from labkit.errors import CannotSchedule, LabError
 from labkit.localnodes import local_nodes as local_nodes
 
@@ -26,30 +27,44 @@ def start(address: str | None = None, *, verbose: bool = False, num_cpus: int | 
     Does nothing when Ray is up. `num_cpus` is logical; the default is at least 4, so that reading,
     the light stages and an engine fit on a small machine. Ray's and the workers' logs stay in
     files unless `verbose`. Returns Ray's context; raises LabError when the cluster can't be joined.
+    What this changes in the process (environment variables, levels of loggers) `stop` puts back.
     """
-    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
-    # Ray gives its workers the lowest priority (nice 15): on a laptop any other program that is
-    # busy then takes the cores from the engine, which slows down by far more than its share.
-    os.environ.setdefault("RAY_worker_niceness", "0")
     import ray
 
-    hush(verbose)
-    if ray.is_initialized():
-        return ray.get_runtime_context()
+    restore.begin()
+    try:
+        os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+        hush(verbose)
+        if ray.is_initialized():
+            return ray.get_runtime_context()
+        return _start(address, verbose, num_cpus)
+    except BaseException:
+        restore.done()
+        restore.put_back()
+        raise
+    finally:
+        restore.done()
+
+
+def _start(address: str | None, verbose: bool, num_cpus: int | None) -> Any:
+    import ray
+
     if threading.current_thread() is not threading.main_thread():
         raise LabError(  # Linux ends a process's children with the thread that started them
             "Ray must be started from the main thread: call labkit.start() in a cell of its own."
         )
     from labkit.machine import usable_cores
+    from labkit.reach import check_listens
 
     address = address or os.environ.get("RAY_ADDRESS")
     local: dict[str, Any] = {}
     if not address:
         local = {"num_cpus": num_cpus or max(usable_cores(), 4)}
     else:
+        check_listens(address)
         # Workers on other machines get this package from here.
         local = {"runtime_env": {"py_modules": [str(Path(__file__).parent)]}}
-    with _backend_log_level(verbose):
+    with _settings_of_ray(verbose):
         try:
             return ray.init(
                 address=address or "local",
@@ -70,19 +85,20 @@ def start(address: str | None = None, *, verbose: bool = False, num_cpus: int | 
 
 
 def stop() -> None:
-    """Stop the local Ray (or leave the cluster)."""
+    """Stop the local Ray (or leave the cluster), and put back what `start` changed."""
     import ray
 
     if ray.is_initialized():
         for end in before_stop:
             end()
         ray.shutdown()
+    restore.put_back()
 
 
 def hush(verbose: bool = False) -> None:
     """Keep Ray Data's own log lines off the screen (they stay in Ray's log folder)."""
     level = logging.INFO if verbose else logging.CRITICAL
-    for name in ("ray.data", "ray.llm", "ray", "vllm"):
+    for name in restore.LOGGERS:
         logging.getLogger(name).setLevel(level)
 
 
@@ -117,23 +133,27 @@ def quiet(verbose: bool = False) -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def _backend_log_level(verbose: bool) -> Iterator[None]:
-    """Ray's C++ core writes harmless notes to stderr unless told otherwise when it starts."""
-    name = "RAY_BACKEND_LOG_LEVEL"
-    if verbose or name in os.environ:
+def _settings_of_ray(verbose: bool) -> Iterator[None]:
+    """The variables that Ray's processes read when they start."""
+    with contextlib.ExitStack() as stack:
+        # Ray gives its workers the lowest priority (nice 15): on a laptop any other program that is
+        # busy then takes the cores from the engine, which slows down by far more than its share.
+        # Its agent logs the environment variables of every engine, a token among them.
+        own = {"RAY_worker_niceness": "0", "RAY_LOGGER_LEVEL": "warning"}
+        # It ends a worker that was idle for a second where there are more processes than logical
+        # CPUs, and here the stages are more: a job of 30,000 rows started 80 workers (3 s each).
+        own["RAY_idle_worker_killing_time_threshold_ms"] = "300000"
+        stack.enter_context(restore.environment(**own))
+        name = "RAY_BACKEND_LOG_LEVEL"
+        if not verbose and name not in os.environ:
+            # Its C++ core writes harmless notes to stderr, and announces the new level there.
+            stack.enter_context(restore.environment(**{name: "fatal"}))
+            stderr, sink = os.dup(2), os.open(os.devnull, os.O_WRONLY)
+            os.dup2(sink, 2)
+            stack.callback(os.close, sink)
+            stack.callback(os.close, stderr)
+            stack.callback(os.dup2, stderr, 2)
         yield
-        return
-    os.environ[name] = "fatal"
-    stderr = os.dup(2)  # it also announces the new level there
-    sink = os.open(os.devnull, os.O_WRONLY)
-    os.dup2(sink, 2)
-    try:
-        yield
-    finally:
-        os.dup2(stderr, 2)
-        os.close(stderr)
-        os.close(sink)
-        del os.environ[name]
 
 
 def log_folder() -> str | None:

@@ -1,20 +1,20 @@
-"""The user's rows and the answers as Arrow: where rows come from, their ids, the files' types."""
+"""The user's rows as Arrow: where they come from, their ids, and the types of the files."""
 
 from __future__ import annotations
 
 import pickle
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import pandas as pd
 import pyarrow as pa
 import pyarrow.compute as pc
-import pyarrow.parquet as pq
 
-from labkit import pipeline
+from labkit import arrow, pipeline
+from labkit.arrow import answer_type as answer_type
+from labkit.arrow import fit as fit
 from labkit.choices import STAGE_CPUS
 from labkit.errors import LabError
 
@@ -88,7 +88,7 @@ class Source:
             own = self.schema.field(name)
             if kept and name in kept.names and pa.types.is_null(own.type):
                 own = kept.field(name)
-            fields.append(own.with_type(_stored(own.type)))
+            fields.append(own.with_type(arrow.stored(own.type)))
         self.schema = pa.schema(fields, metadata=self.schema.metadata)
         if self.table is not None:
             self.table = self.table.select(names).cast(self.schema)
@@ -113,7 +113,7 @@ def source(data: Any, start: Callable[[], Any]) -> Source:
             data = data.map_batches(lambda table: table, batch_format="pyarrow")
             found = data.schema()
         return Source(pa.schema(list(zip(found.names, found.types, strict=True))), dataset=data)
-    table = _table(data)
+    table = arrow.table(data)
     if table.num_rows == 0:
         raise LabError("There are no rows to run: the data is empty.")
     return Source(table.schema, table=table)
@@ -137,14 +137,14 @@ def check(schema: pa.Schema, id_column: str, into: str) -> None:
     if id_column not in schema.names:
         raise LabError(f"There is no column {id_column!r} for the ids; there are {schema.names}.")
     kind = schema.field(id_column).type
-    if not (pa.types.is_integer(_stored(kind)) or pa.types.is_string(_stored(kind))):
+    if not (pa.types.is_integer(arrow.stored(kind)) or pa.types.is_string(arrow.stored(kind))):
         raise LabError(
             f"The ids in {id_column!r} are {kind}: use text or whole numbers without gaps in them, "
             f"such as data[{id_column!r}].astype(str)."
         )
     for column in schema:
         try:
-            _writable(column.type)
+            arrow.writable(column.type)
         except pa.ArrowException as problem:
             raise LabError(
                 f"Column {column.name!r} can't be written to Parquet: {problem}. Leave it out."
@@ -172,82 +172,6 @@ def check_ids(ids: pa.ChunkedArray, id_column: str) -> None:
                 f"Row {row} {words} in {id_column!r} ({ids[row].as_py()!r}; {int(bad.sum()):,} "
                 "such). Each row needs one of its own, such as its number: resume goes by it."
             )
-
-
-def answer_type(answers: Sequence[Any]) -> pa.DataType:
-    """The type that holds these answers; that of the first when no type holds all."""
-    for some in (answers, answers[:1]):
-        try:
-            return _writable(_stored(pa.array(some).type))
-        except (pa.ArrowException, TypeError, OverflowError):
-            continue
-    return pa.string()
-
-
-def fit(answers: Sequence[Any], kind: pa.DataType) -> tuple[pa.Array, list[str | None]]:
-    """(the answers as one column, why each could not be held: null when it could)."""
-    values, errors = [], []
-    for answer in answers:
-        try:
-            back = pa.array([answer], kind)[0].as_py()
-            held = _same(back, answer)
-        except (pa.ArrowException, TypeError, OverflowError):
-            held = False
-        values.append(back if held else None)
-        errors.append(None if held else f"the answer {answer!r:.200} is no {kind}, as the first is")
-    return pa.array(values, kind), errors
-
-
-def _same(back: Any, value: Any) -> bool:
-    """Arrow drops a dict's unknown keys without a word."""
-    if isinstance(value, dict):
-        return all(name in back and _same(back[name], value[name]) for name in value)
-    if isinstance(value, list | tuple | np.ndarray):
-        return len(back) == len(value) and all(map(_same, back, value))
-    return bool(back == value or value != value)
-
-
-def _writable(kind: pa.DataType) -> pa.DataType:
-    """The type itself. Raises ArrowException when Parquet has none like it (an empty dict's)."""
-    pq.write_table(pa.table({"any": pa.array([], kind)}), pa.BufferOutputStream())
-    return kind
-
-
-def _stored(kind: pa.DataType) -> pa.DataType:
-    """One type of text, however the data came: a later call may bring it from elsewhere."""
-    if pa.types.is_dictionary(kind):
-        return pa.dictionary(kind.index_type, _stored(kind.value_type), kind.ordered)
-    as_text = pa.types.is_null(kind) or pa.types.is_large_string(kind)
-    return pa.string() if as_text or pa.types.is_string_view(kind) else kind
-
-
-def _table(data: Any) -> pa.Table:
-    try:
-        if isinstance(data, pd.DataFrame):
-            if len(twice := data.columns[data.columns.duplicated()]):
-                raise LabError(f"The data has two columns named {twice[0]!r}. Rename one of them.")
-            return pa.Table.from_pandas(data, preserve_index=False)
-        rows = list(data)
-        for number, row in enumerate(rows):
-            if not isinstance(row, dict):
-                raise LabError(
-                    f"Row {number} is {type(row).__name__}, not a dict. Give a pandas frame, a "
-                    "list of dicts, a Ray Dataset, or the path of Parquet or CSV files."
-                )
-        names = list(dict.fromkeys(name for row in rows for name in row))
-        return pa.table({name: _column(name, [r.get(name) for r in rows]) for name in names})
-    except (pa.ArrowException, TypeError) as problem:
-        raise LabError(
-            f"The data can't be written to Parquet: {'; '.join(map(str, problem.args))}. A column "
-            "has values of one type, or null."
-        ) from problem
-
-
-def _column(name: str, values: list[Any]) -> pa.Array:
-    try:
-        return pa.array(values, from_pandas=True)  # NaN: no text
-    except (pa.ArrowException, TypeError) as problem:
-        raise TypeError(str(problem), f"column {name!r}") from problem
 
 
 def _read(path: Path) -> ray.data.Dataset:

@@ -15,6 +15,7 @@ from pathlib import Path
 
 import psutil
 
+from labkit import restore
 from labkit.errors import LabError
 from labkit.machine import find_gpus
 
@@ -38,9 +39,13 @@ def local_nodes(count: int = 2, cpus: int = 2) -> Iterator[str]:
     """
     mode = os.environ.get("RAY_AUTH_MODE", "token")
     environment = os.environ | {"RAY_AUTH_MODE": mode, "RAY_USAGE_STATS_ENABLED": "0"}
+    environment.setdefault("RAY_LOGGER_LEVEL", "warning")  # at info Ray logs an engine's variables
     environment.pop("RAY_ADDRESS", None)
-    if mode == "token":
-        _token()
+    with _token() if mode == "token" else contextlib.nullcontext():
+        yield from _nodes(count, cpus, environment)
+
+
+def _nodes(count: int, cpus: int, environment: dict[str, str]) -> Iterator[str]:
     folder = Path(tempfile.mkdtemp(prefix="nodes-"))  # short: sockets' paths end at 107 bytes
     host = "127.0.0.2"
     address = f"{host}:{_free_port(host)}"
@@ -82,7 +87,8 @@ def _cards(number: int, count: int) -> dict[str, str]:
     return {"CUDA_VISIBLE_DEVICES": ",".join(cards[number::count])}
 
 
-def _token() -> None:
+@contextlib.contextmanager
+def _token() -> Iterator[None]:
     """Make Ray's token if there is none, and have this process show it when it joins.
 
     Ray reads RAY_AUTH_MODE when it is imported, and by itself enables the token only for clusters
@@ -90,8 +96,10 @@ def _token() -> None:
     """
     from ray._private.authentication import authentication_token_setup as setup
 
-    setup._enable_token_auth()  # the public ones warn that they did it
-    setup.ensure_token_if_auth_enabled(create_token_if_missing=True)
+    with restore.environment(RAY_AUTH_MODE="token"):
+        setup._enable_token_auth()  # the public ones warn that they did it
+        setup.ensure_token_if_auth_enabled(create_token_if_missing=True)
+        yield
 
 
 def _free_port(host: str) -> int:
@@ -114,6 +122,7 @@ def _leave(address: str) -> None:
 
     if ray.is_initialized() and ray.get_runtime_context().gcs_address == address:
         ray.shutdown()
+        restore.put_back()
 
 
 def _end(started: list[subprocess.Popen[bytes]]) -> None:

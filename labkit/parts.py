@@ -64,7 +64,8 @@ class Parts:
 
     def files(self) -> list[Path]:
         """The finished parts, oldest first."""
-        return sorted(self.path.glob("part-*.parquet"))
+        files = self.path.glob("part-*.parquet")
+        return sorted(files, key=lambda file: (len(file.name), file.name))  # 99999 before 100000
 
     def schema(self) -> pa.Schema | None:
         """The schema of all parts; None as long as there are none."""
@@ -99,7 +100,7 @@ class Parts:
             self.note(about)
             return dict(about)
         try:
-            noted: dict[str, Any] = json.loads(file.read_text())
+            noted: dict[str, Any] = json.loads(file.read_text(encoding="utf-8"))
         except ValueError:
             raise LabError(f"{file} can't be read. {ANOTHER}") from None
         differ = [
@@ -114,7 +115,9 @@ class Parts:
     def note(self, about: Mapping[str, Any]) -> None:
         """Write down what the answers in this folder are answers to."""
         text = json.dumps(about, indent=2, ensure_ascii=False)
-        self._replace(ABOUT, lambda new: new.write_text(text))
+        # The one character that UTF-8 lacks, half of a surrogate pair, is spelt as JSON spells it.
+        data = text.encode("utf-8", "backslashreplace")
+        self._replace(ABOUT, lambda new: new.write_bytes(data))
 
     def add(self, table: pa.Table) -> None:
         """Write one more part. Raises LabError (a full disk); the parts before are untouched."""

@@ -1,10 +1,12 @@
-"""What can be said of a server's URL before a job: well-formed, reachable, the key, its models."""
+"""What can be said of a server before a job: its URL is well-formed, it answers, has the model."""
 
 from __future__ import annotations
 
 import http.client
 import ipaddress
 import json
+import re
+import socket
 import urllib.error
 import urllib.request
 from typing import Any
@@ -33,14 +35,31 @@ def check_url(url: Any) -> None:
         host, _ = parts.hostname, parts.port
     except (ValueError, TypeError, AttributeError):
         raise LabError(f"The URL can't be read. {example}") from None
-    if parts.username or parts.password:
+    if "@" in str(url):  # in whatever place: it must be in no message
         raise LabError("The URL holds a name or password: give the key as api_key='…' instead.")
     if parts.scheme not in ("http", "https") or not host:
-        raise LabError(f"{url!r} is not the URL of a server: it must begin with http://. {example}")
+        begin = re.split("[?#]", url)[0]  # a key may follow
+        raise LabError(
+            f"{begin!r} is not the URL of a server: it must begin with http://. {example}"
+        )
     if parts.query or parts.fragment or any(c.isspace() for c in url):
         raise LabError(f"The URL must end with its path, without ?, # or blanks. {example}")
     if url.endswith("/chat/completions"):
         raise LabError("Give the base URL: leave /chat/completions off.")
+
+
+def check_listens(address: str) -> None:
+    """Raise LabError when nothing listens at `host:port`: Ray itself would try for ten minutes."""
+    host, _, port = address.rpartition(":")
+    if not host or not port.isdecimal() or "/" in host:
+        return  # 'auto', or a form that Ray knows better
+    try:
+        socket.create_connection((host.strip("[]"), int(port)), timeout=CHECK_S).close()
+    except (OSError, OverflowError) as problem:
+        raise LabError(
+            f"The Ray cluster at {address} can't be joined: {problem}. Is it up, and reachable "
+            "from here?"
+        ) from problem
 
 
 class _NoRedirect(urllib.request.HTTPRedirectHandler):

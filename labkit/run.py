@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 import pandas as pd
 
 from labkit import cluster, metrics, pipeline, warm
+from labkit import tables as framing
 from labkit.choices import STAGE_CPUS
 from labkit.errors import Cancelled, JobFailed, LabError
 from labkit.processor import ProcessorSpec, Spec, configure
@@ -218,10 +219,11 @@ def _collect(
     done = done.set_index("row_id").sort_index()
     if len(done) != len(inputs) or not done.index.is_unique:
         raise JobFailed(f"{len(inputs)} rows went in, {len(done)} came out: please report this.")
-    frame = pd.DataFrame(inputs) if frame is None else frame
+    frame = framing.frame(inputs) if frame is None else frame
     ok = done["error"].isna().to_numpy()
     answers = frame[ok].copy()
-    answers[into] = pd.Series([pickle.loads(a) for a in done["answer"][ok]], index=answers.index)
+    values = [pickle.loads(answer) for answer in done["answer"][ok]]
+    answers[into] = framing.series(values, answers.index)
     failed = frame[~ok].copy()
     failed["error"] = done["error"][~ok].to_numpy()
     rows = done[[*metrics.ROW_COLUMNS]]

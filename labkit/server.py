@@ -25,6 +25,7 @@ from labkit.model import Model
 from labkit.processor import ProcessorSpec, configure
 from labkit.progress import view_here
 from labkit.reach import is_loopback
+from labkit.secrets import is_secret
 
 #: Seconds that the server's processes get to end by themselves.
 GRACE_S = 15.0
@@ -58,6 +59,7 @@ class Server:
     log: Path
     process: subprocess.Popen[bytes] = field(repr=False)
     api_key: str | None = field(default=None, repr=False)
+    secrets: tuple[str, ...] = field(default=(), repr=False)
     _stopped: bool = field(default=False, init=False, repr=False)
 
     def stop(self) -> None:
@@ -110,14 +112,12 @@ def serve(
             f"host={host!r} opens the server to other machines: give an api_key='…' that callers "
             "must send, or leave host at 127.0.0.1."
         )
+    if api_key is not None and not re.fullmatch("[!-~]+", api_key):
+        raise LabError("api_key must be one word of ASCII: look for a blank or a line end.")
     port = _free_port(host) if port is None else port
     _check_free(host, port)
     spec = spec or configure(model)
-    # Never on the command line, which every user of the machine can read.
-    environment = {**os.environ, **spec.layer("environment")}
-    environment.pop("VLLM_API_KEY", None)
-    if api_key:
-        environment["VLLM_API_KEY"] = api_key
+    environment = _environment(spec, api_key)
     file, name = tempfile.mkstemp(prefix="labkit-serve-", suffix=".log")
     with os.fdopen(file, "wb") as log:
         process = subprocess.Popen(
@@ -130,7 +130,9 @@ def serve(
         )
     reach = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(host, host)
     reach = f"[{reach}]" if ":" in reach else reach
-    server = Server(f"http://{reach}:{port}/v1", spec.model.name, Path(name), process, api_key)
+    hidden = tuple(value for key, value in environment.items() if value and is_secret(key))
+    url = f"http://{reach}:{port}/v1"
+    server = Server(url, spec.model.name, Path(name), process, api_key, hidden)
     atexit.register(server.stop)
     try:
         _wait(server, timeout_s, progress)
@@ -140,11 +142,36 @@ def serve(
     return server
 
 
+def _environment(spec: ProcessorSpec, api_key: str | None) -> dict[str, str]:
+    """The server's variables, secrets among them: every user of a machine can read a command line.
+
+    Raises LabError for an argument of the engine that would open the server or show a secret.
+    """
+    engine = spec.layer("vllm")
+    if own := sorted(engine.keys() & {"host", "port", "uds", "api_key"}):
+        raise LabError(f"engine={{{own[0]!r}: …}} is not an engine's: give serve its {own[0]}.")
+    for name, value in engine.items():
+        if name != "hf_token" and isinstance(value, str) and is_secret(name):
+            raise LabError(
+                f"engine={{{name!r}: …}} would stand on the server's command line for all to "
+                "read: give it as an environment variable."
+            )
+    environment = {**os.environ, **spec.layer("environment")}
+    environment.pop("VLLM_API_KEY", None)
+    if api_key:
+        environment["VLLM_API_KEY"] = api_key
+    if isinstance(token := engine.get("hf_token"), str):
+        environment["HF_TOKEN"] = token
+    return environment
+
+
 def command(spec: ProcessorSpec, host: str, port: int) -> list[str]:
     """The command line of the server for a spec."""
     arguments = []
     for name, value in spec.layer("vllm").items():
         option = name.replace("_", "-")
+        if is_secret(name) and isinstance(value, str):
+            continue  # in the environment: see _environment
         if isinstance(value, bool):
             arguments.append(f"--{'' if value else 'no-'}{option}")
         elif value is not None:
@@ -218,8 +245,8 @@ def _wait(server: Server, timeout_s: float, progress: bool) -> None:
 def _last_words(server: Server) -> str:
     """The log's last lines without colours, the one with the error first."""
     text = re.sub(r"\x1b\[[0-9;]*m", "", server.log.read_text(errors="replace"))
-    if server.api_key:
-        text = text.replace(server.api_key, "…")
+    for secret in server.secrets:
+        text = text.replace(secret, "…")
     lines = [line.strip() for line in text.splitlines() if line.strip()]
     errors = [line for line in lines if re.search(r"\b\w*(Error|Exception)\b:", line)][-1:]
     return "\n".join([*errors, "…", *lines[-5:], f"The whole log: {server.log}"])

@@ -13,7 +13,7 @@ from typing import Any
 
 import pandas as pd
 
-from labkit import cluster, pipeline
+from labkit import cluster, pipeline, secrets
 from labkit.choices import check_counts
 from labkit.curves import Point, Sweep
 from labkit.errors import Cancelled, JobFailed, LabError
@@ -161,7 +161,11 @@ def _about(
         "memory_gib": round(machine.memory_gib),
         "model": spec.model.name,
         "versions": {n: machine.versions[n] for n in shown if n in machine.versions},
-        "settings": {f"{s.layer} {s.name}": s.value for s in spec.settings if s.name not in hidden},
+        "settings": {
+            f"{s.layer} {s.name}": secrets.shown(s.name, s.value)
+            for s in spec.settings
+            if s.name not in hidden
+        },
         "replicas": spec.replicas,
         "task": task.name,
         "sampling": json.loads(json.dumps(dict(task.sampling), default=str)),

@@ -1,4 +1,4 @@
-"""Reading a CSV table with care: each problem is an error with an address."""
+"""Tables in and out with care: a CSV file whose problems have an address, rows of any kind."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ import math
 import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 
@@ -127,3 +128,26 @@ def check_n(n: int | None, rows: int, path: Path) -> int:
     if n is not None and not 1 <= n <= rows:
         raise DatasetError.at(path, f"n={n}, but the file has {rows} rows. Ask for 1 to {rows}")
     return rows if n is None else n
+
+
+def frame(rows: Sequence[Mapping[Any, Any]]) -> pd.DataFrame:
+    """Rows as pandas makes a frame of them; where it can't, with values and names as they are.
+
+    pandas keeps text in Arrow, which refuses half of a surrogate pair.
+    """
+    try:
+        return pd.DataFrame(rows)
+    except (ValueError, TypeError, OverflowError):
+        names = list(dict.fromkeys(name for row in rows for name in row))
+        columns = [series([row.get(name, math.nan) for row in rows]) for name in names]
+        found = pd.DataFrame(dict(enumerate(columns)))
+        found.columns = pd.Index(names, dtype=object, tupleize_cols=False)
+        return found
+
+
+def series(values: Sequence[Any], index: pd.Index | None = None) -> pd.Series:
+    """Values as pandas makes a column of them; where it can't, each as it is."""
+    try:
+        return pd.Series(values, index=index)
+    except (ValueError, TypeError, OverflowError):
+        return pd.Series(values, index=index, dtype=object)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import socket
 import threading
 from collections.abc import Iterator
 from types import SimpleNamespace
@@ -144,5 +145,11 @@ def test_a_cluster_that_is_not_there(no_ray: None, monkeypatch: pytest.MonkeyPat
         raise ConnectionError("Failed to connect") from RuntimeError("token is missing")
 
     monkeypatch.setattr(ray, "init", refuse)
-    with pytest.raises(LabError, match="203.0.113.7:1.*token is missing.*RAY_AUTH_MODE"):
-        labkit.start("203.0.113.7:1")
+    with socket.socket() as other:
+        other.bind(("127.0.0.1", 0))
+        other.listen()
+        address = f"127.0.0.1:{other.getsockname()[1]}"
+        with pytest.raises(LabError, match=f"{address}.*token is missing.*RAY_AUTH_MODE"):
+            labkit.start(address)
+    with pytest.raises(LabError, match=f"{address} can't be joined: .*refused"):
+        labkit.start(address)  # at once: Ray itself would try again for minutes

@@ -15,7 +15,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from labkit.metrics import ROW_COLUMNS
-from labkit.pipeline import ERROR, Finish, pack, plain, preprocess, reason
+from labkit.pipeline import ERROR, Finish, pack, preprocess, reason
+from labkit.sampling import plain
 from labkit.tasks import Row, Task, ask
 
 HOSTILE = {
@@ -239,8 +240,9 @@ def test_a_stop_by_the_user_is_no_error_of_the_row() -> None:
 
 
 def test_sampling_from_columns_becomes_python_numbers() -> None:
-    task = Task("t", lambda row: [], sampling_columns={name: name for name in "abcdef"})
+    task = Task("t", ask("q"), sampling_columns={name: name for name in "abcdef"})
     row = {
+        "q": "Why?",
         "a": np.int64(3),
         "b": np.float32(0.5),
         "c": np.bool_(True),

@@ -224,7 +224,7 @@ def test_ids_are_text_or_whole_numbers(kind: pa.DataType) -> None:
         (pd.DataFrame({"id": []}), "no rows"),
         ([{"id": 1}, "two"], "Row 1 is str"),
         ([{"id": 1, "t": "x"}, {"id": 2, "t": 5}], "'t'"),
-        (pd.DataFrame({"id": [1, 2], "t": ["x", 5]}), "column t"),
+        (pd.DataFrame({"id": [1, 2], "t": ["x", 5]}), "column 't'"),
         (pd.DataFrame([[1, 2]], columns=["a", "a"]), "two columns named 'a'"),
         (7, "can't be written"),
     ],

@@ -1,0 +1,106 @@
+"""The types of vLLM's sampling parameters: a wrong one must stay its own row's mistake.
+
+vLLM sends a request to its engine's process as msgpack, whose types are strict. A process that
+can't read one (`max_tokens=True`) ends its reading thread, and every row would wait for ever.
+"""
+
+from __future__ import annotations
+
+import math
+from collections import UserDict
+from typing import Any
+
+#: From a parameter to the type of its value, as `vllm.SamplingParams` has it in vLLM 0.29.
+KINDS: dict[str, type] = {
+    **dict.fromkeys(
+        ("n", "top_k", "min_tokens", "seed", "max_tokens", "logprobs", "prompt_logprobs"), int
+    ),
+    **dict.fromkeys(("thinking_token_budget", "stream_interval", "output_text_buffer_length"), int),
+    "routed_experts_prompt_start": int,
+    **dict.fromkeys(("presence_penalty", "frequency_penalty", "repetition_penalty"), float),
+    **dict.fromkeys(("temperature", "top_p", "min_p"), float),
+    **dict.fromkeys(("ignore_eos", "flat_logprobs", "detokenize", "skip_special_tokens"), bool),
+    **dict.fromkeys(("spaces_between_special_tokens", "include_stop_str_in_output"), bool),
+    **dict.fromkeys(("skip_clone", "skip_reading_prefix_cache"), bool),
+}
+#: Lists, and the type of their items.
+LISTS: dict[str, type] = {
+    **dict.fromkeys(("stop", "bad_words"), str),
+    **dict.fromkeys(("stop_token_ids", "allowed_token_ids", "logprob_token_ids"), int),
+    "trace_decode_token_ids": int,
+}
+#: Those that may be None: not limited, not seeded, not wanted.
+OPTIONAL = {"seed", "max_tokens", "logprobs", "prompt_logprobs", "thinking_token_budget"}
+OPTIONAL |= {"stream_interval", "skip_reading_prefix_cache", "logit_bias", *LISTS}
+WORDS = {int: "a whole number", float: "a number", bool: "True or False", str: "text"}
+
+
+class Parameters(UserDict[str, Any]):
+    """The parameters of one row, as an object that Arrow can't take apart.
+
+    A dict becomes a struct between Ray's stages: where one row of a block has None, Arrow gives the
+    others 8.0 for 8 (and NaN for None), which vLLM's process can't read. Ray sends such an object
+    as it is.
+    """
+
+
+def plain(value: Any) -> Any:
+    """A numpy scalar as a Python number (vLLM checks types); anything else unchanged."""
+    return value.item() if hasattr(value, "item") and getattr(value, "ndim", None) == 0 else value
+
+
+def number(name: str, value: Any) -> Any:
+    """A parameter for any server. Raises ValueError for a number that is none, as NaN.
+
+    vLLM takes NaN for a limit, which nothing ever reaches.
+    """
+    value = plain(value)
+    if isinstance(value, float) and not math.isfinite(value):
+        raise ValueError(f"sampling parameter {name!r} is {value}")
+    if isinstance(value, int) and not -(2**63) <= value < 2**63:
+        raise ValueError(f"sampling parameter {name!r} is a number beyond 64 bits")
+    return value
+
+
+def for_vllm(name: str, value: Any) -> Any:
+    """A parameter for a vLLM engine here. Raises ValueError for one of another type.
+
+    A whole number may come as a float (pandas makes one where another row has none).
+    """
+    value = number(name, value)
+    if value is None:
+        if name in KINDS and name not in OPTIONAL:
+            raise ValueError(f"sampling parameter {name!r} is missing")
+        return None
+    if name == "logit_bias":
+        return {
+            _as(int, name, _whole(k)): _as(float, name, number(name, v))
+            for k, v in dict(value).items()
+        }
+    if kind := KINDS.get(name):
+        return _as(kind, name, value)
+    if kind := LISTS.get(name):
+        if isinstance(value, str):
+            return _as(kind, name, value)  # one stop string
+        value = value.tolist() if hasattr(value, "tolist") else value
+        if not isinstance(value, list | tuple):
+            raise ValueError(f"sampling parameter {name!r} must be a list, not {value!r:.50}")
+        return [_as(kind, name, number(name, item)) for item in value]
+    return value
+
+
+def _whole(key: Any) -> Any:
+    return int(key) if isinstance(key, str) and key.isdecimal() else plain(key)  # as JSON has keys
+
+
+def _as(kind: type, name: str, value: Any) -> Any:
+    if kind is str and isinstance(value, str):
+        value.encode()  # half of a surrogate pair is no Unicode text
+        return str(value)
+    if type(value) is kind:
+        return value
+    if kind is float and type(value) is int:
+        return float(value)
+    if kind is int and type(value) is float and value.is_integer():
+        return number(name, int(value))
+    raise ValueError(f"sampling parameter {name!r} must be {WORDS[kind]}, not {value!r:.50}")
