@@ -319,7 +319,7 @@ def test_rows_that_do_not_fit_the_first_ones_stop_before_they_are_asked() -> Non
 # --- Jobs, with a stand-in for the engine ---------------------------------------------------------
 
 
-def engine(task: Task, dataset: Any, spec: Any, with_row: bool = True, shown: Any = None) -> Any:
+def engine(task: Task, dataset: Any, spec: Any, with_row: bool = True, *_: Any) -> Any:
     """Answers with the question; the rest is the real pipeline."""
     finish = pipeline.Finish(task, with_row)
 
@@ -509,8 +509,8 @@ def test_another_job_needs_another_folder(
 def stop_after(parts_done: int, problem: BaseException) -> Any:
     real = results._stream
 
-    def stream(output: Any, shown: Any) -> Iterator[Any]:
-        for number, table in enumerate(real(output, shown)):
+    def stream(output: Any, *rest: Any) -> Iterator[Any]:
+        for number, table in enumerate(real(output, *rest)):
             if number == parts_done:
                 raise problem
             yield table

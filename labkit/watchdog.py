@@ -1,0 +1,216 @@
+"""Ends a job that was cancelled or stands still, and says where it stood. No job hangs for ever."""
+
+from __future__ import annotations
+
+import contextlib
+import math
+import os
+import queue
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Self
+
+from labkit import cluster
+from labkit.errors import Cancelled, LabError, Stalled
+from labkit.progress import Progress
+
+if TYPE_CHECKING:
+    import ray.data
+
+#: Seconds without a finished row after which a job is ended: enough for the first start of a large
+#: model on a GPU, with its download.
+STALL_S = 900.0
+#: Ray waits for every task of an execution that it shuts down; this job waits so long for Ray.
+END_S = 30.0
+#: How often cancel and the clock are looked at.
+LOOK_S = 0.1
+
+
+def limit(stall_s: float | None, least: float = 0.0) -> float:
+    """The limit of a job in seconds: as given, else $LABKIT_STALL_S, else STALL_S or `least`.
+
+    Raises LabError for what is no number above 0; `inf` is one, and means no limit.
+    """
+    given: Any = stall_s if stall_s is not None else os.environ.get("LABKIT_STALL_S")
+    if given in (None, ""):
+        return max(STALL_S, least)
+    with contextlib.suppress(TypeError, ValueError):
+        if (seconds := float(given)) > 0:
+            return seconds
+    name = "LABKIT_STALL_S" if stall_s is None else "stall_s"
+    raise LabError(f"{name} must be a number of seconds above 0, not {given!r}.")
+
+
+class Watch(threading.Event):
+    """Set when a job is to end: by the user's `cancel`, or after `stall_s` without a finished row.
+
+    Stands where an Event that only says "end" is asked for; `check` raises with the reason, and so
+    does the end of its `with` block, for those that can only say Cancelled.
+    """
+
+    def __init__(self, shown: Progress, cancel: threading.Event | None, stall_s: float):
+        super().__init__()
+        self.shown, self.cancel, self.stall_s = shown, cancel, stall_s
+        self.cancelled = False
+        self.touch()
+
+    def __enter__(self) -> Self:
+        self.touch()
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
+        if kind is Cancelled:
+            self.check()
+
+    def touch(self) -> None:
+        """Count from now: rows came, or the job itself was busy with them."""
+        self.since = time.monotonic()
+
+    def is_set(self) -> bool:
+        """Whether the job is to end."""
+        self.cancelled = self.cancel is not None and self.cancel.is_set()
+        return self.cancelled or time.monotonic() - self.since > self.stall_s
+
+    def check(self, waiting_for: list[str] | None = None) -> None:
+        """Raise Cancelled or Stalled when the job is to end."""
+        if self.is_set():
+            if self.cancelled:
+                raise Cancelled(f"Cancelled after {self.shown.rows:,} rows.")
+            raise Stalled(self.diagnosis(waiting_for or []))
+
+    def diagnosis(self, waiting_for: list[str]) -> str:
+        """How long nothing happened, in which phase, what is done, and what to look at."""
+        shown = self.shown
+        phase = f"since “{shown.startup}”" if not shown.rows else "in the middle of the job"
+        of = "" if shown.total is None else f" of {shown.total:,}"
+        words = (
+            f"The job was ended: no row was finished for {self.stall_s:g} s, {phase}; "
+            f"{shown.rows:,}{of} rows are done."
+        )
+        if waiting_for:
+            words += f" Ray has not started {', '.join(waiting_for)}: no room, or no memory."
+        if line := last_words():
+            words += f" The engine's last words: {line}."
+        return (
+            f"{words} Run `python -m labkit doctor` to see what this machine lacks; the full logs "
+            f"are in {cluster.log_folder()}. If it only needs longer (a large download, a slow "
+            "machine), give a larger stall_s, or set LABKIT_STALL_S."
+        )
+
+
+def tables(output: ray.data.Dataset, watch: Watch) -> Iterator[Any]:
+    """The finished tables of a lazy Dataset; raises as soon as `watch` is set.
+
+    Ray works in a thread of its own and every wait here is short: Ctrl-C, cancel and the clock are
+    heard whatever Ray waits for. However this is left, the execution is shut down, its actors with
+    it.
+    """
+    job = _Execution()
+    context = output.context
+    before = context.custom_execution_callback_classes, context.execution_no_progress_timeout_s
+    context.custom_execution_callback_classes = [*before[0], _Callback]
+    context.execution_no_progress_timeout_s = -1  # Ray's own clock, which this one replaces
+    _Callback.job = job
+    feeder = threading.Thread(target=job.feed, args=(output,), daemon=True)
+    try:
+        feeder.start()
+        while True:
+            try:
+                table, problem = job.found.get(timeout=LOOK_S)
+            except queue.Empty:
+                watch.check(job.waiting_for())
+                continue
+            if problem is not None:
+                raise problem
+            if table is None:
+                return
+            watch.check()
+            yield table
+            watch.touch()
+    finally:
+        job.end()
+        feeder.join(1)
+        context.custom_execution_callback_classes, context.execution_no_progress_timeout_s = before
+
+
+class _Execution:
+    """One execution of a Dataset, fed from Ray's thread to the caller's."""
+
+    def __init__(self) -> None:
+        self.found: queue.Queue[tuple[Any, BaseException | None]] = queue.Queue(maxsize=2)
+        self.over = threading.Event()
+        self.executor: Any = None
+
+    def feed(self, output: ray.data.Dataset) -> None:
+        try:
+            for table in output.iter_batches(batch_size=None, batch_format="pyarrow"):
+                if not self._put(table, None):
+                    return
+            self._put(None, None)
+        except BaseException as problem:  # raised again where the tables are taken
+            self._put(None, problem)
+
+    def _put(self, table: Any, problem: BaseException | None) -> bool:
+        while not self.over.is_set():
+            with contextlib.suppress(queue.Full):
+                self.found.put((table, problem), timeout=LOOK_S)
+                return True
+        return False
+
+    def waiting_for(self) -> list[str]:
+        """The stages whose actors Ray has not started."""
+        pools = [(op, getattr(op, "_actor_pool", None)) for op in _operators(self.executor)]
+        return [op.name for op, pool in pools if pool is not None and pool.num_pending_actors()]
+
+    def end(self) -> None:
+        """Shut the execution down: at once, not when the garbage collector finds it."""
+        self.over.set()
+        if self.executor is not None:
+            ender = threading.Thread(target=self.executor.shutdown, args=(True,), daemon=True)
+            ender.start()
+            ender.join(END_S)
+
+
+def _operators(executor: Any) -> list[Any]:
+    return list(getattr(executor, "_topology", None) or ())
+
+
+class _Callback:
+    """Tells the job at hand of its executor (Ray's `ExecutionCallback`; workers get it by name)."""
+
+    job: _Execution | None = None
+
+    def __init__(self) -> None:
+        self.mine = _Callback.job
+
+    def before_execution_starts(self, executor: Any) -> None:
+        if self.mine is not None:
+            self.mine.executor = executor
+
+    def on_execution_step(self, executor: Any) -> None:
+        if self.mine is not None and self.mine.over.is_set():
+            raise Cancelled("The job was ended before Ray had started it.")
+
+    def after_execution_succeeds(self, executor: Any) -> None:
+        """Nothing to do."""
+
+    def after_execution_fails(self, executor: Any, error: Exception) -> None:
+        """Nothing to do."""
+
+
+def last_words() -> str:
+    """The last line that an engine of this session of Ray wrote to its log; '' when none is found.
+
+    Ray keeps a file for what each worker of this node prints.
+    """
+    newest, words = -math.inf, ""
+    for file in Path(cluster.log_folder() or os.devnull).glob("worker-*"):
+        with contextlib.suppress(OSError):
+            if (when := file.stat().st_mtime) > newest:
+                text = file.read_bytes()[-4000:].decode("utf-8", "replace")
+                lines = [s for line in text.splitlines() if (s := line.strip()) and s[0] != ":"]
+                if lines and "vllm" in text.lower():
+                    newest, words = when, lines[-1][:300]
+    return words
