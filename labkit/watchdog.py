@@ -12,6 +12,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
+import psutil
+
 from labkit import cluster
 from labkit.errors import Cancelled, LabError, Stalled
 from labkit.progress import Progress
@@ -24,6 +26,8 @@ if TYPE_CHECKING:
 STALL_S = 900.0
 #: Ray waits for every task of an execution that it shuts down; this job waits so long for Ray.
 END_S = 30.0
+#: Actors that were told to end have so many seconds to do it.
+KILL_S = 5.0
 #: How often cancel and the clock are looked at.
 LOOK_S = 0.1
 
@@ -161,13 +165,21 @@ class _Execution:
 
     def waiting_for(self) -> list[str]:
         """The stages whose actors Ray has not started."""
-        pools = [(op, getattr(op, "_actor_pool", None)) for op in _operators(self.executor)]
-        return [op.name for op, pool in pools if pool is not None and pool.num_pending_actors()]
+        return [name for name, pool in self._pools() if pool.num_pending_actors()]
+
+    def _pools(self) -> list[tuple[str, Any]]:
+        found = [(op.name, getattr(op, "_actor_pool", None)) for op in _operators(self.executor)]
+        return [(name, pool) for name, pool in found if pool is not None]
 
     def end(self) -> None:
         """Shut the execution down: at once, not when the garbage collector finds it."""
         self.over.set()
-        if self.executor is not None:
+        if self.executor is None:
+            return
+        actors: list[Any] = []
+        for _, pool in self._pools():
+            actors += [*pool._running_actors, *pool._pending_actors.values()]
+        with killing(actors):
             ender = threading.Thread(target=self.executor.shutdown, args=(True,), daemon=True)
             ender.start()
             ender.join(END_S)
@@ -175,6 +187,35 @@ class _Execution:
 
 def _operators(executor: Any) -> list[Any]:
     return list(getattr(executor, "_topology", None) or ())
+
+
+@contextlib.contextmanager
+def killing(actors: list[Any]) -> Iterator[None]:
+    """See to it that these actors, which the block ends, have ended with it.
+
+    `ray.kill` asks a process to exit. One that is stopped, or stuck in a driver, does not: it would
+    keep its memory, and the next job would find no room. Those of this node are killed for sure.
+    """
+    processes = _processes(actors)
+    try:
+        yield
+    finally:
+        for process in psutil.wait_procs(processes, timeout=KILL_S)[1]:
+            with contextlib.suppress(psutil.Error):
+                process.kill()
+
+
+def _processes(actors: list[Any]) -> list[psutil.Process]:
+    import ray
+    from ray._private import state
+
+    found, here = [], ray.get_runtime_context().get_node_id()
+    for actor in actors:
+        about = state.actors(actor._actor_id.hex())
+        if about.get("Pid") and about["Address"]["NodeID"] == here:
+            with contextlib.suppress(psutil.Error):
+                found.append(psutil.Process(about["Pid"]))
+    return found
 
 
 class _Callback:
