@@ -8,7 +8,7 @@ import os
 import queue
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
@@ -19,7 +19,7 @@ from labkit.errors import Cancelled, LabError, Stalled
 from labkit.progress import Progress
 
 if TYPE_CHECKING:
-    import ray.data
+    import pyarrow as pa
 
 #: Seconds without a finished row after which a job is ended: enough for the first start of a large
 #: model on a GPU, with its download.
@@ -48,7 +48,8 @@ def limit(stall_s: float | None, least: float = 0.0) -> float:
 
 
 class Watch(threading.Event):
-    """Set when a job is to end: by the user's `cancel`, or after `stall_s` without a finished row.
+    """Set when a job is to end: by the user's `cancel`, or after `stall_s` without a finished row;
+    and when it has ended in any other way.
 
     Stands where an Event that only says "end" is asked for; `check` raises with the reason, and so
     does the end of its `with` block, for those that can only say Cancelled.
@@ -57,7 +58,7 @@ class Watch(threading.Event):
     def __init__(self, shown: Progress, cancel: threading.Event | None, stall_s: float):
         super().__init__()
         self.shown, self.cancel, self.stall_s = shown, cancel, stall_s
-        self.cancelled = False
+        self.cancelled = self.ended = False
         self.touch()
 
     def __enter__(self) -> Self:
@@ -74,15 +75,18 @@ class Watch(threading.Event):
 
     def is_set(self) -> bool:
         """Whether the job is to end."""
+        return self.ended or self._due()
+
+    def _due(self) -> bool:
         self.cancelled = self.cancel is not None and self.cancel.is_set()
         return self.cancelled or time.monotonic() - self.since > self.stall_s
 
-    def check(self, waiting_for: list[str] | None = None) -> None:
+    def check(self, waiting_for: Callable[[], list[str]] = list) -> None:
         """Raise Cancelled or Stalled when the job is to end."""
-        if self.is_set():
+        if self._due():
             if self.cancelled:
                 raise Cancelled(f"Cancelled after {self.shown.rows:,} rows.")
-            raise Stalled(self.diagnosis(waiting_for or []))
+            raise Stalled(self.diagnosis(waiting_for()))
 
     def diagnosis(self, waiting_for: list[str]) -> str:
         """How long nothing happened, in which phase, what is done, and what to look at."""
@@ -104,52 +108,50 @@ class Watch(threading.Event):
         )
 
 
-def tables(output: ray.data.Dataset, watch: Watch) -> Iterator[Any]:
-    """The finished tables of a lazy Dataset; raises as soon as `watch` is set.
+def tables(found: Iterator[pa.Table], context: Any, watch: Watch) -> Iterator[pa.Table]:
+    """The tables of `found`, which Ray Data makes with `context`; raises as soon as `watch` is set.
 
-    Ray works in a thread of its own and every wait here is short: Ctrl-C, cancel and the clock are
-    heard whatever Ray waits for. However this is left, the execution is shut down, its actors with
-    it.
+    `found` is taken in a thread of its own and every wait here is short: Ctrl-C, cancel and the
+    clock are heard whatever Ray waits for. However this is left, the execution is shut down, its
+    actors with it.
     """
-    job = _Execution()
-    context = output.context
+    job = _Execution(watch)
     before = context.custom_execution_callback_classes, context.execution_no_progress_timeout_s
     context.custom_execution_callback_classes = [*before[0], _Callback]
     context.execution_no_progress_timeout_s = -1  # Ray's own clock, which this one replaces
     _Callback.job = job
-    feeder = threading.Thread(target=job.feed, args=(output,), daemon=True)
+    feeder = threading.Thread(target=job.feed, args=(found,), daemon=True)
     try:
         feeder.start()
         while True:
+            watch.check(job.waiting_for)
             try:
                 table, problem = job.found.get(timeout=LOOK_S)
             except queue.Empty:
-                watch.check(job.waiting_for())
                 continue
             if problem is not None:
                 raise problem
             if table is None:
                 return
-            watch.check()
             yield table
             watch.touch()
     finally:
         job.end()
-        feeder.join(1)
+        feeder.join(END_S)
         context.custom_execution_callback_classes, context.execution_no_progress_timeout_s = before
 
 
 class _Execution:
-    """One execution of a Dataset, fed from Ray's thread to the caller's."""
+    """An execution of Ray Data, and what it made, on the way from its thread to the caller's."""
 
-    def __init__(self) -> None:
+    def __init__(self, watch: Watch) -> None:
+        self.watch = watch
         self.found: queue.Queue[tuple[Any, BaseException | None]] = queue.Queue(maxsize=2)
-        self.over = threading.Event()
         self.executor: Any = None
 
-    def feed(self, output: ray.data.Dataset) -> None:
+    def feed(self, found: Iterator[pa.Table]) -> None:
         try:
-            for table in output.iter_batches(batch_size=None, batch_format="pyarrow"):
+            for table in found:
                 if not self._put(table, None):
                     return
             self._put(None, None)
@@ -157,7 +159,7 @@ class _Execution:
             self._put(None, problem)
 
     def _put(self, table: Any, problem: BaseException | None) -> bool:
-        while not self.over.is_set():
+        while not self.watch.ended:
             with contextlib.suppress(queue.Full):
                 self.found.put((table, problem), timeout=LOOK_S)
                 return True
@@ -168,54 +170,23 @@ class _Execution:
         return [name for name, pool in self._pools() if pool.num_pending_actors()]
 
     def _pools(self) -> list[tuple[str, Any]]:
-        found = [(op.name, getattr(op, "_actor_pool", None)) for op in _operators(self.executor)]
-        return [(name, pool) for name, pool in found if pool is not None]
+        stages = getattr(self.executor, "_topology", None) or ()
+        pools = [(op.name, getattr(op, "_actor_pool", None)) for op in stages]
+        return [(name, pool) for name, pool in pools if pool is not None]
 
     def end(self) -> None:
         """Shut the execution down: at once, not when the garbage collector finds it."""
-        self.over.set()
+        self.watch.ended = True
         if self.executor is None:
             return
         actors: list[Any] = []
         for _, pool in self._pools():
             actors += [*pool._running_actors, *pool._pending_actors.values()]
-        with killing(actors):
+        mine = {actor._actor_id.hex() for actor in actors}
+        with killing(lambda about: about["ActorID"] in mine):
             ender = threading.Thread(target=self.executor.shutdown, args=(True,), daemon=True)
             ender.start()
             ender.join(END_S)
-
-
-def _operators(executor: Any) -> list[Any]:
-    return list(getattr(executor, "_topology", None) or ())
-
-
-@contextlib.contextmanager
-def killing(actors: list[Any]) -> Iterator[None]:
-    """See to it that these actors, which the block ends, have ended with it.
-
-    `ray.kill` asks a process to exit. One that is stopped, or stuck in a driver, does not: it would
-    keep its memory, and the next job would find no room. Those of this node are killed for sure.
-    """
-    processes = _processes(actors)
-    try:
-        yield
-    finally:
-        for process in psutil.wait_procs(processes, timeout=KILL_S)[1]:
-            with contextlib.suppress(psutil.Error):
-                process.kill()
-
-
-def _processes(actors: list[Any]) -> list[psutil.Process]:
-    import ray
-    from ray._private import state
-
-    found, here = [], ray.get_runtime_context().get_node_id()
-    for actor in actors:
-        about = state.actors(actor._actor_id.hex())
-        if about.get("Pid") and about["Address"]["NodeID"] == here:
-            with contextlib.suppress(psutil.Error):
-                found.append(psutil.Process(about["Pid"]))
-    return found
 
 
 class _Callback:
@@ -231,7 +202,7 @@ class _Callback:
             self.mine.executor = executor
 
     def on_execution_step(self, executor: Any) -> None:
-        if self.mine is not None and self.mine.over.is_set():
+        if self.mine is not None and self.mine.watch.ended:
             raise Cancelled("The job was ended before Ray had started it.")
 
     def after_execution_succeeds(self, executor: Any) -> None:
@@ -239,6 +210,37 @@ class _Callback:
 
     def after_execution_fails(self, executor: Any, error: Exception) -> None:
         """Nothing to do."""
+
+
+@contextlib.contextmanager
+def killing(which: Callable[[dict[str, Any]], bool]) -> Iterator[None]:
+    """See to it that the actors that the block ends have ended with it; `which` finds them.
+
+    `ray.kill` asks a process to exit. One that is stopped, or stuck in a driver, does not: it would
+    keep its memory, and the next job would find no room. Those of this node are killed for sure.
+    """
+    processes = _processes(which)
+    try:
+        yield
+    finally:
+        for process in psutil.wait_procs(processes, timeout=KILL_S)[1]:
+            with contextlib.suppress(psutil.Error):
+                process.kill()
+
+
+def _processes(which: Callable[[dict[str, Any]], bool]) -> list[psutil.Process]:
+    import ray
+    from ray._private import state
+
+    here = ray.get_runtime_context()
+    found = []
+    for about in state.actors(job_id=here.job_id).values():
+        if about["Pid"] and about["Address"]["NodeID"] == here.get_node_id() and which(about):
+            with contextlib.suppress(psutil.Error):
+                process = psutil.Process(about["Pid"])
+                if process.name().startswith("ray::"):  # and not another one of that number
+                    found.append(process)
+    return found
 
 
 def last_words() -> str:

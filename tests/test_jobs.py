@@ -19,7 +19,7 @@ def spec(smollm2: Any) -> Any:
 
 
 def stop(tables: list[Any], inputs: Any, frame: Any, spec: Any) -> Any:
-    jobs.keep([engine_rows(0), *tables], inputs, frame, "answer", spec, 100.0)
+    jobs.keep([engine_rows(1)[:0], *tables], inputs, frame, "answer", spec, 100.0)
     return labkit.partial()
 
 
@@ -59,10 +59,8 @@ def test_a_dataset_of_unknown_length(spec: Any) -> None:
     import pyarrow as pa
 
     rows = pa.array([pickle.dumps({"n": n}) for n in range(3)], pa.binary())
-    jobs.keep(
-        [t.append_column("row", r) for t, r in ((engine_rows(0), rows[:0]), (engine_rows(3), rows))],
-        None, None, "answer", spec, 100.0,
-    )  # fmt: skip
+    tables = [engine_rows(3).slice(0, count).append_column("row", rows[:count]) for count in (0, 3)]
+    jobs.keep(tables, None, None, "answer", spec, 100.0)
     job = labkit.partial()
     assert list(job.answers["n"]) == [0, 1, 2] and job.missing is None
     assert "partial: 3 rows" in job._repr_html_()

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import threading
 import time
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -79,6 +80,11 @@ def batches(quick: int, blocks: int = 6) -> Any:
     )
 
 
+def run(data: Any, looking: Watch) -> Iterator[Any]:
+    found = data.iter_batches(batch_size=None, batch_format="pyarrow")
+    return tables(iter(found), data.context, looking)
+
+
 def watch(cancel: threading.Event | None = None, stall_s: float = 900) -> Watch:
     return Watch(Progress(12, startup="starting", show=False), cancel, stall_s)
 
@@ -99,7 +105,7 @@ def settings(data: Any) -> tuple[Any, ...]:
 def test_an_execution_that_ends_by_itself(local_ray: Any) -> None:
     data = batches(quick=99)
     before = settings(data)
-    found = [n for table in tables(data, watch()) for n in table["id"].to_pylist()]
+    found = [n for table in run(data, watch()) for n in table["id"].to_pylist()]
     assert sorted(found) == list(range(12))
     assert settings(data) == before
 
@@ -109,14 +115,14 @@ def test_a_stage_that_stands_still_is_ended(local_ray: Any) -> None:
     before = settings(data)
     looking, found = watch(stall_s=6), []
     with pytest.raises(Stalled, match="no row was finished for 6 s, in the middle.*4 of 12") as end:
-        for table in tables(data, looking):
+        for table in run(data, looking):
             looking.shown.advance(table.num_rows, 0)
             found += table["id"].to_pylist()
     assert "labkit doctor" in str(end.value) and "stall_s" in str(end.value)
     assert len(set(found)) == len(found) == 4
     assert settings(data) == before
     assert free_again(local_ray), "the actor that sleeps was not ended"
-    assert len(list(tables(batches(quick=99), watch()))) > 0
+    assert len(list(run(batches(quick=99), watch()))) > 0
 
 
 def test_an_actor_that_has_no_room_is_named(local_ray: Any) -> None:
@@ -126,7 +132,7 @@ def test_an_actor_that_has_no_room_is_named(local_ray: Any) -> None:
         Sleeper, fn_constructor_args=(9,), concurrency=1, num_cpus=0.1, resources={"absent": 1}
     )
     with pytest.raises(Stalled, match="since “starting”; 0 of 12.*not started MapB.*Sleeper"):
-        list(tables(data, watch(stall_s=5)))
+        list(run(data, watch(stall_s=5)))
     assert free_again(local_ray)
 
 
@@ -137,20 +143,20 @@ def test_cancel_is_heard_while_ray_waits(local_ray: Any, when: str) -> None:
         stop.set()
     threading.Timer(3, stop.set).start()
     with pytest.raises(Cancelled, match="Cancelled after 0 rows"):
-        list(tables(batches(quick=0), watch(stop)))
+        list(run(batches(quick=0), watch(stop)))
     assert free_again(local_ray)
 
 
 def test_time_that_the_caller_takes_is_no_stall(local_ray: Any) -> None:
     found = 0
-    for table in tables(batches(quick=99, blocks=3), watch(stall_s=8)):
+    for table in run(batches(quick=99, blocks=3), watch(stall_s=8)):
         found += table.num_rows
         time.sleep(4)
     assert found == 6
 
 
 def test_leaving_early_ends_the_execution(local_ray: Any) -> None:
-    running = tables(batches(quick=1), watch())
+    running = run(batches(quick=1), watch())
     assert next(running).num_rows == 2
     running.close()
     assert free_again(local_ray)
@@ -164,7 +170,7 @@ def test_an_error_in_a_stage_is_passed_on(local_ray: Any) -> None:
         raise ValueError("not this one")
 
     with pytest.raises(RayError, match="not this one"):
-        list(tables(ray.data.range(4).map_batches(fail), watch()))
+        list(run(ray.data.range(4).map_batches(fail), watch()))
 
 
 def test_one_that_only_knows_cancel_ends_with_the_reason() -> None:
