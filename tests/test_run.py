@@ -31,7 +31,7 @@ def test_the_default_machine_fits_the_ray_of_the_tests(local_ray: Any, smollm2: 
 @pytest.fixture
 def no_engine(local_ray: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     """The job must be refused before its stages are built."""
-    monkeypatch.setattr(sys.modules["labkit.run"], "stages", None)
+    monkeypatch.setattr(sys.modules["labkit.run"], "answers", None)
 
 
 @pytest.fixture

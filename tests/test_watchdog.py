@@ -59,24 +59,21 @@ def test_a_server_that_is_slow_on_purpose_is_waited_for() -> None:
 # --- executions of Ray Data ----------------------------------------------------------------------
 
 
-class Sleeper:
-    """An actor of a stage that answers `quick` batches and then never again."""
-
-    def __init__(self, quick: int):
-        self.quick = quick
-
-    def __call__(self, batch: pa.Table) -> pa.Table:
-        self.quick -= 1
-        if self.quick < 0:
-            time.sleep(3600)
-        return batch
-
-
-def batches(quick: int, blocks: int = 6) -> Any:
+def batches(quick: int, blocks: int = 6, **options: Any) -> Any:
+    """A stage whose actor answers `quick` batches, and then never again."""
     import ray.data
 
+    class Sleeper:  # in here: workers can't import this module
+        left = quick
+
+        def __call__(self, batch: pa.Table) -> pa.Table:
+            self.left -= 1
+            if self.left < 0:
+                time.sleep(3600)
+            return batch
+
     return ray.data.range(blocks * 2, override_num_blocks=blocks).map_batches(
-        Sleeper, fn_constructor_args=(quick,), batch_format="pyarrow", concurrency=1, num_cpus=0.5
+        Sleeper, batch_format="pyarrow", concurrency=1, num_cpus=0.5, **options
     )
 
 
@@ -126,11 +123,7 @@ def test_a_stage_that_stands_still_is_ended(local_ray: Any) -> None:
 
 
 def test_an_actor_that_has_no_room_is_named(local_ray: Any) -> None:
-    import ray.data
-
-    data = ray.data.range(4).map_batches(
-        Sleeper, fn_constructor_args=(9,), concurrency=1, num_cpus=0.1, resources={"absent": 1}
-    )
+    data = batches(quick=9, resources={"absent": 1})
     with pytest.raises(Stalled, match="since “starting”; 0 of 12.*not started MapB.*Sleeper"):
         list(run(data, watch(stall_s=5)))
     assert free_again(local_ray)
