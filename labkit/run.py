@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
-from labkit import cluster, jobs, pipeline, warm, watchdog
+from labkit import cluster, execution, jobs, pipeline, warm
 from labkit.choices import STAGE_CPUS
 from labkit.errors import JobFailed, LabError, Stalled
 from labkit.jobs import Job
@@ -44,7 +44,7 @@ def run(
     progress: show rows done, output tokens/s and time left; or where to show them.
     cancel: ends the job with Cancelled when set; a warm engine stays up.
     stall_s: seconds without a finished row, the engine's start included, after which the job is
-    ended with Stalled; None for $LABKIT_STALL_S, or 900.
+    ended with Stalled; None for $LABKIT_STALL_S, or 900 (or what all tries of an endpoint take).
 
     Bad rows don't stop the job: they come back in `Job.failed`. Raises LabError for data that
     can't be used, CannotSchedule when the cluster is too small, JobFailed when the engine dies;
@@ -71,7 +71,7 @@ def run(
                         tables.append(table)
             except BaseException:
                 jobs.keep(tables, *about)
-                shown.kept = "labkit.partial() has them"
+                shown.kept = "labkit.partial() has them" if shown.rows else ""
                 raise
     return jobs.collect(tables, *about, time.time())
 
@@ -175,12 +175,12 @@ def _stream(
 
     try:
         with warm.aborting(None):
-            for table in watchdog.tables(output, dataset.context, watch):
+            for table in execution.tables(output, dataset.context, watch):
                 tokens = table["num_generated_tokens"].to_pandas().sum()
                 watch.shown.advance(table.num_rows, int(tokens))
                 yield table
     except Stalled:
-        with watchdog.killing(lambda about: about["ActorClassName"] == "Engine"):
+        with execution.killing(lambda about: about["ActorClassName"] == "Engine"):
             warm.stop()  # it may be the one that stands still
         raise
     except RayError as error:

@@ -1,10 +1,11 @@
-"""labkit.watchdog: real executions of Ray Data that stand still, are cancelled, or fail.
+"""labkit.watchdog, labkit.execution: real executions that stand still, are cancelled, or fail.
 
 No engine here: `tests/test_faults.py` stops real ones.
 """
 
 from __future__ import annotations
 
+import os
 import threading
 import time
 from collections.abc import Iterator
@@ -17,8 +18,9 @@ import pytest
 import labkit
 from labkit import cluster, watchdog
 from labkit.errors import Cancelled, LabError, Stalled
+from labkit.execution import tables
 from labkit.progress import Progress
-from labkit.watchdog import Watch, last_words, limit, tables
+from labkit.watchdog import Watch, last_words, limit
 
 
 @pytest.mark.parametrize(
@@ -188,5 +190,8 @@ def test_the_last_words_are_those_of_an_engine(
     (tmp_path / "worker-2.err").write_text("another worker\n")
     (tmp_path / "raylet.out").write_text("vllm\nno worker\n")
     assert last_words() == "CUDA out of memory"
+    (tmp_path / "worker-1.out").write_text("vLLM\n  torch.OutOfMemoryError: CUDA\nmore\n")
+    os.utime(tmp_path / "worker-1.err", (1, 1))
+    assert last_words() == "torch.OutOfMemoryError: CUDA"
     monkeypatch.setattr(cluster, "log_folder", lambda: None)
     assert watchdog.last_words() == ""
