@@ -54,6 +54,7 @@ def tables(found: Iterator[pa.Table], context: Any, watch: Watch) -> Iterator[pa
     finally:
         job.end()
         feeder.join(END_S)
+        _Callback.job = None
         context.custom_execution_callback_classes, context.execution_no_progress_timeout_s = before
 
 
