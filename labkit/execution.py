@@ -136,7 +136,9 @@ def killing(which: Callable[[dict[str, Any]], bool]) -> Iterator[None]:
     `ray.kill` asks a process to exit. One that is stopped, or stuck in a driver, does not: it would
     keep its memory, and the next job would find no room. Those of this node are killed for sure.
     """
-    processes = _processes(which)
+    processes: list[psutil.Process] = []
+    with contextlib.suppress(Exception):  # Ray itself may be gone, and its processes with it
+        processes = _processes(which)
     try:
         yield
     finally:
