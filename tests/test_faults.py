@@ -5,9 +5,12 @@
 
 from __future__ import annotations
 
+import contextlib
+import json
 import os
 import signal
 import subprocess
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -18,7 +21,7 @@ import psutil
 import pytest
 
 import labkit
-from labkit import results
+from labkit import cluster, results
 from labkit.errors import Cancelled, JobFailed, LabError, Stalled
 from labkit.tasks import Task, ask
 
@@ -56,12 +59,14 @@ class At:
     """A place for progress that does something to the job when so many of its rows are done."""
 
     def __init__(self, rows: int, act: Callable[[], Any], of: int = ROWS):
-        self.share, self.act, self.done = rows / of, act, False
+        self.share, self.act = rows / of, act
+        self.began = self.done = False
 
     def show(self, text: str, share: float | None) -> None:
-        if not self.done and (share or 0) >= self.share:
-            self.done = True
+        if not self.began and (share or 0) >= self.share:
+            self.began = True
             self.act()
+            self.done = True
 
     def close(self) -> None:
         pass
@@ -130,12 +135,14 @@ def test_an_engine_that_stands_still_is_ended(spec: Any, local_ray: Any, who: st
 
 def test_an_engine_that_never_starts_is_ended(spec: Any, local_ray: Any) -> None:
     """As where the memory is too small and the start hangs."""
-    stop = threading.Event()
+    stop, frozen = threading.Event(), set()
 
     def freeze() -> None:
         while not stop.wait(0.2):
             for process in processes(COLD):
-                process.suspend()
+                with contextlib.suppress(psutil.Error):
+                    process.suspend()
+                    frozen.add(process)
 
     freezer = threading.Thread(target=freeze)
     freezer.start()
@@ -145,6 +152,7 @@ def test_an_engine_that_never_starts_is_ended(spec: Any, local_ray: Any) -> None
     finally:
         stop.set()
         freezer.join()
+    assert frozen and not any(process.is_running() for process in frozen)
     check_nothing_is_held(local_ray)
 
 
@@ -248,6 +256,51 @@ def test_a_full_disk_keeps_what_is_written(
 
 
 def test_nothing_is_left_of_the_engines(local_ray: Any) -> None:
-    """The last test: the warm engine is stopped as well."""
+    """After all others: the warm engine is stopped as well."""
     labkit.stop_engine()
     check_nothing_is_held(local_ray)
+
+
+# --- a script in a terminal ----------------------------------------------------------------------
+
+SCRIPT = """
+import json, labkit
+from labkit.tasks import Task, ask
+
+class Ready:
+    said = False
+    def show(self, text, share):
+        if not self.said and (share or 0) > 0.1:
+            self.said = True
+            print("now", flush=True)
+    def close(self):
+        print(flush=True)
+
+data = [{"id": f"r{n:03}", "question": f"What is {n} + {n}?"} for n in range(80)]
+task = Task("say", ask("question"), {"max_tokens": 32, "ignore_eos": True, "temperature": 0.0})
+spec = labkit.configure("smollm2-135m", batch_size=4, max_concurrent_batches=2)
+try:
+    labkit.run(task, data, spec, progress=Ready())
+except KeyboardInterrupt:
+    job = labkit.partial()
+    print(json.dumps([list(job.answers["id"]), job.missing, len(job.failed)]), flush=True)
+"""
+
+
+def test_ctrl_c_in_a_terminal() -> None:
+    """The terminal interrupts every process of the script's group, Ray's own among them."""
+    cluster.stop()
+    script = subprocess.Popen(
+        [sys.executable, "-W", "ignore", "-c", SCRIPT],
+        stdout=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+    )
+    assert script.stdout is not None and script.stdout.readline() == "now\n"
+    everything = psutil.Process(script.pid).children(recursive=True)
+    os.killpg(script.pid, signal.SIGINT)
+    said, _ = script.communicate(timeout=120)
+    got, missing, failed = json.loads(said.splitlines()[-1])
+    assert got == sorted(set(got)) and set(got) <= set(IDS) and failed == 0
+    assert 8 <= len(got) < ROWS and missing == ROWS - len(got) and script.returncode == 0
+    assert everything and psutil.wait_procs(everything, timeout=60)[1] == []
