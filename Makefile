@@ -7,7 +7,7 @@
 #   FULL=1         run the notebooks at full size
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help setup run test test-fast lab lint notebooks bench bundle lock clean distclean
+.PHONY: help setup run test test-fast test-slow lab lint notebooks bench bundle lock clean distclean
 
 VENV ?= .venv
 DEVICE ?= auto
@@ -35,7 +35,10 @@ test: setup lint ## Run the checks and every test
 	@"$(BIN)/python" -m pytest
 
 test-fast: setup ## Run the tests that need no engine, no browser and no patience
-	@"$(BIN)/python" -m pytest tests -m "not engine and not browser and not slow"
+	@"$(BIN)/python" -m pytest tests -m "not engine and not browser and not slow and not endurance"
+
+test-slow: setup ## Run the faults on real engines, one after another (about half an hour on 2 cores)
+	@"$(BIN)/python" -m pytest tests -m endurance
 
 lint: setup ## Check style and types
 	@"$(BIN)/ruff" check .

@@ -7,7 +7,8 @@ from labkit.curves import Sweep, at_product, grid, in_flight
 from labkit.datasets import load_faq, load_posts, load_prompts
 from labkit.doctor import doctor
 from labkit.endpoints import endpoint
-from labkit.errors import Cancelled, CannotSchedule, JobFailed, LabError, ModelError
+from labkit.errors import Cancelled, CannotSchedule, JobFailed, LabError, ModelError, Stalled
+from labkit.jobs import Job, partial
 from labkit.localnodes import local_nodes
 from labkit.machine import detect as this_machine
 from labkit.metrics import compare
@@ -18,7 +19,7 @@ from labkit.model import models
 from labkit.processor import configure
 from labkit.recordings import recorded, recorded_timeline, recordings, replay
 from labkit.results import Written, write
-from labkit.run import Job, run
+from labkit.run import run
 from labkit.server import serve
 from labkit.sweep import sweep
 from labkit.tasks import Task
@@ -42,6 +43,7 @@ __all__ = [
     "JobFailed",
     "LabError",
     "ModelError",
+    "Stalled",
     "Sweep",
     "Task",
     "Written",
@@ -61,6 +63,7 @@ __all__ = [
     "local_nodes",
     "models",
     "panel",
+    "partial",
     "quiet",
     "recorded",
     "recorded_timeline",

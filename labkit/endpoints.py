@@ -15,7 +15,7 @@ import pandas as pd
 from labkit import cluster, pipeline
 from labkit import machine as machines
 from labkit.choices import STAGE_CPUS, Setting
-from labkit.client import Client
+from labkit.client import LONGEST_WAIT_S, Client
 from labkit.errors import LabError
 from labkit.model import Model
 from labkit.reach import check_url, is_loopback, served_models
@@ -91,6 +91,12 @@ class EndpointSpec:
     def starting(self) -> str:
         """What the progress line says before the first answer."""
         return f"asking {self.model.name} at {urlsplit(self.url).netloc}"
+
+    @property
+    def patience_s(self) -> float:
+        """Seconds after which a batch has ended, whatever the server does: a row waits at most for
+        one other, and each may be tried as often as is allowed."""
+        return 2 * (self.max_retries + 1) * (self.timeout_s + LONGEST_WAIT_S)
 
     def __getitem__(self, name: str) -> Any:
         """The value of one argument by its name in `describe`."""

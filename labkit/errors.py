@@ -17,5 +17,9 @@ class JobFailed(LabError):
     """A job stopped before its rows were done; the message holds the engine's own reason."""
 
 
+class Stalled(JobFailed):
+    """A job that made no progress for too long was ended; the message says where it stood."""
+
+
 class Cancelled(LabError):
     """A job or sweep that was told to stop before its end."""

@@ -10,6 +10,8 @@ from dataclasses import dataclass
 from html import escape
 from typing import Any, Protocol, Self
 
+from labkit.errors import Cancelled
+
 
 class View(Protocol):
     """Where progress is shown; called from a thread of its own, twice a second."""
@@ -35,6 +37,7 @@ class Progress:
         self.startup = startup
         self.label = label
         self.rows = self.tokens = 0
+        self.kept = ""  # where the finished rows of a stopped job are
         self._began = time.monotonic()
         self._first: float | None = None
         self._rows_at_first = self._tokens_at_first = 0
@@ -82,11 +85,13 @@ class Progress:
         self._stop.set()
         self._thread.join(timeout=5)
         end = "done" if kind is None else "stopped"
-        if kind is not None and issubclass(kind, KeyboardInterrupt):
+        if kind is not None and issubclass(kind, KeyboardInterrupt | Cancelled):
             end = "cancelled"
         took = time.monotonic() - self._began
         of = f" of {self.total:,}" if self.total is not None and self.rows != self.total else ""
-        self._view.show(f"{self.label}{end}: {self.rows:,}{of} rows in {took:.0f} s", self._share())
+        words = f"{self.label}{end}: {self.rows:,}{of} rows in {took:.0f} s"
+        words += f"; {self.kept}" if self.kept else ""
+        self._view.show(words, self._share())
         self._view.close()
 
     def _share(self) -> float | None:

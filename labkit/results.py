@@ -24,6 +24,7 @@ from labkit.processor import Spec, configure
 from labkit.progress import Progress
 from labkit.run import _quiet_data, _stream, answers
 from labkit.tasks import Row, Task
+from labkit.watchdog import Watch, limit
 
 if TYPE_CHECKING:
     import ray.data
@@ -68,6 +69,7 @@ def write(
     retry_failed: bool = False,
     verbose: bool = False,
     progress: bool = True,
+    stall_s: float | None = None,
 ) -> Written:
     """Put `task` to every row of `data`; the results go to Parquet files in the folder `path`.
 
@@ -81,7 +83,7 @@ def write(
     into: the column of the answers. Its type is that of the first ones; an answer that doesn't
     fit makes an error row.
     retry_failed: compute failed rows again; their error rows are taken out of the files first.
-    spec, verbose, progress: as in `labkit.run`.
+    spec, verbose, progress, stall_s: as in `labkit.run`.
 
     Columns of the files: those of the data, `into`, `error` (text; null when good),
     `num_input_tokens` and `num_generated_tokens` (int64; null when not known).
@@ -92,6 +94,7 @@ def write(
     What is written is kept in every case, also after Ctrl-C.
     """
     spec = spec or configure()
+    seconds = limit(stall_s, getattr(spec, "patience_s", 0.0))
     with cluster.one_job(), cluster.quiet(verbose), _quiet_data(verbose):
         source = columns.source(data, lambda: cluster.start(verbose=verbose))
         columns.check(source.schema, id_column, into)
@@ -115,9 +118,13 @@ def write(
                 started = time.time()
                 packed = source.packed(id_column, done, spec["batch_size"])
                 writer = _Writer(task, source, parts, into, noted)
-                with writer, Progress(todo, startup=spec.starting, show=progress) as shown:
-                    output = answers(task, packed, spec, source.table is None, shown)
-                    for finished in _stream(output, shown):
+                with (
+                    writer,
+                    Progress(todo, startup=spec.starting, show=progress) as shown,
+                    Watch(shown, None, seconds) as watch,
+                ):
+                    output = answers(task, packed, spec, source.table is None, shown, watch)
+                    for finished in _stream(output, packed, watch):
                         writer.take(finished)
                 numbers = writer.numbers(started)
                 there = parts.rows()
@@ -205,7 +212,7 @@ class _Writer:
             "with the same folder to go on."
         )
         if isinstance(problem, JobFailed):
-            raise JobFailed(f"{problem} {words}") from problem
+            raise type(problem)(f"{problem} {words}") from problem
         print(f"Stopped. {words}", file=sys.stderr)
 
 

@@ -3,52 +3,25 @@
 from __future__ import annotations
 
 import contextlib
-import pickle
 import threading
 import time
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
-from labkit import cluster, metrics, pipeline, warm
-from labkit import tables as framing
+from labkit import cluster, execution, jobs, pipeline, warm
 from labkit.choices import STAGE_CPUS
-from labkit.errors import Cancelled, JobFailed, LabError
+from labkit.errors import JobFailed, LabError, Stalled
+from labkit.jobs import Job
 from labkit.processor import ProcessorSpec, Spec, configure
 from labkit.progress import Progress, View
 from labkit.tasks import Row, Task
-from labkit.views import show
+from labkit.watchdog import Watch, limit
 
 if TYPE_CHECKING:
     import pyarrow as pa
     import ray.data
-
-
-@dataclass(frozen=True)
-class Job:
-    """The result of a run.
-
-    answers: the input columns plus the answer, in input order, without the failed rows.
-    failed: the input columns plus `error`, the reason, in input order.
-    rows: the times and token counts of each row (columns of `metrics.ROW_COLUMNS`), by row number.
-    metrics: the job's numbers. spec: what it ran with. started: Unix seconds.
-    """
-
-    answers: pd.DataFrame
-    failed: pd.DataFrame
-    rows: pd.DataFrame
-    metrics: metrics.Metrics
-    spec: Spec
-    started: float
-
-    def timeline(self) -> pd.DataFrame:
-        """The answered rows with their times in seconds since the call (`metrics.timeline`)."""
-        return metrics.timeline(self.rows, self.started)
-
-    def _repr_html_(self) -> str:
-        return show(self.metrics.table())._repr_html_()
 
 
 def run(
@@ -60,6 +33,7 @@ def run(
     verbose: bool = False,
     progress: bool | View = True,
     cancel: threading.Event | None = None,
+    stall_s: float | None = None,
 ) -> Job:
     """Put `task` to every row of `data` and wait for all answers.
 
@@ -68,25 +42,38 @@ def run(
     into: the name of the new column.
     verbose: show the logs of Ray and vLLM (else they stay in Ray's log folder).
     progress: show rows done, output tokens/s and time left; or where to show them.
-    cancel: ends the job with Cancelled when set: at once on a warm engine, else after a batch.
+    cancel: ends the job with Cancelled when set; a warm engine stays up.
+    stall_s: seconds without a finished row, the engine's start included, after which the job is
+    ended with Stalled; None for $LABKIT_STALL_S, or 900 (or what all tries of an endpoint take).
 
     Bad rows don't stop the job: they come back in `Job.failed`. Raises LabError for data that
-    can't be used, CannotSchedule when the cluster is too small, JobFailed when the engine dies.
+    can't be used, CannotSchedule when the cluster is too small, JobFailed when the engine dies;
+    Stalled is a JobFailed. After these, after Cancelled and after Ctrl-C `labkit.partial` has the
+    rows that were finished.
     """
     spec = spec or configure()
+    seconds = limit(stall_s, getattr(spec, "patience_s", 0.0))
+    jobs.forget()
     cluster.start(verbose=verbose)
     started = time.time()
     with cluster.one_job(), cluster.quiet(verbose), _quiet_data(verbose, data):
         dataset, inputs = _load(data, spec["batch_size"])
         _check_columns(data, inputs, into)
-        with Progress(
-            None if inputs is None else len(inputs), startup=spec.starting, show=progress
-        ) as shown:
-            output = answers(task, dataset, spec, inputs is None, shown, cancel)
-            tables = list(_stream(output, shown, cancel))
-    finished = time.time()
-    frame = data if isinstance(data, pd.DataFrame) else None
-    return _collect(tables, inputs, frame, into, spec, started, finished)
+        total = None if inputs is None else len(inputs)
+        frame = data if isinstance(data, pd.DataFrame) else None
+        about = (inputs, frame, into, spec, started)
+        tables = [pipeline.Finish(task, with_row=inputs is None).table([])]
+        with Progress(total, startup=spec.starting, show=progress) as shown:
+            try:
+                with Watch(shown, cancel, seconds) as watch:
+                    output = answers(task, dataset, spec, inputs is None, shown, watch)
+                    for table in _stream(output, dataset, watch):
+                        tables.append(table)
+            except BaseException:
+                jobs.keep(tables, *about)
+                shown.kept = "labkit.partial() has them" if shown.rows else ""
+                raise
+    return jobs.collect(tables, *about, time.time())
 
 
 def answers(
@@ -181,53 +168,20 @@ def _check_columns(data: Any, inputs: list[Row] | None, into: str) -> None:
 
 
 def _stream(
-    output: Iterator[pa.Table], shown: Progress, cancel: threading.Event | None = None
+    output: Iterator[pa.Table], dataset: ray.data.Dataset, watch: Watch
 ) -> Iterator[pa.Table]:
+    """The tables of `answers` over `dataset`, counted, as they come; or what ended the job."""
     from ray.exceptions import RayError
 
     try:
-        with warm.aborting(cancel):
-            for table in output:
-                if cancel is not None and cancel.is_set():
-                    raise Cancelled(f"Cancelled after {shown.rows:,} rows.")
+        with warm.aborting(None):
+            for table in execution.tables(output, dataset.context, watch):
                 tokens = table["num_generated_tokens"].to_pandas().sum()
-                shown.advance(table.num_rows, int(tokens))
+                watch.shown.advance(table.num_rows, int(tokens))
                 yield table
+    except Stalled:
+        with execution.killing(lambda about: about["ActorClassName"] == "Engine"):
+            warm.stop()  # it may be the one that stands still
+        raise
     except RayError as error:
-        if cancel is not None and cancel.is_set():
-            raise Cancelled(f"Cancelled after {shown.rows:,} rows.") from None
         raise JobFailed(cluster.diagnose(error)) from error
-
-
-def _collect(
-    tables: list[Any],
-    inputs: list[Row] | None,
-    frame: pd.DataFrame | None,
-    into: str,
-    spec: Spec,
-    started: float,
-    finished: float,
-) -> Job:
-    import pyarrow as pa
-
-    if inputs is None and not any(table.num_rows for table in tables):
-        raise LabError("There are no rows to run: the data is empty.")
-    done = pa.concat_tables(tables).to_pandas()
-    if inputs is None:  # a Dataset, streamed in order: its rows came back with the answers
-        done["row_id"] = range(len(done))
-        inputs = [pickle.loads(row) for row in done.pop("row")]
-    done = done.set_index("row_id").sort_index()
-    if len(done) != len(inputs) or not done.index.is_unique:
-        raise JobFailed(f"{len(inputs)} rows went in, {len(done)} came out: please report this.")
-    frame = framing.frame(inputs) if frame is None else frame
-    ok = done["error"].isna().to_numpy()
-    answers = frame[ok].copy()
-    values = [pickle.loads(answer) for answer in done["answer"][ok]]
-    answers[into] = framing.series(values, answers.index)
-    failed = frame[~ok].copy()
-    failed["error"] = done["error"][~ok].to_numpy()
-    rows = done[[*metrics.ROW_COLUMNS]]
-    numbers = metrics.compute(rows, started, finished)
-    # An answer that can't be read took the engine's time, but is no answer.
-    numbers = replace(numbers, rows=int(ok.sum()), failed=int((~ok).sum()))
-    return Job(answers, failed, rows, numbers, spec, started)

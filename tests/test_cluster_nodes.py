@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import socket
+import subprocess
 import threading
+import time
 from collections.abc import Iterator
 from types import SimpleNamespace
 from typing import Any
@@ -20,6 +23,8 @@ from labkit.tasks import faq
 
 #: Room for one engine of two CPUs on each node, and for reading and the light stages beside it.
 CPUS = 3
+#: What tells the second node's command from the first one's.
+SECOND = "--node-ip-address=127.0.0.3"
 ROWS = 48
 BATCH = 4
 
@@ -115,6 +120,63 @@ def test_nothing_is_left_of_the_cluster(two_nodes: SimpleNamespace) -> None:
     assert two_nodes.watch.everything
     assert [p.name() for p in two_nodes.left if p.status() != psutil.STATUS_ZOMBIE] == []
     assert not two_nodes.up
+
+
+@pytest.mark.engine
+@pytest.mark.endurance
+def test_a_node_that_is_lost_and_comes_back(smollm2: Any, no_ray: None) -> None:
+    """Its rows go to the other node; every row is answered once; the next job uses both again."""
+    frame = pd.DataFrame(
+        {"id": range(100), "question": [f"What is {n} + {n}?" for n in range(100)]}
+    )
+    with local_nodes(count=2, cpus=CPUS) as address:
+        labkit.start(address)
+        spec = labkit.configure(
+            smollm2,
+            batch_size=BATCH,
+            max_concurrent_batches=1,
+            replicas=2,
+            ray={"placement_group_config": {"bundles": [{"CPU": 2.0}]}},
+        )
+        (node,) = [p for p in psutil.Process().children() if SECOND in p.cmdline()]
+        command, environment = node.cmdline(), node.environ()
+        again: list[subprocess.Popen[bytes]] = []
+
+        class Lose:
+            """Kills the second node in the middle of the job, and starts it again at once."""
+
+            def show(self, text: str, share: float | None) -> None:
+                if not again and (share or 0) >= 0.2:
+                    everything = [node, *node.children(recursive=True)]
+                    for process in everything:
+                        with contextlib.suppress(psutil.Error):
+                            process.kill()
+                    psutil.wait_procs(everything, timeout=10)
+                    sink = subprocess.DEVNULL
+                    again.append(
+                        subprocess.Popen(command, env=environment, stdout=sink, stderr=sink)
+                    )
+
+            def close(self) -> None:
+                pass
+
+        try:
+            job = labkit.run(faq(max_tokens=24), frame, spec, progress=Lose(), stall_s=300)
+            assert again, "the node was not lost"
+            assert job.failed.empty and job.answers[["id", "question"]].equals(frame)
+            deadline = time.monotonic() + 60
+            while len(cluster.nodes()) < 2 and time.monotonic() < deadline:
+                time.sleep(0.5)
+            watch = Watch()
+            watch.start()
+            more = labkit.run(faq(max_tokens=24), frame.head(40), spec, progress=False)
+            watch.ended.set()
+            watch.join()
+            assert more.answers["id"].tolist() == list(range(40))
+            assert len(set(watch.engines.values()) - {None}) == 2
+        finally:
+            for process in again:
+                localnodes._end([process])
 
 
 @pytest.mark.slow

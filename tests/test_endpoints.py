@@ -102,20 +102,28 @@ def server() -> Iterator[Any]:
     thread = threading.Thread(target=loop.run_forever)
     thread.start()
 
-    async def start() -> web.AppRunner:
+    async def start(port: int = 0) -> None:
         app = web.Application()
         app.router.add_get("/v1/models", chat.models)
         app.router.add_post("/v1/chat/completions", chat.chat)
-        runner = web.AppRunner(app, shutdown_timeout=0.1)
-        await runner.setup()
-        site = web.TCPSite(runner, "127.0.0.1", 0)
+        runners.append(web.AppRunner(app, shutdown_timeout=0.1))
+        await runners[-1].setup()
+        site = web.TCPSite(runners[-1], "127.0.0.1", port, reuse_address=True)
         await site.start()
-        chat.url = f"http://127.0.0.1:{runner.addresses[0][1]}/v1"  # type: ignore[attr-defined]
-        return runner
 
-    runner = asyncio.run_coroutine_threadsafe(start(), loop).result()
+    async def restart() -> None:
+        """Hang up on everybody, be away for a while, and come back at the same port."""
+        port = runners[-1].addresses[0][1]
+        await runners[-1].cleanup()
+        await asyncio.sleep(2)
+        await start(port)
+
+    runners: list[web.AppRunner] = []
+    asyncio.run_coroutine_threadsafe(start(), loop).result()
+    chat.url = f"http://127.0.0.1:{runners[0].addresses[0][1]}/v1"  # type: ignore[attr-defined]
+    chat.restart = lambda: asyncio.run_coroutine_threadsafe(restart(), loop).result()  # type: ignore[attr-defined]
     yield chat
-    asyncio.run_coroutine_threadsafe(runner.cleanup(), loop).result()
+    asyncio.run_coroutine_threadsafe(runners[-1].cleanup(), loop).result()
     loop.call_soon_threadsafe(loop.stop)
     thread.join()
     loop.close()
@@ -460,3 +468,51 @@ def test_a_job_whose_rows_all_fail(server: Any, local_ray: Any) -> None:
     job = labkit.run(task(), [{"text": "long"}] * 5, spec_of(server), progress=False)
     assert job.answers.empty and len(job.failed) == 5
     assert (job.metrics.rows, job.metrics.failed) == (0, 5)
+
+
+@pytest.mark.slow
+def test_a_server_that_goes_away_and_comes_back(server: Any, local_ray: Any) -> None:
+    """Rows that it hung up on, and those that found nobody, are sent again: each answered once."""
+
+    class Restarter:
+        done = False
+
+        def show(self, text: str, share: float | None) -> None:
+            if not self.done and (share or 0) > 0.2:
+                self.done = True
+                server.restart()
+
+        def close(self) -> None:
+            pass
+
+    server.delay_s = 0.5
+    view = Restarter()
+    rows = [{"id": n, "text": f"row {n}"} for n in range(60)]
+    made = labkit.endpoint(server.url, "small", rows_in_flight=4, batch_size=4, max_retries=6)
+    job = labkit.run(task(), rows, made, progress=view)
+    assert view.done and job.failed.empty
+    assert list(job.answers["id"]) == list(range(60))
+    assert list(job.answers["answer"]) == [f"You said row {n}" for n in range(60)]
+
+
+@pytest.mark.slow
+def test_a_server_that_stays_away_fails_the_rows_and_loses_none(
+    server: Any, local_ray: Any
+) -> None:
+    class Closer:
+        done = False
+
+        def show(self, text: str, share: float | None) -> None:
+            if not self.done and (share or 0) > 0.2:
+                self.done, server.key = True, "another"  # as one whose key has run out
+
+        def close(self) -> None:
+            pass
+
+    server.delay_s = 0.5
+    rows = [{"id": n, "text": f"row {n}"} for n in range(40)]
+    made = labkit.endpoint(server.url, "small", rows_in_flight=4, batch_size=4, max_retries=1)
+    job = labkit.run(task(), rows, made, progress=Closer())
+    good, failed = list(job.answers["id"]), list(job.failed["id"])
+    assert good and failed and sorted(good + failed) == list(range(40))
+    assert job.failed["error"].str.contains("HTTP 401").all() and job.missing == 0

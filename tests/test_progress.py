@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from labkit import progress as module
+from labkit.errors import Cancelled
 from labkit.progress import Progress
 
 
@@ -118,6 +119,15 @@ def run(shown: Progress, *advances: tuple[int, int], error: BaseException | None
             shown.advance(rows, tokens)
         if error is not None:
             raise error
+
+
+def test_the_last_line_says_where_the_rows_are(capsys: pytest.CaptureFixture[str]) -> None:
+    shown = Progress(100, startup="starting", show=True)
+    with pytest.raises(Cancelled), shown:
+        shown.advance(60, 1)
+        shown.kept = "labkit.partial() has them"
+        raise Cancelled("now")
+    assert "cancelled: 60 of 100 rows in 0 s; labkit.partial() has them" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(

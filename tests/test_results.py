@@ -319,7 +319,7 @@ def test_rows_that_do_not_fit_the_first_ones_stop_before_they_are_asked() -> Non
 # --- Jobs, with a stand-in for the engine ---------------------------------------------------------
 
 
-def engine(task: Task, dataset: Any, spec: Any, with_row: bool = True, shown: Any = None) -> Any:
+def engine(task: Task, dataset: Any, spec: Any, with_row: bool = True, *_: Any) -> Any:
     """Answers with the question; the rest is the real pipeline."""
     finish = pipeline.Finish(task, with_row)
 
@@ -339,15 +339,16 @@ def engine(task: Task, dataset: Any, spec: Any, with_row: bool = True, shown: An
             rows[-1][pipeline.ERROR] = error
         return finish(pa.Table.from_pylist(rows))
 
-    return dataset.map_batches(
+    made = dataset.map_batches(
         answer, batch_format="pyarrow", batch_size=spec["batch_size"], num_cpus=0.1
     )
+    yield from made.iter_batches(batch_size=None, batch_format="pyarrow")
 
 
 @pytest.fixture
 def spec(monkeypatch: pytest.MonkeyPatch, local_ray: Any, smollm2: Any) -> Any:
     """Settings for a stand-in engine that answers at once, a part for each batch."""
-    monkeypatch.setattr(results, "stages", engine)
+    monkeypatch.setattr(results, "answers", engine)
     monkeypatch.setattr(results, "PART_SECONDS", 0)
     return labkit.configure(smollm2, batch_size=8, max_concurrent_batches=2)
 
@@ -509,8 +510,8 @@ def test_another_job_needs_another_folder(
 def stop_after(parts_done: int, problem: BaseException) -> Any:
     real = results._stream
 
-    def stream(output: Any, shown: Any) -> Iterator[Any]:
-        for number, table in enumerate(real(output, shown)):
+    def stream(output: Any, *rest: Any) -> Iterator[Any]:
+        for number, table in enumerate(real(output, *rest)):
             if number == parts_done:
                 raise problem
             yield table
@@ -602,8 +603,29 @@ print(json.dumps([out.rows, out.computed, out.skipped, out.failed, metrics]))
 BAD = {5: None, 60: "", 120: "word " * 3000, 199: None}
 
 
-def start_driver(tmp_path: Path, how: str) -> subprocess.Popen[str]:
-    command = [sys.executable, "-W", "ignore", "-c", DRIVER]
+#: In front of DRIVER: the third part stays half written, and the driver waits to be killed.
+TORN = """
+import os, sys, time
+from pathlib import Path
+from labkit import parts
+
+real, written = parts.pq.write_table, []
+
+def torn(table, file):
+    real(table, file)
+    if isinstance(file, Path):
+        written.append(file)
+    if len(written) == 3:
+        os.truncate(file, file.stat().st_size // 2)
+        (Path(sys.argv[1]).parent / "torn").touch()
+        time.sleep(3600)
+
+parts.pq.write_table = torn
+"""
+
+
+def start_driver(tmp_path: Path, how: str, before: str = "") -> subprocess.Popen[str]:
+    command = [sys.executable, "-W", "ignore", "-c", before + DRIVER]
     command += [str(tmp_path / "in.parquet"), str(tmp_path / "out"), how]
     return subprocess.Popen(
         command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True
@@ -618,13 +640,18 @@ def finish(tmp_path: Path, how: str) -> SimpleNamespace:
     return SimpleNamespace(**dict(zip(names, json.loads(said.splitlines()[-1]), strict=True)))
 
 
-def kill_after_a_part(tmp_path: Path, how: str) -> tuple[int, dict[str, tuple[str, int]]]:
-    """SIGKILL the driver when a new part is there; (rows on disk, files), all processes ended."""
+def kill_after_a_part(
+    tmp_path: Path, how: str, torn: bool = False
+) -> tuple[int, dict[str, tuple[str, int]]]:
+    """SIGKILL the driver when a new part is there; (rows on disk, files), all processes ended.
+
+    torn: while it writes the third part, instead.
+    """
     before = len(hashes(tmp_path / "out"))
-    driver = start_driver(tmp_path, how)
-    mine = psutil.Process(driver.pid)
+    driver = start_driver(tmp_path, how, TORN if torn else "")
+    mine, mark = psutil.Process(driver.pid), tmp_path / "torn"
     deadline, seen = time.monotonic() + 240, {mine}
-    while len(hashes(tmp_path / "out")) == before:
+    while not mark.exists() if torn else len(hashes(tmp_path / "out")) == before:
         assert driver.poll() is None, driver.communicate()[1][-2000:]
         assert time.monotonic() < deadline
         time.sleep(0.05)
@@ -713,3 +740,30 @@ def test_a_retry_computes_exactly_the_failed_rows(killed: SimpleNamespace) -> No
     assert (again.rows, again.computed, again.skipped, again.failed) == (200, 4, 196, 4)
     pd.testing.assert_frame_equal(killed.back_again, killed.back)
     assert killed.schema_again.equals(killed.schema)
+
+
+@pytest.mark.engine
+@pytest.mark.endurance
+def test_a_kill_while_a_part_is_written_twice(smollm2: Any, tmp_path: Path) -> None:
+    from labkit import cluster
+
+    cluster.stop()
+    data = pd.DataFrame({"id": [f"q{n:03}" for n in range(120)]})
+    data["question"] = [f"What is {n} + {n}?" for n in range(120)]
+    data.to_parquet(tmp_path / "in.parquet", index=False)
+    kept = []
+    for _ in range(2):
+        rows, files = kill_after_a_part(tmp_path, "frame", torn=True)
+        (half,) = (tmp_path / "out").glob(".part-*.tmp")
+        assert half.stat().st_size and len(files) == 2 * (len(kept) + 1)
+        with pytest.raises(pa.ArrowInvalid):
+            pq.read_table(half)
+        assert pd.read_parquet(tmp_path / "out")["id"].is_unique
+        (tmp_path / "torn").unlink()
+        kept.append(files)
+    done = finish(tmp_path, "frame")
+    assert (done.rows, done.skipped, done.computed, done.failed) == (120, rows, 120 - rows, 0)
+    back = pd.read_parquet(tmp_path / "out").sort_values("id", ignore_index=True)
+    pd.testing.assert_frame_equal(back[list(data)], data)
+    assert kept[0].items() <= kept[1].items() <= hashes(tmp_path / "out").items()
+    assert not list((tmp_path / "out").glob(".part-*"))

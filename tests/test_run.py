@@ -15,7 +15,7 @@ from conftest import BAD_TEXTS
 import labkit
 from labkit import cluster, metrics
 from labkit.errors import CannotSchedule, JobFailed, LabError
-from labkit.run import _collect
+from labkit.jobs import collect
 from labkit.tasks import faq
 
 ROWS = [{"question": "Why?"}]
@@ -31,7 +31,7 @@ def test_the_default_machine_fits_the_ray_of_the_tests(local_ray: Any, smollm2: 
 @pytest.fixture
 def no_engine(local_ray: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     """The job must be refused before its stages are built."""
-    monkeypatch.setattr(sys.modules["labkit.run"], "stages", None)
+    monkeypatch.setattr(sys.modules["labkit.run"], "answers", None)
 
 
 @pytest.fixture
@@ -156,20 +156,20 @@ def test_rows_that_are_lost_or_doubled_are_never_passed_on(keep: list[int], spec
     table = engine_rows(3).take(keep)
     data = [{"n": n} for n in range(3)]
     with pytest.raises(JobFailed, match=f"3 rows went in, {len(keep)} came out"):
-        _collect([table], data, None, "answer", spec, 0.0, 100.0)
+        collect([table], data, None, "answer", spec, 0.0, 100.0)
 
 
 @pytest.mark.parametrize("tables", [[], [engine_rows(0)]])
 def test_an_empty_dataset_is_said_to_be_empty(tables: list[Any], spec: Any) -> None:
     with pytest.raises(LabError, match="no rows"):
-        _collect(tables, None, None, "answer", spec, 0.0, 100.0)
+        collect(tables, None, None, "answer", spec, 0.0, 100.0)
 
 
 def test_answers_keep_any_index(spec: Any) -> None:
     """An index with repeats, as after a concat, must neither mix nor multiply rows."""
     frame = pd.DataFrame({"n": [10, 11, 12]}, index=["a", "a", "b"])
     rows = frame.to_dict("records")
-    job = _collect([engine_rows(3)], rows, frame, "answer", spec, 0.0, 100.0)
+    job = collect([engine_rows(3)], rows, frame, "answer", spec, 0.0, 100.0)
     assert list(job.answers.index) == ["a", "a", "b"]
     assert list(job.answers["n"]) == [10, 11, 12]
     assert list(job.answers["answer"]) == ["a0", "a1", "a2"]

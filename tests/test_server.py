@@ -7,6 +7,7 @@ import signal
 import socket
 import subprocess
 import sys
+import threading
 import time
 import urllib.error
 import urllib.request
@@ -243,3 +244,45 @@ def test_nothing_is_left_after_stop(server: Server) -> None:
     assert gone == []
     with pytest.raises(urllib.error.URLError):
         urllib.request.urlopen(server.url.removesuffix("v1") + "health", timeout=2)
+
+
+@pytest.mark.engine
+@pytest.mark.endurance
+def test_a_server_that_is_killed_and_started_again(smollm2: Any, local_ray: Any) -> None:
+    """The job waits for it, longer with each try, and every row is answered once."""
+    rows = [{"id": n, "text": f"What is {n} + {n}?"} for n in range(80)]
+    task = Task("say", ask("text"), {"max_tokens": 32, "ignore_eos": True, "temperature": 0.0})
+    fell, finished = threading.Event(), threading.Event()
+
+    with serve(smollm2, api_key=KEY, progress=False) as first:
+        port = int(first.url.rsplit(":", 1)[1].split("/")[0])
+
+        def restart() -> None:
+            fell.wait()
+            os.killpg(first.process.pid, signal.SIGKILL)
+            with serve(smollm2, port=port, api_key=KEY, progress=False):
+                finished.wait()
+
+        class Killer:
+            def show(self, text: str, share: float | None) -> None:
+                if (share or 0) > 0.1:
+                    fell.set()
+
+            def close(self) -> None:
+                pass
+
+        other = threading.Thread(target=restart)
+        other.start()
+        spec = labkit.endpoint(
+            first.url, first.model, api_key=KEY, rows_in_flight=4, batch_size=4, max_retries=9
+        )
+        try:
+            job = labkit.run(task, rows, spec, progress=Killer())
+        finally:
+            happened = fell.is_set()
+            fell.set()
+            finished.set()
+            other.join()
+    assert happened and job.failed.empty
+    assert list(job.answers["id"]) == list(range(80))
+    assert job.answers["answer"].str.len().gt(0).all()

@@ -128,7 +128,7 @@ def test_make_help_lists_every_target() -> None:
     assert set(re.findall(r"^  make ([\w-]+) ", shown.stdout, re.MULTILINE)) == set(
         phony[1].split()
     )
-    assert {"setup", "run", "test", "test-fast", "lab"} <= set(phony[1].split())
+    assert {"setup", "run", "test", "test-fast", "test-slow", "lab"} <= set(phony[1].split())
     assert "DEVICE=" in shown.stdout and "PYTHON=" in shown.stdout
 
 

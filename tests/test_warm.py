@@ -140,6 +140,8 @@ def test_a_stopped_job_ends_at_once_and_the_engine_stays(warm_spec: Any, how: st
     with pytest.raises(kind):
         labkit.run(long, rows, warm_spec, progress=False, cancel=stop)
     timer.join()
+    stopped = labkit.partial()
+    assert stopped.missing == 64 - len(stopped.answers) and stopped.failed.empty
     began = time.monotonic()
     job = labkit.run(tasks.faq(max_tokens=2), rows[:8], warm_spec, progress=False)
     assert len(job.answers) == 8 and engines() == before

@@ -1,0 +1,162 @@
+"""One execution of Ray Data: its tables as they come, and its certain end."""
+
+from __future__ import annotations
+
+import contextlib
+import queue
+import threading
+from collections.abc import Callable, Iterator
+from typing import TYPE_CHECKING, Any
+
+import psutil
+
+from labkit.errors import Cancelled
+from labkit.watchdog import Watch
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+#: Ray waits for every task of an execution that it shuts down; a job waits so long for Ray.
+END_S = 30.0
+#: Actors that were told to end have so many seconds to do it.
+KILL_S = 5.0
+#: How often cancel and the clock are looked at.
+LOOK_S = 0.1
+
+
+def tables(found: Iterator[pa.Table], context: Any, watch: Watch) -> Iterator[pa.Table]:
+    """The tables of `found`, which Ray Data makes with `context`; raises as soon as `watch` is set.
+
+    `found` is taken in a thread of its own and every wait here is short: Ctrl-C, cancel and the
+    clock are heard whatever Ray waits for. However this is left, the execution is shut down, its
+    actors with it.
+    """
+    job = _Execution(watch)
+    before = context.custom_execution_callback_classes, context.execution_no_progress_timeout_s
+    context.custom_execution_callback_classes = [*before[0], _Callback]
+    context.execution_no_progress_timeout_s = -1  # Ray's own clock, which this one replaces
+    _Callback.job = job
+    feeder = threading.Thread(target=job.feed, args=(found,), daemon=True)
+    try:
+        feeder.start()
+        while True:
+            watch.check(job.waiting_for)
+            try:
+                table, problem = job.found.get(timeout=LOOK_S)
+            except queue.Empty:
+                continue
+            if problem is not None:
+                raise problem
+            if table is None:
+                return
+            yield table
+            watch.touch()
+    finally:
+        job.end()
+        feeder.join(END_S)
+        _Callback.job = None
+        context.custom_execution_callback_classes, context.execution_no_progress_timeout_s = before
+
+
+class _Execution:
+    """An execution of Ray Data, and what it made, on the way from its thread to the caller's."""
+
+    def __init__(self, watch: Watch) -> None:
+        self.watch = watch
+        self.found: queue.Queue[tuple[Any, BaseException | None]] = queue.Queue(maxsize=2)
+        self.executor: Any = None
+
+    def feed(self, found: Iterator[pa.Table]) -> None:
+        try:
+            for table in found:
+                if not self._put(table, None):
+                    return
+            self._put(None, None)
+        except BaseException as problem:  # raised again where the tables are taken
+            self._put(None, problem)
+
+    def _put(self, table: Any, problem: BaseException | None) -> bool:
+        while not self.watch.ended:
+            with contextlib.suppress(queue.Full):
+                self.found.put((table, problem), timeout=LOOK_S)
+                return True
+        return False
+
+    def waiting_for(self) -> list[str]:
+        """The stages whose actors Ray has not started."""
+        return [name for name, pool in self._pools() if pool.num_pending_actors()]
+
+    def _pools(self) -> list[tuple[str, Any]]:
+        stages = getattr(self.executor, "_topology", None) or ()
+        pools = [(op.name, getattr(op, "_actor_pool", None)) for op in stages]
+        return [(name, pool) for name, pool in pools if pool is not None]
+
+    def end(self) -> None:
+        """Shut the execution down: at once, not when the garbage collector finds it."""
+        self.watch.ended = True
+        if self.executor is None:
+            return
+        actors: list[Any] = []
+        for _, pool in self._pools():
+            actors += [*pool._running_actors, *pool._pending_actors.values()]
+        mine = {actor._actor_id.hex() for actor in actors}
+        with killing(lambda about: about["ActorID"] in mine):
+            ender = threading.Thread(target=self.executor.shutdown, args=(True,), daemon=True)
+            ender.start()
+            ender.join(END_S)
+
+
+class _Callback:
+    """Tells the job at hand of its executor (Ray's `ExecutionCallback`; workers get it by name)."""
+
+    job: _Execution | None = None
+
+    def __init__(self) -> None:
+        self.mine = _Callback.job
+
+    def before_execution_starts(self, executor: Any) -> None:
+        if self.mine is not None:
+            self.mine.executor = executor
+
+    def on_execution_step(self, executor: Any) -> None:
+        if self.mine is not None and self.mine.watch.ended:
+            raise Cancelled("The job was ended before Ray had started it.")
+
+    def after_execution_succeeds(self, executor: Any) -> None:
+        """Nothing to do."""
+
+    def after_execution_fails(self, executor: Any, error: Exception) -> None:
+        """Nothing to do."""
+
+
+@contextlib.contextmanager
+def killing(which: Callable[[dict[str, Any]], bool]) -> Iterator[None]:
+    """See to it that the actors that the block ends have ended with it; `which` finds them.
+
+    `ray.kill` asks a process to exit. One that is stopped, or stuck in a driver, does not: it would
+    keep its memory, and the next job would find no room. Those of this node are killed for sure.
+    """
+    processes: list[psutil.Process] = []
+    with contextlib.suppress(Exception):  # Ray itself may be gone, and its processes with it
+        processes = _processes(which)
+    try:
+        yield
+    finally:
+        for process in psutil.wait_procs(processes, timeout=KILL_S)[1]:
+            with contextlib.suppress(psutil.Error):
+                process.kill()
+
+
+def _processes(which: Callable[[dict[str, Any]], bool]) -> list[psutil.Process]:
+    import ray
+    from ray._private import state
+
+    here = ray.get_runtime_context()
+    found = []
+    for about in state.actors(job_id=here.job_id).values():
+        if about["Pid"] and about["Address"]["NodeID"] == here.get_node_id() and which(about):
+            with contextlib.suppress(psutil.Error):
+                process = psutil.Process(about["Pid"])
+                if process.name().startswith("ray::"):  # and not another one of that number
+                    found.append(process)
+    return found
