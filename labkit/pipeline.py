@@ -105,7 +105,9 @@ def _message(message: Any) -> Message:
 
 def preprocess(task: Task, *, ray_detokenizes: bool = False) -> Callable[[Row], Row]:
     """The `preprocess` of an engine's processor for this task."""
-    extra = {"detokenize": False} if ray_detokenizes else {}
+    extra: dict[str, Any] = {"output_kind": parameters.FinalOnly()}
+    if ray_detokenizes:
+        extra["detokenize"] = False
 
     def ask(packed: Row) -> Row:
         messages, sampling, error = question(task, packed, parameters.for_vllm)

@@ -38,7 +38,7 @@ def check_url(url: Any) -> None:
     if "@" in str(url):  # in whatever place: it must be in no message
         raise LabError("The URL holds a name or password: give the key as api_key='…' instead.")
     if parts.scheme not in ("http", "https") or not host:
-        begin = re.split("[?#]", url)[0]  # a key may follow
+        begin = re.split("[?#]", str(url))[0]  # a key may follow
         raise LabError(
             f"{begin!r} is not the URL of a server: it must begin with http://. {example}"
         )

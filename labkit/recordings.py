@@ -61,7 +61,7 @@ class RecordedRows:
 
 
 def recorded_timeline(name: str) -> RecordedRows:
-    """The job of NAME-timeline.csv: 512 creative prompts, as 4 batches of 64 at a time.
+    """The job of NAME-timeline.csv: 256 creative prompts, as 4 batches of 64 at a time.
 
     Its machine is that of the sweep NAME-batch-size, whose engine it ran on.
     """

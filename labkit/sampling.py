@@ -7,7 +7,9 @@ can't read one (`max_tokens=True`) ends its reading thread, and every row would 
 from __future__ import annotations
 
 import math
+import sys
 from collections import UserDict
+from dataclasses import dataclass
 from typing import Any
 
 #: From a parameter to the type of its value, as `vllm.SamplingParams` has it in vLLM 0.29.
@@ -42,6 +44,25 @@ class Parameters(UserDict[str, Any]):
     others 8.0 for 8 (and NaN for None), which vLLM's process can't read. Ray sends such an object
     as it is.
     """
+
+
+@dataclass(frozen=True)
+class FinalOnly:
+    """Becomes vLLM's `RequestOutputKind.FINAL_ONLY` in a process that has vLLM.
+
+    By default an engine hands over each answer anew at each of its tokens, for servers that
+    stream; a batch job reads the last one only (`vllm.LLM.chat` asks for the same). The light
+    stages pass this on without importing vLLM, which takes seconds.
+    """
+
+    def __reduce__(self) -> tuple[Any, tuple[()]]:
+        return final_only, ()
+
+
+def final_only() -> Any:
+    """FINAL_ONLY itself where vLLM is loaded, else what stands for it on the way there."""
+    vllm = sys.modules.get("vllm.sampling_params")
+    return vllm.RequestOutputKind.FINAL_ONLY if vllm else FinalOnly()
 
 
 def plain(value: Any) -> Any:

@@ -6,6 +6,8 @@ import datetime
 import decimal
 import math
 import pickle
+import subprocess
+import sys
 from typing import Any
 
 import numpy as np
@@ -16,9 +18,11 @@ from hypothesis import strategies as st
 
 from labkit.metrics import ROW_COLUMNS
 from labkit.pipeline import ERROR, Finish, pack, preprocess, reason
-from labkit.sampling import plain
+from labkit.sampling import FinalOnly, plain
 from labkit.tasks import Row, Task, ask
 
+#: What every row asks of an engine besides its own parameters.
+LAST = {"output_kind": FinalOnly()}
 HOSTILE = {
     "prompt": "mine",
     "messages": [{"role": "user", "content": "mine"}],
@@ -163,7 +167,7 @@ def test_any_row_comes_back_with_its_answer_or_its_reason(row: Row, text: str) -
     task = Task("t", ask("q"), {"max_tokens": 8}, parse=lambda text, row: (text, row))
     out = preprocess(task)(packed(row))
     assert out.keys() == {"messages", "sampling_params", ERROR}
-    assert out["sampling_params"] == {"max_tokens": 8}
+    assert out["sampling_params"] == {"max_tokens": 8} | LAST
     asks = isinstance(row.get("q"), str) and bool(row["q"].strip())
     assert (out[ERROR] == "") == asks
     assert Finish(task, False).finish(answered(row, text)) == ((text, row), None)
@@ -175,7 +179,7 @@ def test_any_row_comes_back_with_its_answer_or_its_reason(row: Row, text: str) -
 def test_a_row_is_asked() -> None:
     assert asked({"q": "Why?", "seed": 3}) == {
         "messages": [{"role": "user", "content": "Why?"}],
-        "sampling_params": {"max_tokens": 8, "temperature": 0.0, "seed": 3},
+        "sampling_params": {"max_tokens": 8, "temperature": 0.0, "seed": 3} | LAST,
         ERROR: "",
     }
 
@@ -221,7 +225,7 @@ def test_error_rows_carry_the_same_sampling_keys(row: Row) -> None:
 @pytest.mark.parametrize("messages", [None, 5, ["text"], [("a", "b", "c")], lambda: 0])
 def test_messages_of_a_wrong_shape_are_an_error_of_the_row(messages: Any) -> None:
     out = asked({}, Task("t", lambda row: messages, {"max_tokens": 1}))
-    assert out[ERROR] and out["sampling_params"] == {"max_tokens": 1}
+    assert out[ERROR] and out["sampling_params"] == {"max_tokens": 1} | LAST
 
 
 def test_any_exception_of_the_users_function_is_the_rows() -> None:
@@ -251,7 +255,8 @@ def test_sampling_from_columns_becomes_python_numbers() -> None:
         "f": None,
     }
     sampling = asked(row, task)["sampling_params"]
-    assert sampling == {"a": 3, "b": 0.5, "c": True, "d": "text", "e": ["x", "y"], "f": None}
+    own = {"a": 3, "b": 0.5, "c": True, "d": "text", "e": ["x", "y"], "f": None}
+    assert sampling == own | LAST
     assert [type(sampling[name]) for name in "abcdef"] == [int, float, bool, str, list, type(None)]
 
 
@@ -346,3 +351,20 @@ def test_an_empty_batch_is_finished_too() -> None:
         pa.table({"row_id": pa.array([], pa.int64()), "row": pa.array([], pa.binary())})
     )
     assert empty.num_rows == 0 and empty.schema == table.schema
+
+
+def test_an_engine_is_asked_for_the_last_word_only() -> None:
+    """What stands for FINAL_ONLY is vLLM's own in a process that has vLLM, and only there."""
+    task = Task("t", ask("question"))
+    asked = preprocess(task)(pack([{"question": "a?"}]).to_pylist()[0])
+    kind = asked["sampling_params"]["output_kind"]
+    assert isinstance(kind, FinalOnly)
+    program = (
+        "import pickle, sys; data = bytes.fromhex(sys.argv[1]); light = pickle.loads(data)\n"
+        "assert 'vllm' not in sys.modules\n"
+        "import vllm.sampling_params as v\n"
+        "again = pickle.loads(pickle.dumps(light))\n"
+        "assert again is v.RequestOutputKind.FINAL_ONLY, again"
+    )
+    command = [sys.executable, "-c", program, pickle.dumps(kind).hex()]
+    subprocess.run(command, check=True)
