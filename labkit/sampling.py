@@ -31,8 +31,9 @@ LISTS: dict[str, type] = {
     **dict.fromkeys(("stop_token_ids", "allowed_token_ids", "logprob_token_ids"), int),
     "trace_decode_token_ids": int,
 }
-#: Those that may be None: not limited, not seeded, not wanted.
-OPTIONAL = {"seed", "max_tokens", "logprobs", "prompt_logprobs", "thinking_token_budget"}
+#: Those that may be None: not seeded, not wanted. vLLM takes None for max_tokens, too: no limit;
+#: a row with an empty cell would run to the end of the context, so here it is missing.
+OPTIONAL = {"seed", "logprobs", "prompt_logprobs", "thinking_token_budget"}
 OPTIONAL |= {"stream_interval", "skip_reading_prefix_cache", "logit_bias", *LISTS}
 WORDS = {int: "a whole number", float: "a number", bool: "True or False", str: "text"}
 

@@ -364,7 +364,7 @@ def test_every_parameter_of_vllm_has_a_type() -> None:
     public = {name for name in names if name[0] != "_"}
     assert public == sampling.KINDS.keys() | sampling.LISTS.keys() | careful | {"logit_bias"}
     optional = {name for name in public - careful if "None" in names[name]}
-    assert optional == sampling.OPTIONAL
+    assert optional == sampling.OPTIONAL | {"max_tokens"}
     for name, kind in sampling.KINDS.items():
         assert kind.__name__ in names[name]
     for name, kind in sampling.LISTS.items():
@@ -425,6 +425,7 @@ def test_parameters_are_sent_as_vllm_wants_them(name: str, value: Any, sent: Any
         ("max_tokens", "8", "whole number, not '8'"),
         ("temperature", "hot", "'temperature' must be a number, not 'hot'"),
         ("temperature", True, "must be a number, not True"),
+        ("max_tokens", None, "'max_tokens' is missing"),
         ("ignore_eos", None, "'ignore_eos' is missing"),
         ("logit_bias", {"a": 1}, "must be a whole number, not 'a'"),
         ("ignore_eos", 1, "'ignore_eos' must be True or False, not 1"),
@@ -470,8 +471,8 @@ ODD = [
     *([], [1, "a"], np.float16(2), np.array([[1]]), pd.NaT, decimal.Decimal("1.1"), Ellipsis),
     *(datetime.date(1, 1, 1), datetime.datetime.max, uuid.UUID(int=7), range(3), "x" * 9999),
 ]
-#: The engine's strict types, see labkit.sampling. Not among them: None, which sets no limit.
-NO_LIMIT = [True, "3", 2.5, math.nan, math.inf, -1, 0, 2**70, [3], {"a": 3}, b"3", object()]
+#: The engine's strict types, see labkit.sampling.
+NO_LIMIT = [None, True, "3", 2.5, math.nan, math.inf, -1, 0, 2**70, [3], {"a": 3}, b"3", object()]
 ENGINE_TASK = Task(
     "hostile",
     ask("ask"),
