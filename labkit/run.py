@@ -99,7 +99,8 @@ def answers(
         concurrency=1,
         num_cpus=STAGE_CPUS,
     )
-    yield from finished.iter_batches(batch_size=None, batch_format="pyarrow")
+    # Prefetching would hold every table back until the next one is there.
+    yield from finished.iter_batches(batch_size=None, batch_format="pyarrow", prefetch_batches=0)
 
 
 @contextlib.contextmanager

@@ -75,12 +75,12 @@ def batches(quick: int, blocks: int = 6, **options: Any) -> Any:
             return batch
 
     return ray.data.range(blocks * 2, override_num_blocks=blocks).map_batches(
-        Sleeper, batch_format="pyarrow", concurrency=1, num_cpus=0.5, **options
+        Sleeper, batch_format="pyarrow", batch_size=2, concurrency=1, num_cpus=0.5, **options
     )
 
 
 def run(data: Any, looking: Watch) -> Iterator[Any]:
-    found = data.iter_batches(batch_size=None, batch_format="pyarrow")
+    found = data.iter_batches(batch_size=None, batch_format="pyarrow", prefetch_batches=0)
     return tables(iter(found), data.context, looking)
 
 
