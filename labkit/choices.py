@@ -5,11 +5,11 @@ from __future__ import annotations
 import math
 import os
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from labkit import machine as machines
-from labkit import memory
+from labkit import memory, secrets
 from labkit import model as models
 from labkit.errors import LabError
 
@@ -27,8 +27,12 @@ class Setting:
 
     layer: str
     name: str
-    value: Any
+    value: Any = field(repr=False)
     reason: str
+    shown: Any = field(init=False)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "shown", secrets.shown(self.name, self.value))
 
 
 def check_counts(values: Mapping[str, Any]) -> None:

@@ -94,7 +94,7 @@ class ProcessorSpec:
     def describe(self) -> pd.DataFrame:
         """Every Ray and vLLM argument with its value and the reason for it."""
         product = self["batch_size"] * self["max_concurrent_batches"]
-        rows = [(s.layer, s.name, short_path(s.value), s.reason) for s in self.settings]
+        rows = [(s.layer, s.name, short_path(s.shown), s.reason) for s in self.settings]
         rows += [("→", "batch_size × max_concurrent_batches", product, "rows handed to an engine")]
         rows += [
             ("→", "rows in flight", self.rows_in_flight, "the smaller of the two, × replicas"),

@@ -21,6 +21,7 @@ from labkit import cluster, pipeline
 from labkit.engine import DATA, Engine
 from labkit.errors import Cancelled, JobFailed
 from labkit.machine import Machine, settled
+from labkit.secrets import shown
 from labkit.tasks import Task
 from labkit.window import Window
 
@@ -67,7 +68,7 @@ def changes(before: ProcessorSpec, after: ProcessorSpec) -> list[str]:
     """Why `after` can't run on the engine of `before`, such as 'max_num_seqs 64 → 16'."""
     old, new = identity(before), identity(after)
     return [
-        f"{name} {old.get(name, 'unset')} → {new.get(name, 'unset')}"
+        f"{name} {shown(name, old.get(name, 'unset'))} → {shown(name, new.get(name, 'unset'))}"
         for name in {**old, **new}
         if old.get(name) != new.get(name)
     ]

@@ -81,6 +81,8 @@ def test_a_bundle_is_installed_from_its_parts(small: None, tmp_path: Path) -> No
     settings = (tmp_path / "there" / "env.sh").read_text()
     assert 'PIP_NO_INDEX="1"' in settings and "HF_HUB_OFFLINE" in settings
     assert (tmp_path / "there" / "wheels" / "tiny-1.0-py3-none-any.whl").exists()
+    lock = (tmp_path / "there" / "lab" / "locks" / "cpu.txt").read_text()
+    assert "nbval==" in lock and "hypothesis==" not in lock, "set-up installs what was packed"
     assert "not empty" in install(out, tmp_path / "there").stderr
 
 

@@ -240,7 +240,7 @@ SAID["batch_uuid"] = "b"
 
 def through(task: Task, rows: list[Any]) -> labkit.Job:
     """Rows through all of labkit's own code, with a made-up answer to each that can be asked."""
-    from labkit.run import _collect
+    from labkit.jobs import collect
 
     packed = pipeline.pack(rows)
     asked = [{**row, **pipeline.preprocess(task)(row)} for row in packed.to_pylist()]
@@ -248,7 +248,7 @@ def through(task: Task, rows: list[Any]) -> labkit.Job:
     pa.array([row["messages"] for row in asked if not row[ERROR]])
     pa.array([row[ERROR] for row in asked], pa.string())
     done = Finish(task, False).table([row if row[ERROR] else {**row, **SAID} for row in asked])
-    return _collect([done], rows, None, "answer", labkit.endpoint("http://x", "m"), 0.0, 9.0)
+    return collect([done], rows, None, "answer", labkit.endpoint("http://x", "m"), 0.0, 9.0)
 
 
 def ids(frame: pd.DataFrame) -> list[Any]:

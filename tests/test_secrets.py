@@ -94,7 +94,6 @@ def test_a_sweep_s_file_holds_no_secret(spec: Any, tmp_path: Path) -> None:
     assert about["settings"]["vllm max_num_seqs"] == spec["max_num_seqs"]
 
 
-@pytest.mark.xfail(strict=True, reason="a Setting shows its value: it needs secrets.shown")
 def test_a_specification_shows_no_secret(spec: Any) -> None:
     other = spec.with_(HF_TOKEN=CANARY + "2")
     assert CANARY not in outputs(spec, spec.describe(), *spec.settings)
