@@ -142,7 +142,7 @@ def _settings_of_ray(verbose: bool) -> Iterator[None]:
         own = {"RAY_worker_niceness": "0", "RAY_LOGGER_LEVEL": "warning"}
         # It ends a worker that was idle for a second where there are more processes than logical
         # CPUs, and here the stages are more: a job of 30,000 rows started 80 workers (3 s each).
-        own["RAY_idle_worker_killing_time_threshold_ms"] = "300000"
+        own["RAY_idle_worker_killing_time_threshold_ms"] = "10000"
         stack.enter_context(restore.environment(**own))
         name = "RAY_BACKEND_LOG_LEVEL"
         if not verbose and name not in os.environ:

@@ -169,13 +169,19 @@ class ProcessorSpec:
 
         cluster.require(self.bundles(), STAGE_CPUS * 5)
         light = {"num_cpus": STAGE_CPUS}
-        return build_processor(
+        made: Any = build_processor(
             self.config(**changes),
             preprocess=preprocess,
             postprocess=postprocess,
             preprocess_map_kwargs=light,
             postprocess_map_kwargs=light,
         )
+        for stage in made.stages.values():
+            if stage.fn.__name__ == "ChatTemplateUDF":
+                from labkit.templates import RowByRow
+
+                stage.fn = RowByRow
+        return made
 
 
 def configure(

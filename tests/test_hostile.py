@@ -457,6 +457,30 @@ def test_messages_that_no_template_takes_are_an_error(messages: Any, words: str)
     assert words in pipeline.question(Task("t", lambda row: messages), one({}))[2]
 
 
+def test_a_row_that_no_chat_template_takes_fails_alone(smollm2: Any) -> None:
+    """With the stage as `build_processor` makes it, put in by `ProcessorSpec.build`."""
+    import asyncio
+
+    from labkit.templates import RowByRow
+
+    picky = "{% if messages|length > 1 %}{{ raise_exception('one turn') }}{% endif %}hi"
+    stage = RowByRow("__data", ["messages"], smollm2.source, picky)
+
+    async def through_the_stage() -> list[Row]:
+        turn = {"role": "user", "content": "a"}
+        batch = [{"messages": [turn] * number, ERROR: ""} for number in (1, 2)]
+        return [rows async for rows in stage({"__data": batch})][0]["__data"]
+
+    good, bad = asyncio.run(through_the_stage())
+    assert (good["prompt"], good[ERROR]) == ("hi", "")
+    assert bad[ERROR].startswith("the chat template: ") and "one turn" in bad[ERROR]
+
+
+def test_every_engine_has_that_stage(local_ray: Any, smollm2: Any) -> None:
+    made = labkit.configure(smollm2).build(lambda row: row)
+    assert made.get_stage_by_name("ChatTemplateStage").fn.__name__ == "RowByRow"
+
+
 # --- real engines ---------------------------------------------------------------------------------
 
 QUESTIONS = [

@@ -246,11 +246,11 @@ def test_on_a_gpu_the_stages_of_text_have_actors_of_their_own(
         return [[part.__name__ for part, _ in parts] for parts, _, _ in warm._plan(spec)]
 
     monkeypatch.setattr(cluster, "require", lambda *given: None)
-    text = ["ChatTemplateUDF", "TokenizeUDF"]
+    text = ["RowByRow", "TokenizeUDF"]
     gpu = labkit.configure(smollm2, H100, warm=True)
     assert names(gpu) == [text, ["vLLMEngineStageUDF"], ["DetokenizeUDF"]]
     (_, light, _), (_, options, _), (_, after, _) = warm._plan(gpu)
     assert light["num_cpus"] == after["num_cpus"] == 0.1
     assert options.get("num_gpus") or options.get("scheduling_strategy") or warm._plan(gpu)[1][2]
     cpu = labkit.configure(smollm2, warm=True)
-    assert names(cpu) == [["ChatTemplateUDF", "vLLMEngineStageUDF"]]
+    assert names(cpu) == [["RowByRow", "vLLMEngineStageUDF"]]
