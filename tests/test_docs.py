@@ -63,5 +63,13 @@ def test_links_and_pictures_exist(page: Path) -> None:
     assert not missing
 
 
+def test_every_test_that_is_named_exists() -> None:
+    """A promise in docs/reliability.md is worth its test; those marked slow are in test-slow."""
+    named = re.findall(r"`(test_\w+\.py)::(test_\w+)`", (ROOT / "docs/reliability.md").read_text())
+    assert len(named) > 40
+    for file, name in named:
+        assert f"\ndef {name}(" in (ROOT / "tests" / file).read_text(), f"{file}::{name}"
+
+
 def test_the_readme_picture_is_the_first_chart_of_lesson_1() -> None:
     assert (ROOT / "docs" / "batching.png").read_bytes() == first_picture(lessons()[0])
