@@ -125,6 +125,7 @@ class Sweep:
         about = self.provenance
         runs = self.table.groupby(["batch_size", "max_concurrent_batches"]).size()
         many = f"{runs.min()}–{runs.max()}" if runs.min() < runs.max() else f"{runs.max()}"
+        spread = "one run a point" if many == "1" else f"median and range of {many} runs"
         versions = ", ".join(f"{name} {number}" for name, number in about["versions"].items())
         rows = _rows_a_run(self.table)
         where = f"Recorded {about['made']} on" if about.get("recorded") else "Measured on"
@@ -133,7 +134,7 @@ class Sweep:
         return (
             f"{where} {about['device']} · {about['model']} · {versions}\n"
             f"{rows} rows a run, mean {inputs:.0f} input and {outputs:.0f} output tokens"
-            f" · warm engine, warm-up left out · median and range of {many} runs"
+            f" · warm engine, warm-up left out · {spread}"
         )
 
     def __repr__(self) -> str:

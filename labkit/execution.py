@@ -153,7 +153,8 @@ def _processes(which: Callable[[dict[str, Any]], bool]) -> list[psutil.Process]:
 
     here = ray.get_runtime_context()
     found = []
-    for about in state.actors(job_id=here.job_id).values():
+    mine = ray.JobID.from_hex(here.get_job_id())
+    for about in state.actors(job_id=mine).values():
         if about["Pid"] and about["Address"]["NodeID"] == here.get_node_id() and which(about):
             with contextlib.suppress(psutil.Error):
                 process = psutil.Process(about["Pid"])
