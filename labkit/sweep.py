@@ -17,6 +17,7 @@ from labkit import cluster, pipeline, secrets
 from labkit.choices import check_counts
 from labkit.curves import Point, Sweep
 from labkit.errors import Cancelled, JobFailed, LabError
+from labkit.plan import KNOBS
 from labkit.processor import ProcessorSpec, configure
 from labkit.progress import View, view_here
 from labkit.run import run
@@ -149,7 +150,6 @@ def _about(
     if isinstance(repeats, bool) or repeats < 1:
         raise LabError(f"repeats must be a whole number from 1, not {repeats!r}.")
     check_counts({"rounds": rounds})
-    from labkit.warm import KNOBS
 
     hidden = (*KNOBS, "model_source", "chat_template_stage")
     machine = spec.machine

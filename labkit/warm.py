@@ -18,10 +18,10 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 from labkit import cluster, pipeline
-from labkit.engine import DATA, Engine
+from labkit.engine import Engine
 from labkit.errors import Cancelled, JobFailed
 from labkit.machine import Machine, settled
-from labkit.secrets import shown
+from labkit.plan import changes, replica
 from labkit.tasks import Task
 from labkit.window import Window
 
@@ -34,8 +34,6 @@ if TYPE_CHECKING:
 #: Calls that an engine's actor takes at once: more than there can be batches (Ray's default, 1000,
 #: would leave an abort waiting behind them).
 CALLS = 100_000
-#: Arguments that only say how rows are handed over: changing them needs no other engine.
-KNOBS = ("batch_size", "max_concurrent_batches", "max_pending_requests")
 
 
 @dataclass
@@ -56,22 +54,6 @@ class Warm:
 
 _current: Warm | None = None
 _lock = threading.RLock()
-
-
-def identity(spec: ProcessorSpec) -> dict[str, Any]:
-    """What makes two specs need different engines: every argument but the KNOBS, and the model."""
-    fixed = {s.name: s.value for s in spec.settings if s.name not in KNOBS}
-    return {"model": spec.model.source, "replicas": spec.replicas, **fixed}
-
-
-def changes(before: ProcessorSpec, after: ProcessorSpec) -> list[str]:
-    """Why `after` can't run on the engine of `before`, such as 'max_num_seqs 64 → 16'."""
-    old, new = identity(before), identity(after)
-    return [
-        f"{name} {shown(name, old.get(name, 'unset'))} → {shown(name, new.get(name, 'unset'))}"
-        for name in {**old, **new}
-        if old.get(name) != new.get(name)
-    ]
 
 
 def current() -> ProcessorSpec | None:
@@ -165,10 +147,10 @@ def _start(warm: Warm, cancel: threading.Event | None) -> None:
     from ray.exceptions import RayError
 
     made: Any = ray.remote(Engine)
-    plan = _plan(warm.spec)
+    planned = replica(warm.spec)
     for at in range(warm.spec.replicas):
         warm.replicas.append([])
-        for parts, options, groups in plan:
+        for parts, options, groups in planned:
             own = dict(options)
             if groups:
                 own |= groups()
@@ -186,41 +168,6 @@ def _start(warm: Warm, cancel: threading.Event | None) -> None:
             ray.get(done)
         except RayError as error:
             raise JobFailed(cluster.diagnose(error)) from error
-
-
-#: A stage's class with its arguments; the actors of a replica: their stages, Ray's options, and
-#: what makes their placement group (None: they need none).
-Part = tuple[type, dict[str, Any]]
-Planned = tuple[list[Part], dict[str, Any], Any]
-
-
-def _plan(spec: ProcessorSpec) -> list[Planned]:
-    """The actors of a replica, in the order of the stages.
-
-    Where Ray tokenizes, the stages of text before and after the engine have actors of their own,
-    as in a cold job: the engine's process then only feeds the engine.
-    """
-    plan: list[Planned] = []
-    own = bool(spec["tokenize_stage"])
-    after_engine = False
-    for stage in spec.build(lambda row: row).stages.values():
-        asked = stage.get_dataset_map_batches_kwargs(spec["batch_size"], DATA)
-        part: Part = (stage.fn, asked["fn_constructor_kwargs"])
-        names = ("num_cpus", "num_gpus", "resources", "runtime_env")
-        options = {name: asked[name] for name in names if asked.get(name) is not None}
-        if kind := asked.get("accelerator_type"):
-            options["accelerator_type"] = kind
-        groups = asked.get("ray_remote_args_fn")
-        is_engine = "engine_kwargs" in part[1]
-        if plan and not (own and (is_engine or after_engine)):
-            parts, before, groups_before = plan.pop()
-            if not is_engine:
-                options, groups = before, groups_before
-            plan.append(([*parts, part], options, groups))
-        else:
-            plan.append(([part], options, groups))
-        after_engine = is_engine
-    return plan
 
 
 def abort() -> None:

@@ -21,7 +21,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import labkit
-from labkit import bundle, bundle_install, cluster, gguf, posts, secrets, server, warm
+from labkit import bundle, bundle_install, cluster, gguf, plan, posts, secrets, server
 from labkit.client import Client
 from labkit.errors import LabError
 from labkit.reach import served_models
@@ -97,7 +97,7 @@ def test_a_sweep_s_file_holds_no_secret(spec: Any, tmp_path: Path) -> None:
 def test_a_specification_shows_no_secret(spec: Any) -> None:
     other = spec.with_(HF_TOKEN=CANARY + "2")
     assert CANARY not in outputs(spec, spec.describe(), *spec.settings)
-    assert CANARY not in outputs(warm.changes(spec, other)) and warm.changes(spec, other)
+    assert CANARY not in outputs(plan.changes(spec, other)) and plan.changes(spec, other)
     assert spec["HF_TOKEN"] == CANARY
 
 

@@ -15,7 +15,7 @@ import psutil
 import pytest
 
 import labkit
-from labkit import tasks, warm
+from labkit import plan, tasks, warm
 from labkit.errors import Cancelled
 from labkit.tasks import Task, ask
 from tests.conftest import hard_rows
@@ -39,11 +39,11 @@ def engines() -> list[int]:
 def test_which_arguments_need_another_engine(smollm2: Any) -> None:
     spec = labkit.configure(smollm2, warm=True)
     same = spec.with_(batch_size=2, max_concurrent_batches=3, max_pending_requests=6)
-    assert warm.changes(spec, same) == []
-    assert warm.changes(spec, spec.with_(max_num_seqs=8)) == ["max_num_seqs 64 → 8"]
+    assert plan.changes(spec, same) == []
+    assert plan.changes(spec, spec.with_(max_num_seqs=8)) == ["max_num_seqs 64 → 8"]
     more = labkit.configure(smollm2, engine={"seed": 3}, environment={"A": "1"})
-    assert warm.changes(spec, more) == ["seed unset → 3", "A unset → 1"]
-    assert "replicas 1 → 2" in warm.changes(spec, labkit.configure(smollm2, replicas=2))
+    assert plan.changes(spec, more) == ["seed unset → 3", "A unset → 1"]
+    assert "replicas 1 → 2" in plan.changes(spec, labkit.configure(smollm2, replicas=2))
 
 
 def test_warm_is_kept_by_with_and_can_be_turned_off(smollm2: Any) -> None:
@@ -243,14 +243,14 @@ def test_on_a_gpu_the_stages_of_text_have_actors_of_their_own(
     from tests.test_processor import H100
 
     def names(spec: Any) -> list[list[str]]:
-        return [[part.__name__ for part, _ in parts] for parts, _, _ in warm._plan(spec)]
+        return [[part.__name__ for part, _ in parts] for parts, _, _ in plan.replica(spec)]
 
     monkeypatch.setattr(cluster, "require", lambda *given: None)
     text = ["RowByRow", "TokenizeUDF"]
     gpu = labkit.configure(smollm2, H100, warm=True)
     assert names(gpu) == [text, ["vLLMEngineStageUDF"], ["DetokenizeUDF"]]
-    (_, light, _), (_, options, _), (_, after, _) = warm._plan(gpu)
+    (_, light, _), (_, options, _), (_, after, _) = plan.replica(gpu)
     assert light["num_cpus"] == after["num_cpus"] == 0.1
-    assert options.get("num_gpus") or options.get("scheduling_strategy") or warm._plan(gpu)[1][2]
+    assert options.get("num_gpus") or options.get("scheduling_strategy") or plan.replica(gpu)[1][2]
     cpu = labkit.configure(smollm2, warm=True)
     assert names(cpu) == [["RowByRow", "vLLMEngineStageUDF"]]
