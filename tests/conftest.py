@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -15,6 +16,10 @@ from hypothesis import settings
 settings.register_profile("lab", max_examples=20, deadline=None)
 settings.load_profile("lab")
 os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+
+# A shell starts what it runs in the background with Ctrl-C ignored; some tests press it.
+if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 #: Every process that the tests start inherits this variable: see test_zz_nothing_left.
 MARK = "LABKIT_TEST_RUN"
