@@ -37,7 +37,7 @@ test: setup lint ## Run the checks and every test
 test-fast: setup ## Run the tests that need no engine, no browser and no patience
 	@"$(BIN)/python" -m pytest tests -m "not engine and not browser and not slow and not endurance"
 
-test-slow: setup ## Run the faults on real engines, one after another (about half an hour on 2 cores)
+test-slow: setup ## Run the faults on real engines, one after another (takes long)
 	@"$(BIN)/python" -m pytest tests -m endurance
 
 lint: setup ## Check style and types

@@ -1,4 +1,4 @@
-"""Start or join Ray quietly, and say at once what a job lacks."""
+"""Start or join Ray quietly, one job at a time, and say why one failed."""
 
 from __future__ import annotations
 
@@ -6,19 +6,16 @@ import contextlib
 import logging
 import os
 import threading
-import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 from labkit import restore
-from labkit.errors import CannotSchedule, LabError
+from labkit.errors import LabError
 from labkit.localnodes import local_nodes as local_nodes
 
 #: Called by `stop` while Ray is still up.
 before_stop: list[Callable[[], None]] = []
-#: CPUs kept free for reading and writing files (Ray Data's read tasks ask for 1).
-READ_CPUS = 1.0
 
 
 def start(address: str | None = None, *, verbose: bool = False, num_cpus: int | None = None) -> Any:
@@ -179,75 +176,3 @@ def diagnose(error: BaseException) -> str:
         f"The job stopped: {words or type(error).__name__}. Run `python -m labkit doctor` to see "
         f"what this machine lacks; the full logs are in {log_folder()}."
     )
-
-
-def nodes() -> list[dict[str, float]]:
-    """The resources of each live node."""
-    import ray
-
-    return [dict(node["Resources"]) for node in ray.nodes() if node["Alive"]]
-
-
-def missing(bundles: Sequence[dict[str, float]], light_cpus: float) -> str | None:
-    """What the live nodes lack for these bundles plus the light stages; None when all fits.
-
-    Places each bundle on the first node with room (largest first), then asks for the light
-    stages and one CPU for reading.
-    """
-    free = nodes()
-    for bundle in sorted(bundles, key=lambda b: -sum(b.values())):
-        for node in free:
-            if all(node.get(name, 0) >= amount for name, amount in bundle.items()):
-                for name, amount in bundle.items():
-                    node[name] = node.get(name, 0) - amount
-                break
-        else:
-            return f"{_words(bundle)} on one node (of {len(bundles)} such)"
-    left = sum(node.get("CPU", 0) for node in free)
-    if left < light_cpus + READ_CPUS:
-        return (
-            f"{light_cpus + READ_CPUS:.1f} CPU for reading and the light stages ({left:.1f} left)"
-        )
-    return None
-
-
-def require(bundles: Sequence[dict[str, float]], light_cpus: float, wait_s: float = 20) -> None:
-    """Raise CannotSchedule when the cluster can't run this job; start Ray if it is not up.
-
-    Too small a cluster raises at once. Resources held by another job are waited for up to
-    `wait_s` (a job that has just ended needs a moment to let go), then raise too.
-    """
-    import ray
-
-    start()
-    if lacking := missing(bundles, light_cpus):
-        have = {k: v for k, v in ray.cluster_resources().items() if k in ("CPU", "GPU")}
-        raise CannotSchedule(
-            f"The job needs {lacking}, but the Ray cluster has {_words(have) or 'nothing'} on "
-            f"{len(nodes())} node(s). Ask for fewer replicas or a smaller tensor_parallel, join a "
-            "larger cluster with labkit.start(address=…), or start Ray with more logical CPUs: "
-            "labkit.start(num_cpus=…)."
-        )
-    deadline = time.monotonic() + wait_s
-    while busy := _busy(bundles):
-        if time.monotonic() > deadline:
-            raise CannotSchedule(
-                f"The cluster is large enough, but {busy} is held by another job. Wait for it, or "
-                "stop it (in a notebook: restart the other kernel)."
-            )
-        time.sleep(0.5)
-
-
-def _busy(bundles: Sequence[dict[str, float]]) -> str | None:
-    import ray
-
-    free = ray.available_resources()
-    for name in ("GPU", "CPU"):
-        wanted = sum(bundle.get(name, 0) for bundle in bundles)
-        if wanted > free.get(name, 0):
-            return f"{wanted:g} {name} is needed and only {free.get(name, 0):g} is free: the rest"
-    return None
-
-
-def _words(resources: dict[str, float]) -> str:
-    return " and ".join(f"{amount:g} {name}" for name, amount in resources.items() if amount)

@@ -52,7 +52,7 @@ class Source:
             raise LabError(f"Column {id_column!r} mixes types: {problem}.") from problem
 
     def packed(self, id_column: str, done: pa.ChunkedArray, batch_size: int) -> ray.data.Dataset:
-        """The rows whose id is not among `done`, packed for `run.stages`, a block for a batch."""
+        """The rows whose id is not among `done`, packed for `run.answers`, a block for a batch."""
         import ray.data
 
         if self.table is None:

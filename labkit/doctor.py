@@ -9,9 +9,9 @@ from dataclasses import dataclass
 
 import pandas as pd
 
-from labkit import cluster
 from labkit import machine as machines
 from labkit import model as models
+from labkit import room
 from labkit.errors import LabError, ModelError
 from labkit.machine import GIB, RAY_VLLM_PAIRS, Machine
 from labkit.views import short_path, show
@@ -136,7 +136,7 @@ def check_cores(machine: Machine) -> Check:
 
     if ray.is_initialized():
         engine = [{"CPU": 1.0, **({"GPU": 1.0} if machine.device == "gpu" else {})}]
-        if lacking := cluster.missing(engine, 0.5):
+        if lacking := room.missing(engine, 0.5):
             fix = "labkit.stop(), then labkit.start(), or a larger cluster"
             return Check("CPU cores", FAIL, f"the Ray cluster lacks {lacking}", fix)
     if machine.cores < 2:

@@ -12,8 +12,8 @@ from urllib.parse import urlsplit
 
 import pandas as pd
 
-from labkit import cluster, pipeline
 from labkit import machine as machines
+from labkit import pipeline, room
 from labkit.choices import STAGE_CPUS, Setting
 from labkit.client import LONGEST_WAIT_S, Client
 from labkit.errors import LabError
@@ -149,7 +149,7 @@ class EndpointSpec:
         from ray.data.llm import build_processor
 
         self.check()
-        cluster.require([], STAGE_CPUS * 4)
+        room.require([], STAGE_CPUS * 4)
         light = {"num_cpus": STAGE_CPUS}
         made: Any = build_processor(
             self.config(),

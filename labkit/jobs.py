@@ -61,7 +61,7 @@ def collect(
     *,
     partial: bool = False,
 ) -> Job:
-    """Finished tables of `run.stages` → a Job.
+    """Finished tables of `run.answers` → a Job.
 
     inputs: the rows that went in; None for a Dataset, whose rows came back with the answers.
     frame: the pandas frame they were, if so. partial: rows may be missing; else that is an error.

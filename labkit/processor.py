@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 import pandas as pd
 
-from labkit import cluster, pipeline
 from labkit import machine as machines
 from labkit import model as models
+from labkit import pipeline, room
 from labkit.choices import (
     STAGE_CPUS,
     Chooser,
@@ -167,7 +167,7 @@ class ProcessorSpec:
         """
         from ray.data.llm import build_processor
 
-        cluster.require(self.bundles(), STAGE_CPUS * 5)
+        room.require(self.bundles(), STAGE_CPUS * 5)
         light = {"num_cpus": STAGE_CPUS}
         made: Any = build_processor(
             self.config(**changes),

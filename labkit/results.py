@@ -152,7 +152,7 @@ class _Writer:
         self.errors = 0
 
     def take(self, finished: pa.Table) -> None:
-        """Finished rows of `run.stages`: written now, or with those of the next seconds."""
+        """Finished rows of `run.answers`: written now, or with those of the next seconds."""
         self.seen.append(finished.select(list(metrics.ROW_COLUMNS)))
         self.waiting.append(finished)
         if time.monotonic() - self.last >= PART_SECONDS:

@@ -16,7 +16,7 @@ import psutil
 import pytest
 
 import labkit
-from labkit import cluster, localnodes
+from labkit import cluster, localnodes, room
 from labkit.cluster import local_nodes
 from labkit.errors import LabError
 from labkit.tasks import faq
@@ -165,7 +165,7 @@ def test_a_node_that_is_lost_and_comes_back(smollm2: Any, no_ray: None) -> None:
             assert again, "the node was not lost"
             assert job.failed.empty and job.answers[["id", "question"]].equals(frame)
             deadline = time.monotonic() + 60
-            while len(cluster.nodes()) < 2 and time.monotonic() < deadline:
+            while len(room.nodes()) < 2 and time.monotonic() < deadline:
                 time.sleep(0.5)
             watch = Watch()
             watch.start()
@@ -184,7 +184,7 @@ def test_an_error_in_the_block_ends_the_cluster_too(no_ray: None) -> None:
     before = set(processes())
     with pytest.raises(ZeroDivisionError), local_nodes(count=1) as address:
         labkit.start(address)
-        assert len(cluster.nodes()) == 1
+        assert len(room.nodes()) == 1
         mine = set(processes()) - before
         1 / 0  # noqa: B018
     assert mine

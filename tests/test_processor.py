@@ -14,11 +14,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from labkit.choices import STAGE_CPUS, template_without_double_bos
-from labkit.cluster import READ_CPUS
 from labkit.errors import LabError
 from labkit.machine import GPU, Machine
 from labkit.model import Model
 from labkit.processor import ProcessorSpec, configure
+from labkit.room import READ_CPUS
 from labkit.shapes import LLAMA_8B, Shape
 
 HUB = Model("far", "some/far", "for the test", context=131072, shape=Shape.of(LLAMA_8B))

@@ -87,9 +87,9 @@ def test_two_columns_of_one_name(spec: Any, no_engine: None) -> None:
 def test_a_job_that_does_not_fit_the_cluster_is_refused_at_once(
     local_ray: Any, smollm2: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from labkit import cluster
+    from labkit import room
 
-    monkeypatch.setattr(cluster, "_busy", lambda bundles: pytest.fail("it waits for room"))
+    monkeypatch.setattr(room, "_busy", lambda bundles: pytest.fail("it waits for room"))
     with pytest.raises(CannotSchedule, match="1 CPU on one node"):
         labkit.run(faq(), ROWS, labkit.configure(smollm2, replicas=9), progress=False)
 

@@ -239,13 +239,13 @@ def test_on_a_gpu_the_stages_of_text_have_actors_of_their_own(
     smollm2: Any, ray_without_gpu: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """As in a cold job: the engine's process then only feeds the engine."""
-    from labkit import cluster
+    from labkit import room
     from tests.test_processor import H100
 
     def names(spec: Any) -> list[list[str]]:
         return [[part.__name__ for part, _ in parts] for parts, _, _ in plan.replica(spec)]
 
-    monkeypatch.setattr(cluster, "require", lambda *given: None)
+    monkeypatch.setattr(room, "require", lambda *given: None)
     text = ["RowByRow", "TokenizeUDF"]
     gpu = labkit.configure(smollm2, H100, warm=True)
     assert names(gpu) == [text, ["vLLMEngineStageUDF"], ["DetokenizeUDF"]]
