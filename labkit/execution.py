@@ -136,28 +136,40 @@ def killing(which: Callable[[dict[str, Any]], bool]) -> Iterator[None]:
     `ray.kill` asks a process to exit. One that is stopped, or stuck in a driver, does not: it would
     keep its memory, and the next job would find no room. Those of this node are killed for sure.
     """
-    processes: list[psutil.Process] = []
-    with contextlib.suppress(Exception):  # Ray itself may be gone, and its processes with it
-        processes = _processes(which)
+    mine = {one for one, about in _actors().items() if about["State"] != "DEAD" and which(about)}
+    processes = _processes(mine)
     try:
         yield
-    finally:
+    finally:  # of an actor that was still starting, Ray knows the process only now
+        processes |= _processes(mine)
         for process in psutil.wait_procs(processes, timeout=KILL_S)[1]:
             with contextlib.suppress(psutil.Error):
                 process.kill()
+                process.wait(KILL_S)
 
 
-def _processes(which: Callable[[dict[str, Any]], bool]) -> list[psutil.Process]:
+def _processes(actors: set[str]) -> set[psutil.Process]:
+    """The processes of these actors on this node."""
     import ray
-    from ray._private import state
 
-    here = ray.get_runtime_context()
-    found = []
-    mine = ray.JobID.from_hex(here.get_job_id())
-    for about in state.actors(job_id=mine).values():
-        if about["Pid"] and about["Address"]["NodeID"] == here.get_node_id() and which(about):
+    found = set()
+    for actor, about in _actors().items():
+        here = ray.get_runtime_context().get_node_id()
+        if actor in actors and about["Pid"] and about["Address"]["NodeID"] == here:
             with contextlib.suppress(psutil.Error):
                 process = psutil.Process(about["Pid"])
                 if process.name().startswith("ray::"):  # and not another one of that number
-                    found.append(process)
+                    found.add(process)
     return found
+
+
+def _actors() -> dict[str, dict[str, Any]]:
+    """What Ray knows of this program's actors, by their ids; nothing where Ray itself is gone."""
+    import ray
+    from ray._private import state
+
+    with contextlib.suppress(Exception):
+        mine = ray.JobID.from_hex(ray.get_runtime_context().get_job_id())
+        found: dict[str, dict[str, Any]] = state.actors(job_id=mine)
+        return found
+    return {}
