@@ -173,8 +173,8 @@ def read_answer(raw: bytes) -> tuple[str, Tokens, str]:
         answer = json.loads(raw.decode("utf-8", "replace"))
         text = answer["choices"][0]["message"]["content"]
     except (ValueError, TypeError, LookupError, RecursionError):
-        begin = error_message(raw) or raw[:80].decode("utf-8", "replace")
-        return "", (None, None), f"the server's answer is no chat completion: {begin}"
+        words = error_message(raw) or raw.decode("utf-8", "replace")
+        return "", (None, None), f"the server's answer is no chat completion: {words}"
     usage = answer.get("usage")
     usage = usage if isinstance(usage, dict) else {}
     counts = [usage.get(name) for name in ("prompt_tokens", "completion_tokens")]

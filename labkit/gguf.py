@@ -182,8 +182,9 @@ def convert(blob: Path, out: Path, context: int) -> None:
     from transformers import AutoModelForCausalLM, AutoTokenizer, GgufConfig
     from transformers.utils import logging
 
-    logging.disable_progress_bar()
     parent, name = str(blob.parent), blob.name
+    bars = logging.is_progress_bar_enabled()
+    logging.disable_progress_bar()
     try:
         with contextlib.redirect_stderr(io.StringIO()):  # its bar ignores the setting above
             model = AutoModelForCausalLM.from_pretrained(
@@ -195,6 +196,9 @@ def convert(blob: Path, out: Path, context: int) -> None:
             tokenizer = AutoTokenizer.from_pretrained(parent, gguf_file=name)
     except Exception as error:
         raise ModelError(f"{name} is not a model that transformers can read: {error}") from error
+    finally:
+        if bars:
+            logging.enable_progress_bar()
     if model.config.model_type.startswith("qwen"):
         # The GGUF holds two quantised copies of one matrix; the original has one.
         model.config.tie_word_embeddings = True

@@ -36,6 +36,7 @@ def sweep(
     path: str | Path | None = None,
     progress: bool | View = True,
     cancel: threading.Event | None = None,
+    stall_s: float | None = None,
     on_run: Callable[[Sweep], None] | None = None,
 ) -> Sweep:
     """Run the same rows at every point, `repeats` times, on one warm engine.
@@ -47,8 +48,8 @@ def sweep(
     the slow points take no longer than the fast ones; None: every run has all rows.
     path: a file (JSON lines: provenance, then a line a run), written run by run; called again
     with the same file, what is there is not measured again.
-    cancel: ends the sweep with Cancelled when set. on_run: is given the sweep so far: once after
-    the warm-up, then after each run.
+    cancel: ends the sweep with Cancelled when set. stall_s: of each run, as in `labkit.run`.
+    on_run: is given the sweep so far: once after the warm-up, then after each run.
 
     Raises LabError for points or a file that can't be used, for fewer rows than a point has in
     flight, and what `labkit.run` raises; JobFailed when no row of a run was answered. What was
@@ -67,14 +68,14 @@ def sweep(
         if plan:
             widest = max(todo, key=lambda point: point.rows_in_flight)
             few = _some(rows, widest, rounds, spec.replicas)
-            _one(task, few, spec, widest, _Named(view, "warming up", 0, 1), cancel)
+            _one(task, few, spec, widest, _Named(view, "warming up", 0, 1), cancel, stall_s)
         if on_run:
             on_run(Sweep(pd.DataFrame(done), about))
         for number, (order, point, repeat) in enumerate(plan):
             words = f"run {number + 1} of {len(plan)}: {point}, {point.rows_in_flight} in flight"
             shown = _Named(view, words, number, len(plan))
             some = _some(rows, point, rounds, spec.replicas)
-            found = _one(task, some, spec, point, shown, cancel)
+            found = _one(task, some, spec, point, shown, cancel, stall_s)
             done.append({**found, "repeat": repeat, "order": order})
             if path is not None:
                 with Path(path).open("a", encoding="utf-8") as file:
@@ -98,13 +99,14 @@ def _one(
     point: Point,
     shown: _Named,
     cancel: threading.Event | None,
+    stall_s: float | None,
 ) -> dict[str, Any]:
     """One run at a point, as a row of `Sweep.table`."""
     if cancel is not None and cancel.is_set():
         raise Cancelled("The sweep was cancelled.")
     # The queue before the engine must not be shorter than the rows handed to it.
     here = spec.with_(**point._asdict(), max_pending_requests=point.rows_in_flight)
-    job = run(task, rows, here, progress=shown, cancel=cancel)
+    job = run(task, rows, here, progress=shown, cancel=cancel, stall_s=stall_s)
     numbers = job.metrics
     if not numbers.rows:
         raise JobFailed(f"No row was answered at {point}: {job.failed['error'].iloc[0]}")

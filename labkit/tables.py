@@ -135,14 +135,16 @@ def frame(rows: Sequence[Mapping[Any, Any]]) -> pd.DataFrame:
 
     pandas keeps text in Arrow, which refuses half of a surrogate pair.
     """
+    names = list(dict.fromkeys(name for row in rows for name in row))
     try:
-        return pd.DataFrame(rows)
+        found = pd.DataFrame(rows)
+        if None not in names:  # which pandas would turn into NaN
+            return found
     except (ValueError, TypeError, OverflowError):
-        names = list(dict.fromkeys(name for row in rows for name in row))
         columns = [series([row.get(name, math.nan) for row in rows]) for name in names]
         found = pd.DataFrame(dict(enumerate(columns)))
-        found.columns = pd.Index(names, dtype=object, tupleize_cols=False)
-        return found
+    found.columns = pd.Index(names, dtype=object, tupleize_cols=False)
+    return found
 
 
 def series(values: Sequence[Any], index: pd.Index | None = None) -> pd.Series:

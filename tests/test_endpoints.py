@@ -39,6 +39,7 @@ class Misbehaving:
         self.headers: list[Any] = []
         self.now = self.most = 0
         self.key: str | None = None
+        self.page = "<html>welcome</html>"
         self.delay_s = 0.0
         self.slow: dict[str, float] = {}
 
@@ -77,7 +78,7 @@ class Misbehaving:
             message = "This model's maximum\ncontext length is 8 tokens"
             return web.json_response({"error": {"message": message}}, status=400)
         if text == "garbage":
-            return web.Response(text="<html>welcome</html>")
+            return web.Response(text=self.page)
         if text == "refusal":
             choice = {"message": {"content": None}, "finish_reason": "content_filter"}
             return web.json_response({"choices": [choice]})
@@ -223,6 +224,14 @@ def test_the_key_is_sent_and_is_in_no_error(server: Any) -> None:
     (row,) = answers(server.url, ["hello"], api_key=KEY)
     assert server.headers[0]["Authorization"] == f"Bearer {KEY}"
     assert "HTTP 401: no: Bearer …" in row[ERROR] and KEY not in json.dumps(row)
+
+
+def test_no_part_of_the_key_is_in_an_error_that_is_cut(server: Any) -> None:
+    """Wherever the text is cut, the key is hidden before."""
+    for length in (80, 457):
+        server.page = "<" + "x" * (length - len(KEY) // 2) + KEY
+        (row,) = answers(server.url, ["garbage"], api_key=KEY)
+        assert "no chat completion: <xx" in row[ERROR] and KEY[:4] not in row[ERROR]
 
 
 def test_text_that_arrow_can_not_hold_is_mended(server: Any) -> None:

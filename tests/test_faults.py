@@ -114,7 +114,7 @@ def check_nothing_is_held(ray: Any) -> None:
 # --- a cold job ----------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("who", [CORE, COLD, "ChatTemplate", "MapBatches(Finish"])
+@pytest.mark.parametrize("who", [CORE, COLD, "RowByRow", "MapBatches(Finish"])
 def test_a_worker_that_is_killed_is_replaced(spec: Any, who: str) -> None:
     """vLLM's own process, the engine's worker, or one of a light stage: Ray starts it again."""
     view = At(12, send(signal.SIGKILL, who))

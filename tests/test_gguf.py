@@ -127,9 +127,13 @@ def test_a_gguf_with_another_hash_is_refused(
 
 
 def test_what_is_no_gguf_is_refused_by_the_real_converter(package: Package, tmp_path: Path) -> None:
+    from transformers.utils import logging
+
+    assert logging.is_progress_bar_enabled()
     with pytest.raises(ModelError, match="model.gguf is not a model"):
         ensure(package, tmp_path / "models" / "m")
     assert nothing_but_the_lock(tmp_path / "models")
+    assert logging.is_progress_bar_enabled()
 
 
 def test_a_package_that_can_not_be_had(package: Package, tmp_path: Path) -> None:

@@ -11,6 +11,7 @@ from test_run import engine_rows
 import labkit
 from labkit import jobs
 from labkit.errors import LabError
+from labkit.tables import frame
 
 
 @pytest.fixture
@@ -74,3 +75,9 @@ def test_rows_that_came_twice_are_never_passed_on(spec: Any) -> None:
 def test_a_whole_job_says_nothing_of_parts(spec: Any) -> None:
     job = jobs.collect([engine_rows(2)], [{"n": 1}] * 2, None, "answer", spec, 0.0, 9.0)
     assert job.missing == 0 and "partial" not in job._repr_html_()
+
+
+def test_rows_keep_the_names_of_their_columns() -> None:
+    """pandas would make NaN of None."""
+    found = frame([{None: 1, "a": 2}, {"a": 3, ("b", 4): 5}])
+    assert [*found.columns] == [None, "a", ("b", 4)] and list(found["a"]) == [2, 3]

@@ -29,12 +29,17 @@ def spec(smollm2: Any) -> Any:
     return labkit.configure(smollm2)
 
 
+def test_a_sweep_has_a_time_limit_for_each_run(spec: Any) -> None:
+    with pytest.raises(LabError, match="stall_s must be a number of seconds above 0, not 0"):
+        sweep(TASK, ROWS, POINTS, spec, stall_s=0, progress=False)
+
+
 @pytest.fixture
 def asked(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
     """What would be run: (point, name of the run). No engine: only order and file are tested."""
     calls: list[Any] = []
 
-    def one(task: Any, rows: Any, spec: Any, point: Point, shown: Any, cancel: Any) -> Any:
+    def one(task: Any, rows: Any, spec: Any, point: Point, shown: Any, cancel: Any, _: Any) -> Any:
         if cancel is not None and cancel.is_set():
             raise Cancelled("x")
         calls.append((point, shown.name))
@@ -126,7 +131,7 @@ def test_rounds_give_each_point_as_many_rows_as_it_needs(
 ) -> None:
     counts: dict[Point, int] = {}
 
-    def one(task: Any, rows: Any, spec: Any, point: Point, shown: Any, cancel: Any) -> Any:
+    def one(task: Any, rows: Any, spec: Any, point: Point, shown: Any, *_: Any) -> Any:
         counts[point] = len(rows)
         return {**point._asdict(), "rows_in_flight": point.rows_in_flight}
 
