@@ -17,6 +17,7 @@ BIN = $(abspath $(VENV))/bin
 FIND_PYTHON = python=$$(sh scripts/find-python.sh) && "$$python"
 export VENV DEVICE PYTHON TORCH_INDEX
 export RAY_USAGE_STATS_ENABLED := 0
+export VLLM_NO_USAGE_STATS := 1
 
 help: ## Show this list
 	@grep -hE '^[a-z-]+:.*## ' Makefile | sed 's/:.*## /:/' | awk -F: '{printf "  make %-10s %s\n", $$1, $$2}'
@@ -31,7 +32,7 @@ run: setup ## Execute the three notebooks into build/notebooks
 lab: setup ## Open the notebooks in JupyterLab
 	@"$(BIN)/jupyter" lab notebooks/ $(if $(filter 0,$(shell id -u)),--allow-root)
 
-test: setup lint ## Run the checks and every test
+test: setup lint ## Run the checks and the tests
 	@"$(BIN)/python" -m pytest
 
 test-fast: setup ## Run the tests that need no engine, no browser and no patience

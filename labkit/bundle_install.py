@@ -44,11 +44,15 @@ def main() -> None:
     check(here, manifest)
     print("unpacking", flush=True)
     unpack([here / name for name in sorted(manifest["files"])], to)
-    ready = environment if manifest["layout"] == "environment" else folder
-    settings = ready(to, manifest)
+    begin = "make lab SKIP_INSTALL=1"
+    if manifest["layout"] == "environment":
+        settings = environment(to, manifest)
+    else:
+        settings = folder(to, manifest)
+        begin = f"{sys.executable} -m jupyterlab notebooks/"
     lines = [f"export {name}={json.dumps(value)}" for name, value in settings.items()]
     (to / "env.sh").write_text("\n".join(lines) + "\n")
-    print(f"Ready. Then:\n  . {to}/env.sh && cd {to}/lab && make lab SKIP_INSTALL=1")
+    print(f"Ready. Then:\n  . {to}/env.sh && cd {to}/lab && {begin}")
 
 
 def check(here: Path, manifest: dict) -> None:

@@ -31,6 +31,7 @@ def start(address: str | None = None, *, verbose: bool = False, num_cpus: int | 
     restore.begin()
     try:
         os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+        os.environ.setdefault("VLLM_NO_USAGE_STATS", "1")  # for engines that others configure
         hush(verbose)
         if ray.is_initialized():
             return ray.get_runtime_context()

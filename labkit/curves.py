@@ -109,11 +109,15 @@ class Sweep:
         at &= points["max_concurrent_batches"].eq(choice.max_concurrent_batches)
         mine = points[at].iloc[0]
         widest = points["rows_in_flight"].max()
-        rising = choice.rows_in_flight == widest and widest < self.limit and len(points) > 1
+        one_limit = points["rows_in_flight"].nunique() == 1
+        rising = choice.rows_in_flight == widest and widest < self.limit and not one_limit
         more = " The curve still rises there: try more rows in flight." if rising else ""
+        begin, end = f"{low['rows_in_flight']:.0f} in flight", f"{top['rows_in_flight']:.0f}"
+        if one_limit:
+            begin, end = (f"batches of {point['batch_size']:.0f}" for point in (low, top))
         return (
-            f"From {low['output tokens/s']:,.0f} output tokens/s with {low['rows_in_flight']:.0f} "
-            f"in flight to {top['output tokens/s']:,.0f} with {top['rows_in_flight']:.0f} "
+            f"From {low['output tokens/s']:,.0f} output tokens/s with {begin} to "
+            f"{top['output tokens/s']:,.0f} with {end} "
             f"({top['output tokens/s'] / low['output tokens/s']:.1f}×). Our choice: {choice}, "
             f"{choice.rows_in_flight} in flight: the fewest that reach {PLATEAU:.0%} of the best "
             f"({mine['output tokens/s'] / top['output tokens/s']:.0%}), with a p95 row latency of "

@@ -72,13 +72,13 @@ def rows_until_worth_it(job: Job, answer: float | None) -> Verdict:
 def rows_in_flight(
     answer: ProcessorSpec | None, wanted: int = 32, largest_batch: int = 8
 ) -> Verdict:
-    """A spec with exactly `wanted` rows in flight and batches of at most `largest_batch` rows."""
+    """A spec with exactly `wanted` rows in flight, in batches of 2 to `largest_batch` rows."""
     if untouched := _open(answer):
         return untouched
     if not isinstance(answer, ProcessorSpec):
         return Verdict(WRONG, f"a spec is wanted (spec.with_(…)), not {type(answer).__name__}")
-    if answer["batch_size"] > largest_batch:
-        return Verdict(WRONG, f"batch_size is {answer['batch_size']}, over {largest_batch}")
+    if not 1 < answer["batch_size"] <= largest_batch:
+        return Verdict(WRONG, f"batch_size is {answer['batch_size']}, not 2 to {largest_batch}")
     if answer.rows_in_flight != wanted:
         found = answer.rows_in_flight
         return Verdict(WRONG, f"{found} rows in flight: batch_size × max_concurrent_batches")

@@ -130,7 +130,8 @@ def serve(
         )
     reach = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(host, host)
     reach = f"[{reach}]" if ":" in reach else reach
-    hidden = tuple(value for key, value in environment.items() if value and is_secret(key))
+    secret = (value for key, value in environment.items() if is_secret(key))
+    hidden = tuple(value for value in secret if len(value) > 3)  # no word of everyday logs
     url = f"http://{reach}:{port}/v1"
     server = Server(url, spec.model.name, Path(name), process, api_key, hidden)
     atexit.register(server.stop)

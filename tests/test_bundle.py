@@ -99,7 +99,10 @@ def test_a_damaged_or_missing_part_is_named(small: None, tmp_path: Path) -> None
 
 
 def test_a_host_with_packages_of_its_own_gets_one_folder(
-    small: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    small: None,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
     have = tmp_path / "have.txt"
     have.write_text("torch==2.11.0\n")
@@ -118,6 +121,8 @@ def test_a_host_with_packages_of_its_own_gets_one_folder(
     assert command[1:] == ["-m", "labkit", "fetch", "smollm2-135m"]
     assert settings["PYTHONPATH"].startswith(f"{tmp_path}/there/site:{tmp_path}/there/lab")
     assert settings["VLLM_USE_FLASHINFER_SAMPLER"] == "0"
+    words = capsys.readouterr().out  # no `make`: there is no environment of its own
+    assert f"/env.sh && cd {tmp_path}/there/lab && {sys.executable} -m jupyterlab" in words
 
 
 def test_another_python_is_refused(small: None, tmp_path: Path) -> None:

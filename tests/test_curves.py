@@ -123,6 +123,12 @@ def test_a_curve_that_ends_before_its_bend_is_said_to_rise() -> None:
     assert "still rises" not in measured({(4, 4): [100]}).sentence()
 
 
+def test_batch_sizes_at_one_limit_are_named_by_their_size() -> None:
+    text = measured({(1, 16): [90], (4, 4): [100], (16, 1): [80]}).sentence()
+    assert "From 90 output tokens/s with batches of 1 to 100 with batches of 4 (1.1×)" in text
+    assert "still rises" not in text
+
+
 def test_the_caption_says_on_what_it_was_measured() -> None:
     text = measured(CURVE).caption()
     assert "2 CPU cores · tiny · ray 2.60.0" in text

@@ -112,16 +112,21 @@ def server() -> Iterator[Any]:
         site = web.TCPSite(runners[-1], "127.0.0.1", port, reuse_address=True)
         await site.start()
 
-    async def restart() -> None:
-        """Hang up on everybody, be away for a while, and come back at the same port."""
-        port = runners[-1].addresses[0][1]
+    async def leave() -> None:
+        """Hang up on everybody."""
         await runners[-1].cleanup()
+
+    async def restart() -> None:
+        """Leave, be away for a while, and come back at the same port."""
+        port = runners[-1].addresses[0][1]
+        await leave()
         await asyncio.sleep(2)
         await start(port)
 
     runners: list[web.AppRunner] = []
     asyncio.run_coroutine_threadsafe(start(), loop).result()
     chat.url = f"http://127.0.0.1:{runners[0].addresses[0][1]}/v1"  # type: ignore[attr-defined]
+    chat.leave = lambda: asyncio.run_coroutine_threadsafe(leave(), loop).result()  # type: ignore[attr-defined]
     chat.restart = lambda: asyncio.run_coroutine_threadsafe(restart(), loop).result()  # type: ignore[attr-defined]
     yield chat
     asyncio.run_coroutine_threadsafe(runners[-1].cleanup(), loop).result()
@@ -505,15 +510,22 @@ def test_a_server_that_goes_away_and_comes_back(server: Any, local_ray: Any) -> 
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize(
+    ("how", "error"),
+    [("refuses", "HTTP 401"), ("goes", r"the connection failed.*\(tried 2 times\)")],
+)
 def test_a_server_that_stays_away_fails_the_rows_and_loses_none(
-    server: Any, local_ray: Any
+    server: Any, local_ray: Any, how: str, error: str
 ) -> None:
     class Closer:
         done = False
 
         def show(self, text: str, share: float | None) -> None:
             if not self.done and (share or 0) > 0.2:
-                self.done, server.key = True, "another"  # as one whose key has run out
+                self.done = True
+                if how == "goes":
+                    server.leave()
+                server.key = "another"  # as one whose key has run out
 
         def close(self) -> None:
             pass
@@ -524,4 +536,4 @@ def test_a_server_that_stays_away_fails_the_rows_and_loses_none(
     job = labkit.run(task(), rows, made, progress=Closer())
     good, failed = list(job.answers["id"]), list(job.failed["id"])
     assert good and failed and sorted(good + failed) == list(range(40))
-    assert job.failed["error"].str.contains("HTTP 401").all() and job.missing == 0
+    assert job.failed["error"].str.contains(error).all() and job.missing == 0

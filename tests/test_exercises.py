@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from types import SimpleNamespace
+from typing import Any
 
 import pandas as pd
 import pytest
 
+import labkit
 from labkit import exercises
 from labkit.exercises import OPEN, RIGHT, WRONG
 
@@ -48,3 +50,13 @@ def test_a_hint_is_shown_and_escaped() -> None:
 def test_rows_in_flight_wants_a_spec() -> None:
     assert exercises.rows_in_flight(None).state == OPEN
     assert exercises.rows_in_flight(32).state == WRONG
+
+
+@pytest.mark.parametrize(
+    ("points", "state"), [((1, 32), WRONG), ((2, 16), RIGHT), ((4, 8), WRONG), ((2, 8), WRONG)]
+)
+def test_rows_in_flight_in_the_smallest_batches(
+    smollm2: Any, points: tuple[int, int], state: str
+) -> None:
+    spec = labkit.configure(smollm2, batch_size=points[0], max_concurrent_batches=points[1])
+    assert exercises.rows_in_flight(spec, wanted=32, largest_batch=2).state == state

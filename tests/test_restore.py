@@ -6,6 +6,7 @@ import logging
 import os
 import re
 import signal
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -15,12 +16,13 @@ import ray.data
 
 import labkit
 from labkit import cluster, restore
-from labkit.errors import JobFailed, LabError
+from labkit.errors import Cancelled, JobFailed, LabError, Stalled
 from labkit.tasks import Task, ask, faq
 from tests.test_endpoints import server as chat  # noqa: F401  the small server of those tests
 
 NICE = "RAY_worker_niceness"
-MINE = (NICE, "RAY_USAGE_STATS_ENABLED", "RAY_AUTH_MODE", "RAY_LOGGER_LEVEL")
+TELEMETRY = {"RAY_USAGE_STATS_ENABLED": "0", "VLLM_NO_USAGE_STATS": "1"}
+MINE = (NICE, *TELEMETRY, "RAY_AUTH_MODE", "RAY_LOGGER_LEVEL")
 
 
 def settings() -> dict[str, Any]:
@@ -62,7 +64,7 @@ def test_stop_puts_back_what_start_changed(bare: None) -> None:
     before = settings()
     labkit.start(num_cpus=1)
     during = settings()
-    assert during["environment"]["RAY_USAGE_STATS_ENABLED"] == "0"
+    assert during["environment"].items() >= TELEMETRY.items()
     assert during["levels"]["ray"] == logging.CRITICAL
     assert not {"RAY_BACKEND_LOG_LEVEL", "RAY_LOGGER_LEVEL"} & during["environment"].keys()
     labkit.start()  # once more, as every job does
@@ -115,6 +117,13 @@ def test_jobs_change_nothing(chat: Any, local_ray: Any, tmp_path: Path) -> None:
         labkit.run(task, [], spec, progress=False)
     with pytest.raises(LabError):
         labkit.write(task, rows, tmp_path / "out", spec, id_column="none", progress=False)
+    chat.delay_s = 30.0
+    with pytest.raises(Stalled):
+        labkit.run(task, rows, spec, progress=False, stall_s=8)
+    stop = threading.Event()
+    threading.Timer(5, stop.set).start()
+    with pytest.raises(Cancelled):
+        labkit.run(task, rows, spec, progress=False, cancel=stop)
     after = settings()
     levels = after.pop("levels")
     assert after.items() <= before.items()

@@ -54,11 +54,22 @@ def test_a_canary_is_found_where_there_is_one() -> None:
     [
         *("HF_TOKEN", "HUGGING_FACE_HUB_TOKEN", "OPENAI_API_KEY", "VLLM_API_KEY", "hf_token"),
         *("AWS_SECRET_ACCESS_KEY", "DB_PASSWORD", "api_key", "Authorization", "RAY_AUTH_TOKEN"),
+        *("DB_PASS", "MYSQL_PWD", "GITHUB_PAT", "WANDB_KEY", "X-API-Key", "Set-Cookie"),
     ],
 )
 def test_names_of_secrets(name: str) -> None:
     assert secrets.is_secret(name) and secrets.shown(name, CANARY) == secrets.HIDDEN
     assert secrets.shown("headers", {name: CANARY, "a": 1}) == {name: secrets.HIDDEN, "a": 1}
+
+
+@pytest.mark.parametrize("name", ["PWD", "RAY_AUTH_MODE", "DISPLAY", "key_width"])
+def test_other_names(name: str) -> None:
+    assert secrets.shown(name, "value") == "value"
+
+
+def test_who_logs_in_by_a_url_is_hidden() -> None:
+    shown = secrets.shown("variables", {"HTTPS_PROXY": f"http://me:{CANARY}@proxy:3128"})
+    assert shown == {"HTTPS_PROXY": f"http://{secrets.HIDDEN}@proxy:3128"}
 
 
 def test_the_arguments_of_an_engine_are_no_secrets(smollm2: Any) -> None:

@@ -259,7 +259,9 @@ def test_a_server_that_is_killed_and_started_again(smollm2: Any, local_ray: Any)
 
         def restart() -> None:
             fell.wait()
+            family = group(first.process.pid)
             os.killpg(first.process.pid, signal.SIGKILL)
+            psutil.wait_procs(family, timeout=30)  # the port is theirs until then
             with serve(smollm2, port=port, api_key=KEY, progress=False):
                 finished.wait()
 
