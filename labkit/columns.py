@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     import ray.data
 
 COUNTS = ("num_input_tokens", "num_generated_tokens")
+EMPTY = "There are no rows to run: the data is empty."
 
 
 @dataclass
@@ -108,14 +109,14 @@ def source(data: Any, start: Callable[[], Any]) -> Source:
         start()
         found = data.schema()
         if found is None:
-            raise LabError("There are no rows to run: the data is empty.")
+            raise LabError(EMPTY)
         if not isinstance(found.base_schema, pa.Schema):
             data = data.map_batches(lambda table: table, batch_format="pyarrow")
             found = data.schema()
         return Source(pa.schema(list(zip(found.names, found.types, strict=True))), dataset=data)
     table = arrow.table(data)
     if table.num_rows == 0:
-        raise LabError("There are no rows to run: the data is empty.")
+        raise LabError(EMPTY)
     return Source(table.schema, table=table)
 
 
@@ -160,7 +161,9 @@ def check(schema: pa.Schema, id_column: str, into: str) -> None:
 
 
 def check_ids(ids: pa.ChunkedArray, id_column: str) -> None:
-    """Raise LabError for the first id that is null or was there before."""
+    """Raise LabError for no ids at all, and for the first that is null or was there before."""
+    if not len(ids):
+        raise LabError(EMPTY)
     series = ids.to_pandas()
     for bad, words in (
         (series.isna(), "has no id"),

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import queue
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
 import psutil
@@ -46,16 +46,21 @@ def tables(found: Iterator[pa.Table], context: Any, watch: Watch) -> Iterator[pa
             except queue.Empty:
                 continue
             if problem is not None:
+                if isinstance(problem, Cancelled):  # by the watch, which its thread saw first
+                    watch.check(job.waiting_for)
                 raise problem
             if table is None:
                 return
             yield table
             watch.touch()
     finally:
-        job.end()
-        feeder.join(END_S)
-        _Callback.job = None
-        context.custom_execution_callback_classes, context.execution_no_progress_timeout_s = before
+        try:
+            job.end()
+            feeder.join(END_S)
+        finally:
+            _Callback.job = None
+            context.custom_execution_callback_classes = before[0]
+            context.execution_no_progress_timeout_s = before[1]
 
 
 class _Execution:
@@ -99,8 +104,7 @@ class _Execution:
         actors: list[Any] = []
         for _, pool in self._pools():
             actors += [*pool._running_actors, *pool._pending_actors.values()]
-        mine = {actor._actor_id.hex() for actor in actors}
-        with killing(lambda about: about["ActorID"] in mine):
+        with killing(actors):
             ender = threading.Thread(target=self.executor.shutdown, args=(True,), daemon=True)
             ender.start()
             ender.join(END_S)
@@ -130,13 +134,15 @@ class _Callback:
 
 
 @contextlib.contextmanager
-def killing(which: Callable[[dict[str, Any]], bool]) -> Iterator[None]:
-    """See to it that the actors that the block ends have ended with it; `which` finds them.
+def killing(actors: list[Any]) -> Iterator[None]:
+    """See to it that these actors, which the block ends, have ended with it.
 
     `ray.kill` asks a process to exit. One that is stopped, or stuck in a driver, does not: it would
     keep its memory, and the next job would find no room. Those of this node are killed for sure.
     """
-    mine = {one for one, about in _actors().items() if about["State"] != "DEAD" and which(about)}
+    known = _actors()
+    mine = {actor._actor_id.hex() for actor in actors}
+    mine = {actor for actor in mine if actor in known and known[actor]["State"] != "DEAD"}
     processes = _processes(mine)
     try:
         yield

@@ -70,15 +70,14 @@ class Parts:
     def schema(self) -> pa.Schema | None:
         """The schema of all parts; None as long as there are none."""
         files = self.files()
-        return pq.read_schema(files[0]) if files else None
+        with self._reading():
+            return pq.read_schema(files[0]) if files else None
 
     def rows(self) -> pa.Table:
         """All rows: `id`, and `failed` (whether it has an error)."""
         names = [self.id_column, "error"]
-        try:
+        with self._reading():
             tables = [pq.read_table(file, columns=names) for file in self.files()]
-        except (OSError, pa.ArrowException) as problem:
-            raise LabError(f"A part in {self.path} can't be read: {problem}. {ANOTHER}") from None
         if not tables:
             return pa.table({"id": pa.array([]), "failed": pa.array([], pa.bool_())})
         table = pa.concat_tables(tables)
@@ -128,7 +127,8 @@ class Parts:
     def drop(self, ids: pa.Array) -> None:
         """Take these rows out of the parts, and the parts away that have no others."""
         for file in self.files():
-            table = pq.read_table(file)
+            with self._reading():
+                table = pq.read_table(file)
             kept = table.filter(pc.invert(pc.is_in(table[self.id_column], ids)))
             if kept.num_rows == 0:
                 file.unlink()
@@ -136,10 +136,21 @@ class Parts:
                 self._replace(file.name, partial(pq.write_table, kept))
 
     def row(self, id_: Any) -> dict[str, Any] | None:
-        """The row with this id, if it is in the first part."""
-        files = self.files()
-        rows = pq.read_table(files[0]).to_pylist() if files else []
-        return next((row for row in rows if row[self.id_column] == id_), None)
+        """The row with this id, if it is in a part."""
+        for file in self.files():
+            with self._reading():
+                rows = pq.read_table(file, filters=[(self.id_column, "==", id_)]).to_pylist()
+            if rows:
+                return dict(rows[0])
+        return None
+
+    @contextlib.contextmanager
+    def _reading(self) -> Iterator[None]:
+        """A damaged part in this block raises LabError."""
+        try:
+            yield
+        except (OSError, pa.ArrowException) as problem:
+            raise LabError(f"A part in {self.path} can't be read: {problem}. {ANOTHER}") from None
 
     def _replace(self, name: str, write: Callable[[Path], Any]) -> None:
         new = self.path / f".part-{name}.tmp"

@@ -148,8 +148,10 @@ class ProcessorSpec:
         return f"starting {engines} for {self.model.name} (about {how_long})"
 
     def ray_decodes(self, task: Task) -> bool:
-        """Whether a stage of Ray turns tokens into text; stop strings need the engine to do it."""
-        return bool(self["detokenize_stage"]) and "stop" not in task.sampling
+        """Whether a stage of Ray turns tokens into text; stop strings need the engine to do it, and
+        only the engine keeps special tokens."""
+        own = {"stop", "skip_special_tokens"} & {*task.sampling, *task.sampling_columns}
+        return bool(self["detokenize_stage"]) and not own
 
     def processor(self, task: Task) -> Any:
         """The real Ray Data LLM processor of a task: a callable from packed Dataset to Dataset."""

@@ -8,74 +8,78 @@ import os
 import signal
 import threading
 from collections.abc import Iterator
-from dataclasses import dataclass, field
 from typing import Any
 
 #: Loggers that are kept quiet while Ray is up.
 LOGGERS = ("ray.data", "ray.llm", "ray", "vllm")
 
 
-@dataclass(frozen=True)
-class State:
-    """The environment, the levels of LOGGERS and what SIGTERM does, at one moment."""
+#: ("variable" or "level", its name) → its value; a variable that is not set is not there.
+Settings = dict[tuple[str, str], Any]
 
-    environment: dict[str, str] = field(default_factory=lambda: dict(os.environ))
-    levels: dict[str, int] = field(
-        default_factory=lambda: {name: logging.getLogger(name).level for name in LOGGERS}
-    )
-    on_sigterm: Any = field(default_factory=lambda: signal.getsignal(signal.SIGTERM))
+_began: Settings = {}
+_before: Settings = {}
+_made: Settings = {}
+_on_sigterm: Any = None
 
 
-_before: State | None = None
-_after: State | None = None
+def _now() -> Settings:
+    levels = {("level", name): logging.getLogger(name).level for name in LOGGERS}
+    return {("variable", name): value for name, value in os.environ.items()} | levels
 
 
 def begin() -> None:
-    """Remember how things are, unless that was done since the last `put_back`."""
-    global _before
-    _before = _before or State()
+    """Remember how things are: the environment, the levels of LOGGERS, what SIGTERM does."""
+    global _began, _on_sigterm
+    _began = _now()
+    if not _rays(signal.getsignal(signal.SIGTERM)):
+        _on_sigterm = signal.getsignal(signal.SIGTERM)
 
 
 def done() -> None:
-    """Remember what has been changed since `begin`."""
-    global _after
-    _after = State()
+    """Remember what has been changed since `begin`, beside what was before: not what the user sets
+    between two calls."""
+    now = _now()
+    for key in _began.keys() | now.keys():
+        if _began.get(key) == now.get(key):
+            continue
+        if key not in _made or _made[key] != _began.get(key):  # else the first value counts
+            _before[key] = _began.get(key)
+        _made[key] = now.get(key)
 
 
 def put_back() -> None:
     """Undo the changes between `begin` and `done`, but for what was changed once more since."""
-    global _before, _after
-    before, after, _before, _after = _before, _after, None, None
-    if before is None or after is None:
-        return
-    _environment(before.environment, after.environment)
-    now = State()
-    for name, level in before.levels.items():
-        if now.levels[name] == after.levels[name]:
-            logging.getLogger(name).setLevel(level)
-    main = threading.current_thread() is threading.main_thread()
-    if main and getattr(now.on_sigterm, "__module__", "") == "ray._private.worker":
-        signal.signal(signal.SIGTERM, before.on_sigterm or signal.SIG_DFL)
-
-
-def _environment(before: dict[str, str], after: dict[str, str]) -> None:
-    for name in before.keys() | after.keys():
-        if before.get(name) == after.get(name) or os.environ.get(name) != after.get(name):
+    now = _now()
+    for (kind, name), value in _made.items():
+        before = _before[kind, name]
+        if now.get((kind, name)) != value:
             continue
-        if name in before:
-            os.environ[name] = before[name]
-        else:
+        if kind == "level":
+            logging.getLogger(name).setLevel(before)
+        elif before is None:
             del os.environ[name]
+        else:
+            os.environ[name] = before
+    _made.clear()
+    _before.clear()
+    main = threading.current_thread() is threading.main_thread()
+    if main and _rays(signal.getsignal(signal.SIGTERM)):
+        signal.signal(signal.SIGTERM, _on_sigterm or signal.SIG_DFL)
+
+
+def _rays(handler: Any) -> bool:
+    return getattr(handler, "__module__", "") == "ray._private.worker"
 
 
 @contextlib.contextmanager
 def environment(**changes: str) -> Iterator[None]:
     """Set variables for a block; what stands there already, or is changed in it, stays."""
-    before = dict(os.environ)
-    for name, value in changes.items():
-        os.environ.setdefault(name, value)
-    after = dict(os.environ)
+    added = {name: value for name, value in changes.items() if name not in os.environ}
+    os.environ.update(added)
     try:
         yield
     finally:
-        _environment(before, after)
+        for name, value in added.items():
+            if os.environ.get(name) == value:
+                del os.environ[name]

@@ -93,12 +93,17 @@ def write(
     folder can't be written to or the disk is full; CannotSchedule and JobFailed as `labkit.run`.
     What is written is kept in every case, also after Ctrl-C.
     """
+    from ray.exceptions import RayError
+
     spec = spec or configure()
     seconds = limit(stall_s, getattr(spec, "patience_s", 0.0))
     with cluster.one_job(), cluster.quiet(verbose), _quiet_data(verbose):
-        source = columns.source(data, lambda: cluster.start(verbose=verbose))
-        columns.check(source.schema, id_column, into)
-        ids = source.ids(id_column)
+        try:
+            source = columns.source(data, lambda: cluster.start(verbose=verbose))
+            columns.check(source.schema, id_column, into)
+            ids = source.ids(id_column)
+        except RayError as error:
+            raise JobFailed(cluster.diagnose(error)) from error
         columns.check_ids(ids, id_column)
         parts = Parts(path, id_column)
         with parts.open():
@@ -154,7 +159,8 @@ class _Writer:
     def take(self, finished: pa.Table) -> None:
         """Finished rows of `run.answers`: written now, or with those of the next seconds."""
         times = finished.select(list(metrics.ROW_COLUMNS))
-        self.seen.append(times.take(pa.array(range(len(times)))))  # a view would hold its whole block
+        every = pa.array(range(times.num_rows))
+        self.seen.append(times.take(every))  # a copy: a view would hold the whole block
         self.waiting.append(finished)
         if time.monotonic() - self.last >= PART_SECONDS:
             self.flush()

@@ -53,10 +53,10 @@ def run(
     """
     spec = spec or configure()
     seconds = limit(stall_s, getattr(spec, "patience_s", 0.0))
-    jobs.forget()
     cluster.start(verbose=verbose)
     started = time.time()
     with cluster.one_job(), cluster.quiet(verbose), _quiet_data(verbose, data):
+        jobs.forget()
         dataset, inputs = _load(data, spec["batch_size"])
         _check_columns(data, inputs, into)
         total = None if inputs is None else len(inputs)
@@ -69,11 +69,11 @@ def run(
                     output = answers(task, dataset, spec, inputs is None, shown, watch)
                     for table in _stream(output, dataset, watch):
                         tables.append(table)
+                return jobs.collect(tables, *about, time.time())
             except BaseException:
                 jobs.keep(tables, *about)
                 shown.kept = "labkit.partial() has them" if shown.rows else ""
                 raise
-    return jobs.collect(tables, *about, time.time())
 
 
 def answers(
@@ -181,8 +181,7 @@ def _stream(
                 watch.shown.advance(table.num_rows, int(tokens))
                 yield table
     except Stalled:
-        with execution.killing(lambda about: about["ActorClassName"] == "Engine"):
-            warm.stop()  # it may be the one that stands still
+        warm.stop()  # it may be the one that stands still
         raise
     except RayError as error:
         raise JobFailed(cluster.diagnose(error)) from error

@@ -35,6 +35,9 @@ LISTS: dict[str, type] = {
 #: a row with an empty cell would run to the end of the context, so here it is missing.
 OPTIONAL = {"seed", "logprobs", "prompt_logprobs", "thinking_token_budget"}
 OPTIONAL |= {"stream_interval", "skip_reading_prefix_cache", "logit_bias", *LISTS}
+OPTIONAL |= {"extra_args", "repetition_detection"}
+#: The fields of vLLM's `RepetitionDetectionParams`.
+REPETITION = ("max_pattern_size", "min_pattern_size", "min_count")
 WORDS = {int: "a whole number", float: "a number", bool: "True or False", str: "text"}
 
 
@@ -108,7 +111,38 @@ def for_vllm(name: str, value: Any) -> Any:
         if not isinstance(value, list | tuple):
             raise ValueError(f"sampling parameter {name!r} must be a list, not {value!r:.50}")
         return [_as(kind, name, number(name, item)) for item in value]
+    if name in ("extra_args", "repetition_detection"):
+        if not isinstance(value, dict):
+            raise ValueError(f"sampling parameter {name!r} must be a dict, not {value!r:.50}")
+        return _json(name, value) if name == "extra_args" else _repetition(name, value)
     return value
+
+
+def _json(name: str, value: Any) -> Any:
+    value = number(name, value)
+    if isinstance(value, dict):
+        return {_as(str, name, key): _json(name, item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_json(name, item) for item in value]
+    if value is None or type(value) in (bool, int, float):
+        return value
+    if not isinstance(value, str):
+        raise ValueError(f"sampling parameter {name!r} must hold plain JSON, not {value!r:.50}")
+    return _as(str, name, value)
+
+
+def _repetition(name: str, value: dict[Any, Any]) -> dict[str, int]:
+    """As vLLM's engine checks it: there, a wrong one ends the reading thread."""
+    if unknown := [key for key in value if key not in REPETITION]:
+        raise ValueError(f"{name!r} has {', '.join(REPETITION)}, and no {unknown[0]!r:.50}")
+    found = {key: _as(int, name, number(name, item)) for key, item in value.items()}
+    most, least, count = (found.get(key, 0) for key in REPETITION)
+    if not 0 <= least <= most or (most and count < 2):
+        raise ValueError(
+            f"{name!r} needs 0 <= min_pattern_size <= max_pattern_size and min_count >= 2, "
+            f"not {value!r:.90}"
+        )
+    return found
 
 
 def _whole(key: Any) -> Any:

@@ -8,8 +8,8 @@ from typing import Any
 HIDDEN = "(hidden)"
 #: Words of a name that say so: HF_TOKEN, OPENAI_API_KEY, WANDB_KEY, db_password, AWS_SECRET_….
 _SECRET = re.compile(
-    r"(^|_)(tokens?|(api|access|private)_?key|secret\w*|pass|passw\w*|pat|credentials?|cookie"
-    r"|authorization)(_|$)|(key|_pwd)$",
+    r"(^|_)(tokens?|(api|access|private)_?key|secret\w*|pass|pat|credentials?|cookie"
+    r"|authorization)(_|$)|(key|_pwd)$|passw",
     re.IGNORECASE,
 )
 #: The user and password of a URL, such as a proxy's.
@@ -25,9 +25,12 @@ def is_secret(name: str) -> bool:
 
 
 def shown(name: str, value: Any) -> Any:
-    """The value, or HIDDEN: for a secret, in a mapping (headers, variables) and a URL as well."""
+    """The value, or HIDDEN for a secret; those inside mappings, lists and URLs are hidden, too."""
     if isinstance(value, str) and value:
         return HIDDEN if is_secret(name) else _IN_URL.sub(HIDDEN, value)
     if isinstance(value, dict):
         return {key: shown(str(key), item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        items = [shown(name, item) for item in value]
+        return tuple(items) if isinstance(value, tuple) else items
     return value

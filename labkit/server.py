@@ -25,7 +25,7 @@ from labkit.model import Model
 from labkit.processor import ProcessorSpec, configure
 from labkit.progress import view_here
 from labkit.reach import is_loopback
-from labkit.secrets import is_secret
+from labkit.secrets import is_secret, shown
 
 #: Seconds that the server's processes get to end by themselves.
 GRACE_S = 15.0
@@ -66,17 +66,23 @@ class Server:
         """Stop the server with every process it started; does nothing the second time."""
         if self._stopped:  # its number may belong to another process by now
             return
-        self._stopped = True
-        atexit.unregister(self.stop)
-        for number in (signal.SIGTERM, signal.SIGKILL):
-            deadline = time.monotonic() + GRACE_S
-            with contextlib.suppress(ProcessLookupError):
-                if group(self.process.pid):
-                    os.killpg(self.process.pid, number)
-            while time.monotonic() < deadline:
-                if self.process.poll() is not None and not group(self.process.pid):
-                    return
-                time.sleep(0.1)
+        try:
+            self._end(signal.SIGTERM)
+        finally:  # also when somebody presses Ctrl-C once more
+            self._end(signal.SIGKILL)
+            self._stopped = True
+            atexit.unregister(self.stop)
+
+    def _end(self, number: signal.Signals) -> None:
+        """Send a signal to what is left of the server's processes, and wait for their end."""
+        deadline = time.monotonic() + GRACE_S
+        with contextlib.suppress(ProcessLookupError):
+            if group(self.process.pid):
+                os.killpg(self.process.pid, number)
+        while self.process.poll() is None or group(self.process.pid):
+            if time.monotonic() > deadline:
+                return
+            time.sleep(0.1)
 
     def __enter__(self) -> Self:
         return self
@@ -152,7 +158,7 @@ def _environment(spec: ProcessorSpec, api_key: str | None) -> dict[str, str]:
     if own := sorted(engine.keys() & {"host", "port", "uds", "api_key"}):
         raise LabError(f"engine={{{own[0]!r}: …}} is not an engine's: give serve its {own[0]}.")
     for name, value in engine.items():
-        if name != "hf_token" and isinstance(value, str) and is_secret(name):
+        if name != "hf_token" and shown(name, value) != value:
             raise LabError(
                 f"engine={{{name!r}: …}} would stand on the server's command line for all to "
                 "read: give it as an environment variable."

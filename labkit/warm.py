@@ -17,7 +17,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
-from labkit import cluster, pipeline
+from labkit import cluster, execution, pipeline
 from labkit.engine import Engine
 from labkit.errors import Cancelled, JobFailed
 from labkit.machine import Machine, settled
@@ -218,12 +218,15 @@ def _end(warm: Warm, timeout: float = 20) -> None:
     import ray
     from ray.exceptions import RayError
 
-    with contextlib.suppress(RayError):
-        ray.get([actor.close.remote() for actor in warm.actors()], timeout=timeout)
-    for actor in warm.actors():
-        ray.kill(actor)
-    for group in warm.groups:
-        ray.util.remove_placement_group(group)
+    with execution.killing(warm.actors()):
+        try:
+            with contextlib.suppress(RayError):
+                ray.get([actor.close.remote() for actor in warm.actors()], timeout=timeout)
+        finally:
+            for actor in warm.actors():
+                ray.kill(actor)
+            for group in warm.groups:
+                ray.util.remove_placement_group(group)
 
 
 def _session() -> str | None:

@@ -32,7 +32,7 @@ DATA = [{"id": f"r{n:03}", "question": f"What is {n} + {n}?"} for n in range(ROW
 IDS = [row["id"] for row in DATA]
 TASK = Task("say", ask("question"), {"max_tokens": 32, "ignore_eos": True, "temperature": 0.0})
 #: Longer than a start of the engine here takes, and than a batch takes by far.
-STALL_S = 75
+STALL_S = 60
 
 
 def processes(*words: str) -> list[psutil.Process]:

@@ -19,7 +19,7 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from hypothesis import event, given
+from hypothesis import event, example, given
 from hypothesis import strategies as st
 
 import labkit
@@ -358,11 +358,12 @@ def test_every_parameter_of_vllm_has_a_type() -> None:
     import msgspec
     from vllm import SamplingParams
 
-    careful = {"structured_outputs", "extra_args", "output_kind"}
-    careful |= {"repetition_detection"}
+    careful, dicts = {"structured_outputs", "output_kind"}, {"extra_args", "repetition_detection"}
     names = {f.name: str(f.type) for f in msgspec.structs.fields(SamplingParams)}
     public = {name for name in names if name[0] != "_"}
-    assert public == sampling.KINDS.keys() | sampling.LISTS.keys() | careful | {"logit_bias"}
+    assert public == sampling.KINDS.keys() | sampling.LISTS.keys() | careful | dicts | {
+        "logit_bias"
+    }
     optional = {name for name in public - careful if "None" in names[name]}
     assert optional == sampling.OPTIONAL | {"max_tokens"}
     for name, kind in sampling.KINDS.items():
@@ -371,7 +372,19 @@ def test_every_parameter_of_vllm_has_a_type() -> None:
         assert f"list[{kind.__name__}]" in names[name]
 
 
-@given(st.sampled_from([*sampling.KINDS, *sampling.LISTS, "logit_bias"]), values)
+DICTS = ["logit_bias", "extra_args", "repetition_detection"]
+
+
+@given(st.sampled_from([*sampling.KINDS, *sampling.LISTS, *DICTS]), values)
+@example("extra_args", {"a": [1, None, {"b": (True, 0.5, "x")}]})
+@example("extra_args", {1: 2})
+@example("extra_args", {"a": b"x"})
+@example("extra_args", {"a": {2**70}})
+@example("extra_args", 5)
+@example("repetition_detection", {"max_pattern_size": 3, "min_count": 2.0})
+@example("repetition_detection", {"max_pattern_size": 3})
+@example("repetition_detection", {"max_pattern_size": "3"})
+@example("repetition_detection", [3, 0, 2])
 def test_a_parameter_that_is_sent_can_be_read(name: str, value: Any) -> None:
     """As the engine's process reads it: a strict decoder of the same types."""
     import msgspec
@@ -408,6 +421,9 @@ def test_arrow_can_not_take_parameters_apart() -> None:
         ("stop", np.array(["a"]), ["a"]),
         ("seed", None, None),
         ("ignore_eos", np.bool_(True), True),
+        ("extra_args", {"a": (np.int8(1), None)}, {"a": [1, None]}),
+        ("repetition_detection", {"min_count": 2.0}, {"min_count": 2}),
+        ("repetition_detection", None, None),
         ("logit_bias", {"5": 1, 6: 2.0}, {5: 1.0, 6: 2.0}),
         ("unknown", {"a"}, {"a"}),
     ],
@@ -434,6 +450,16 @@ def test_parameters_are_sent_as_vllm_wants_them(name: str, value: Any, sent: Any
         ("stop", "\ud83d", "surrogates"),
         ("stop_token_ids", [2**70], "beyond 64 bits"),
         ("stop_token_ids", "a", "must be a whole number, not 'a'"),
+        ("extra_args", [1], "'extra_args' must be a dict, not"),
+        ("extra_args", {1: 2}, "must be text, not 1"),
+        ("extra_args", {"a": [{1}]}, "must hold plain JSON, not {1}"),
+        ("extra_args", {"a": {"b": 2**70}}, "beyond 64 bits"),
+        ("extra_args", {"a": "\ud83d"}, "surrogates"),
+        ("repetition_detection", 5, "must be a dict, not 5"),
+        ("repetition_detection", {"min_count": "2"}, "must be a whole number, not '2'"),
+        ("repetition_detection", {"count": 2}, "no 'count'"),
+        ("repetition_detection", {"max_pattern_size": 3}, "min_count >= 2"),
+        ("repetition_detection", {"min_pattern_size": 1}, "<= max_pattern_size"),
     ],
 )
 def test_a_parameter_of_another_type_is_refused(name: str, value: Any, words: str) -> None:

@@ -20,6 +20,7 @@ from labkit.model import Model
 from labkit.processor import ProcessorSpec, configure
 from labkit.room import READ_CPUS
 from labkit.shapes import LLAMA_8B, Shape
+from labkit.tasks import Task, ask
 
 HUB = Model("far", "some/far", "for the test", context=131072, shape=Shape.of(LLAMA_8B))
 SHORT = dataclasses.replace(HUB, context=512)
@@ -106,6 +107,10 @@ def test_h100() -> None:
     assert (spec["batch_size"], spec["max_concurrent_batches"]) == (64, 9)
     assert spec.rows_in_flight == 564
     assert spec["tokenize_stage"] == spec["detokenize_stage"] == {"num_cpus": STAGE_CPUS}
+    assert spec.ray_decodes(Task("a", ask("text"), {"max_tokens": 3}))
+    for own in ({"stop": ["x"]}, {"skip_special_tokens": False}):
+        assert not spec.ray_decodes(Task("a", ask("text"), own))
+    assert not spec.ray_decodes(Task("a", ask("text"), {}, sampling_columns={"stop": "stops"}))
     assert "VLLM_CPU_KVCACHE_SPACE" not in spec.layer("environment")
 
 

@@ -88,6 +88,23 @@ def test_what_was_changed_since_stays(bare: None, monkeypatch: pytest.MonkeyPatc
     logging.getLogger("ray.llm").setLevel(level)
 
 
+def test_what_is_set_between_two_starts_is_not_ours(
+    bare: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each job starts Ray once more, which changes nothing."""
+    monkeypatch.setenv("LABKIT_B", "old")
+    labkit.start(num_cpus=1)
+    monkeypatch.setenv("LABKIT_A", "mine")
+    monkeypatch.setenv("LABKIT_B", "new")
+    level = logging.getLogger("ray.llm").level
+    logging.getLogger("ray.llm").setLevel(logging.ERROR)
+    labkit.start()
+    labkit.stop()
+    assert [os.environ[f"LABKIT_{n}"] for n in "AB"] == ["mine", "new"]
+    assert logging.getLogger("ray.llm").level == logging.ERROR
+    logging.getLogger("ray.llm").setLevel(level)
+
+
 def test_a_start_that_fails_changes_nothing(bare: None) -> None:
     before = settings()
     with pytest.raises(LabError, match="can't be joined"):

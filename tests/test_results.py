@@ -160,8 +160,21 @@ def test_a_folder_that_cannot_be_written_to(tmp_path: Path) -> None:
 def test_a_broken_part_is_named(tmp_path: Path) -> None:
     folder = Parts(tmp_path, "id")
     (tmp_path / "part-00000.parquet").write_bytes(b"PAR1 is all there is PAR1")
-    with pytest.raises(LabError, match="can't be read"):
-        folder.rows()
+    for read in (folder.rows, folder.schema, lambda: folder.row(1), lambda: folder.drop([1])):
+        with pytest.raises(LabError, match="A part in .* can't be read"):
+            read()
+
+
+@pytest.mark.parametrize("ids", [("a", "b"), (1, 2)])
+def test_another_prompt_is_found_in_any_part(tmp_path: Path, ids: tuple[Any, Any]) -> None:
+    folder = Parts(tmp_path, "id")
+    folder.add(part(ids[0], errors={ids[0]: "bad"}))
+    folder.add(part(ids[1]))
+    assert folder.row(ids[1]) == part(ids[1]).to_pylist()[0]
+    assert folder.row("c" if ids[1] == "b" else 3) is None
+    with pytest.raises(LabError, match="another prompt"):
+        noted = {"prompt": {"id": ids[1], "asked": "before"}}
+        results._check_prompt(Task("t", ask("answer")), folder, noted)
 
 
 def test_another_job_is_not_mixed_in(tmp_path: Path) -> None:
@@ -475,6 +488,24 @@ def test_a_dataset_is_checked_before_it_is_asked(tmp_path: Path, spec: Any) -> N
         given = ray.data.from_items([{"id": i, "question": "x"} for i in ids])
         with pytest.raises(LabError, match=words):
             write(given, tmp_path / "out", spec)
+    assert not (tmp_path / "out").exists()
+
+
+def test_data_without_rows_makes_no_folder(tmp_path: Path, spec: Any) -> None:
+    import ray.data
+
+    frame().head(0).to_parquet(tmp_path / "none.parquet")
+    none = ray.data.from_items([{"id": 1, "question": "x"}]).filter(lambda row: False)
+    for data in (tmp_path / "none.parquet", none):
+        with pytest.raises(LabError, match="no rows to run"):
+            write(data, tmp_path / "out", spec)
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_file_that_cannot_be_read_is_a_failed_job(tmp_path: Path, spec: Any) -> None:
+    (tmp_path / "ragged.csv").write_text("id,question\n1,a\n2,b,c\n")
+    with pytest.raises(JobFailed, match="job stopped.*Failed to read CSV.*ragged.csv"):
+        write(tmp_path / "ragged.csv", tmp_path / "out", spec)
     assert not (tmp_path / "out").exists()
 
 

@@ -10,6 +10,7 @@ import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pyarrow as pa
@@ -96,9 +97,30 @@ def free_again(ray: Any) -> bool:
     return bool(ray.available_resources().get("CPU") == 4)
 
 
+#: What an execution reads and changes of a DataContext.
+CONTEXT: Any = {"custom_execution_callback_classes": [], "execution_no_progress_timeout_s": 9}
+
+
 def settings(data: Any) -> tuple[Any, ...]:
     context = data.context
     return list(context.custom_execution_callback_classes), context.execution_no_progress_timeout_s
+
+
+def test_a_stall_that_the_other_thread_sees_first_is_a_stall() -> None:
+    """What makes the tables looks at the same watch, and can only say Cancelled."""
+    looking = watch(stall_s=0.3)
+
+    def made() -> Iterator[Any]:
+        while not looking.is_set():
+            time.sleep(0.001)
+        raise Cancelled("by the watch")
+        yield
+
+    for _ in range(20):
+        with pytest.raises(Stalled):
+            looking.ended = False
+            looking.touch()
+            list(tables(made(), SimpleNamespace(**CONTEXT), looking))
 
 
 @pytest.mark.slow
