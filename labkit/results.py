@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import ctypes
 import json
 import pickle
 import sys
@@ -158,9 +159,6 @@ class _Writer:
 
     def take(self, finished: pa.Table) -> None:
         """Finished rows of `run.answers`: written now, or with those of the next seconds."""
-        times = finished.select(list(metrics.ROW_COLUMNS))
-        every = pa.array(range(times.num_rows))
-        self.seen.append(times.take(every))  # a copy: a view would hold the whole block
         self.waiting.append(finished)
         if time.monotonic() - self.last >= PART_SECONDS:
             self.flush()
@@ -178,6 +176,9 @@ class _Writer:
             return
         kind = kept.field(self.into).type if kept else columns.answer_type(good)
         self.waiting = []  # before they are written: an interrupt must not write them twice
+        times = finished.select(list(metrics.ROW_COLUMNS))
+        every = pa.array(range(times.num_rows))
+        self.seen.append(times.take(every))  # a copy: a view would hold whole blocks of Ray's
         values, misfits = columns.fit(answers, kind)
         errors = [error or misfit for error, misfit in zip(errors, misfits, strict=True)]
         table = self.source.rows(finished)
@@ -189,6 +190,7 @@ class _Writer:
             self._note_prompt(table)
         self.parts.add(table)
         self.errors += len(errors) - errors.count(None)
+        _give_back()
         self.last = time.monotonic()
 
     def _note_prompt(self, table: pa.Table) -> None:
@@ -221,6 +223,13 @@ class _Writer:
         if isinstance(problem, JobFailed):
             raise type(problem)(f"{problem} {words}") from problem
         print(f"Stopped. {words}", file=sys.stderr)
+
+
+def _give_back() -> None:
+    """Give what is free inside the heap back to the system: glibc keeps it, and the threads of Ray
+    scatter it, so that a long job's process would grow though it holds no more."""
+    with contextlib.suppress(OSError, AttributeError):  # another C library
+        ctypes.CDLL(None).malloc_trim(0)
 
 
 def _about(task: Task, spec: Spec, schema: pa.Schema, id_column: str, into: str) -> dict[str, Any]:

@@ -54,7 +54,9 @@ def tiny_model(folder: Path, tokenizer: Path) -> Path:
 
 
 class Watch(threading.Thread):
-    """Once a second: the rows that can be read from the folder, and the driver's memory in MiB."""
+    """Once a second: the rows that can be read from the folder, and the driver's memory in MiB: its
+    own (USS), without the pages of Ray's object store that it maps, which has a limit of its own.
+    """
 
     def __init__(self, folder: Path):
         super().__init__(daemon=True)
@@ -68,7 +70,8 @@ class Watch(threading.Thread):
             last = self.ended.wait(1)  # one more look when all is written
             files = list(self.folder.glob("part-*.parquet"))
             rows = sum(pq.read_metadata(file).num_rows for file in files)
-            self.seen.append((time.monotonic(), rows, process.memory_info().rss / 2**20))
+            own = process.memory_full_info().uss
+            self.seen.append((time.monotonic(), rows, own / 2**20))
 
     def at(self, rows: int) -> tuple[float, int, float]:
         """The first look at which so many rows were there."""
@@ -95,7 +98,7 @@ def long_job(smollm2: Any, tmp_path_factory: Any, ray_starter: Any) -> Iterator[
     read: list[pd.DataFrame] = []
 
     def reader() -> None:
-        while not watch.seen or watch.seen[-1][1] < ROWS // 4:
+        while not watch.seen or watch.seen[-1][1] < ROWS // 10:
             if watch.ended.wait(1):
                 return
         read.append(pd.read_parquet(folder / "out"))
@@ -151,5 +154,5 @@ def test_a_row_costs_the_same_at_the_end(long_job: SimpleNamespace) -> None:
 @pytest.mark.endurance
 def test_results_can_be_read_while_the_job_runs(long_job: SimpleNamespace) -> None:
     (early,) = long_job.read
-    assert ROWS // 4 <= len(early) < ROWS
+    assert ROWS // 10 <= len(early) < ROWS
     assert early["id"].is_unique and set(early) >= {"id", "question", "note", "answer", "error"}
