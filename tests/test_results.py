@@ -24,7 +24,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import labkit
-from labkit import columns, parts, pipeline, results
+from labkit import columns, noted, parts, pipeline, results
 from labkit.errors import JobFailed, LabError
 from labkit.parts import Parts
 from labkit.tasks import Task, ask, faq
@@ -173,8 +173,8 @@ def test_another_prompt_is_found_in_any_part(tmp_path: Path, ids: tuple[Any, Any
     assert folder.row(ids[1]) == part(ids[1]).to_pylist()[0]
     assert folder.row("c" if ids[1] == "b" else 3) is None
     with pytest.raises(LabError, match="another prompt"):
-        noted = {"prompt": {"id": ids[1], "asked": "before"}}
-        results._check_prompt(Task("t", ask("answer")), folder, noted)
+        known = {"prompt": {"id": ids[1], "asked": "before"}}
+        noted.check_prompt(Task("t", ask("answer")), folder, known)
 
 
 def test_another_job_is_not_mixed_in(tmp_path: Path) -> None:

@@ -342,9 +342,9 @@ def test_no_engine_reports_home(smollm2: Any) -> None:
 
 def test_saved_things_are_json_without_secrets(spec: Any) -> None:
     """What is written of a job beside its answers."""
-    from labkit import results
+    from labkit import noted
 
-    assert CANARY not in json.dumps(results._about(TASK, spec, pd_schema(), "id", "answer"))
+    assert CANARY not in json.dumps(noted.about(TASK, spec, pd_schema(), "id", "answer"))
 
 
 def pd_schema() -> Any:
