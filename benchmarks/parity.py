@@ -1,9 +1,11 @@
-"""A labkit job against plain `vllm.LLM.chat`: same rows, equal engine settings, in turn.
+"""Warm labkit jobs against plain `vllm.LLM.chat`: same rows, equal engine settings, in turn.
 
-    python -m benchmarks.parity [--rows 256] [--repeats 3] [--model NAME]
+    python -m benchmarks.parity [--rows 256] [--repeats 2] [--starts 2] [--model NAME]
 
-Prints the engine-span output tokens/s of each run and the ratio of the medians. Every row writes
-exactly its `max_tokens`, so both do the same work.
+Each start is a new program, from nothing: plain vLLM, labkit, plain vLLM, labkit. The first job of
+a program ends its startup (from the program's own start to the first row scheduled) and warms up;
+the `--repeats` after it count. Every row writes exactly its `max_tokens`: the work is the same.
+Startups are compared from the second round on, when files and compiled code are in the caches.
 """
 
 from __future__ import annotations
@@ -16,136 +18,144 @@ import subprocess
 import sys
 import tempfile
 import time
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 
 import labkit
-from benchmarks.phases import engine_log, facts, phases
-from labkit import cluster, metrics
+from benchmarks.phases import facts, phases
+from labkit import metrics
 from labkit.processor import ProcessorSpec
-from labkit.tasks import Task, ask
+
+#: The two sides, each a program that reads a request and writes its runs.
+PLAIN, LAB = "vllm.LLM.chat", "labkit"
+PROGRAMS = {PLAIN: "benchmarks.plain_vllm", LAB: "benchmarks.lab_jobs"}
 
 
-@dataclass(frozen=True)
-class Side:
-    """One system's runs on one engine. startup_s and phases: of its first run, from the call to the
-    first row scheduled. log: what vLLM said of memory and time."""
+def start(side: str, request: dict[str, Any], environment: dict[str, str]) -> dict[str, Any]:
+    """One program's numbers: its startup in seconds, the phases of it, what vLLM said of memory and
+    time, output tokens/s and overhead of each later job by its rows in flight ('' as configured).
 
-    runs: list[metrics.Metrics]
-    phases: dict[str, float]
-    log: list[str]
-
-    def report(self) -> dict[str, Any]:
-        """Its numbers without the first run, which warms up."""
-        later = self.runs[1:] or self.runs
-        return {
-            "startup_s": round(self.runs[0].startup_s, 1),
-            "phases_s": self.phases,
-            "output_tokens_per_s": [round(m.output_tokens_per_s) for m in later],
-            "overhead_s": [round(m.wall_s - m.engine_span_s, 2) for m in later],
-            "log": self.log,
-        }
-
-
-def ours(spec: ProcessorSpec, task: Task, rows: list[dict[str, Any]], repeats: int = 1) -> Side:
-    """Run the lab's jobs on a warm engine; the first starts Ray and the engine."""
-    began = time.time()
-    jobs = [labkit.run(task, rows, spec, progress=False) for _ in range(repeats)]
-    lines = engine_log(cluster.log_folder() or "")
-    labkit.stop()
-    first = jobs[0].started + jobs[0].metrics.startup_s
-    return Side([job.metrics for job in jobs], phases(lines, began, first), facts(lines))
-
-
-def plain(spec: ProcessorSpec, task: Task, rows: list[dict[str, Any]], repeats: int = 1) -> Side:
-    """Run `vllm.LLM.chat` with the spec's engine arguments; the same metrics as a job.
-
-    One engine for all repeats: the startup of the first holds its start.
+    Raises SystemExit with the program's last words when it fails.
     """
-    engine = {k: v for k, v in spec.layer("vllm").items() if k != "task_type"}
-    request = {
-        "engine": {"model": spec.model.source, **engine},
-        "messages": [task.messages(row) for row in rows],
-        "sampling": [task.sampling_for(row) for row in rows],
-        "repeats": repeats,
-    }
     with tempfile.TemporaryDirectory() as folder:
         asked, answered = Path(folder) / "request.json", Path(folder) / "answer.json"
         asked.write_text(json.dumps(request))
-        # LLM runs its engine in this very process when multiprocessing is off, which keeps the
-        # front end from working beside it: give it its own default.
-        environment = {**os.environ, **spec.layer("environment")}
-        environment.pop("VLLM_ENABLE_V1_MULTIPROCESSING", None)
+        began = time.time()
         done = subprocess.run(
-            [sys.executable, "-m", "benchmarks.plain_vllm", str(asked), str(answered)],
+            [sys.executable, "-m", PROGRAMS[side], str(asked), str(answered)],
             env=environment,
             capture_output=True,
             text=True,
         )
         if done.returncode:
-            raise SystemExit(f"plain vLLM failed:\n{done.stderr[-3000:]}")
-        runs = json.loads(answered.read_text())
+            raise SystemExit(f"{side} failed:\n{done.stdout[-1500:]}\n{done.stderr[-3000:]}")
+        answer = json.loads(answered.read_text())
+    runs = answer["runs"]
     found = [metrics.compute(pd.DataFrame(r["rows"]), r["started"], r["finished"]) for r in runs]
-    lines = (done.stdout + done.stderr).splitlines()
-    began = runs[0]["started"]
-    return Side(found, phases(lines, began, began + found[0].startup_s), facts(lines))
+    first = runs[0]["started"] + found[0].startup_s
+    log = answer.get("log") or (done.stdout + done.stderr).splitlines()
+    rates: dict[str, list[int]] = {}
+    for run, numbers in list(zip(runs, found, strict=True))[1:]:
+        rates.setdefault(str(run["in_flight"] or ""), []).append(round(numbers.output_tokens_per_s))
+    return {
+        "startup_s": round(first - began, 1),
+        "phases_s": phases(log, began, first),
+        "output_tokens_per_s": rates,
+        "overhead_s": [round(m.wall_s - m.engine_span_s, 2) for m in found[1:]],
+        "log": facts(log),
+    }
+
+
+def compare(found: dict[str, list[dict[str, Any]]]) -> dict[str, Any]:
+    """The ratios labkit / plain: throughput by rows in flight, with its spread, and startup."""
+
+    def rates(side: str, limit: str) -> list[int]:
+        return [rate for one in found[side] for rate in one["output_tokens_per_s"][limit]]
+
+    theirs = rates(PLAIN, "")
+    ratios = {}
+    for limit in found[LAB][0]["output_tokens_per_s"]:
+        ours = rates(LAB, limit)
+        middle = statistics.median(ours) / statistics.median(theirs)
+        spread = min(ours) / max(theirs), middle, max(ours) / min(theirs)
+        ratios[limit] = [round(ratio, 3) for ratio in spread]
+    starts = {side: [one["startup_s"] for one in ones] for side, ones in found.items()}
+    later = {side: statistics.median(times[1:] or times) for side, times in starts.items()}
+    return {
+        "throughput_ratio_lowest_median_highest": ratios,
+        "startup_s": starts,
+        "startup_ratio": round(later[LAB] / later[PLAIN], 2),
+    }
+
+
+def settings(spec: ProcessorSpec) -> dict[str, Any]:
+    """What vLLM itself is given, the same on both sides."""
+    return {k: v for k, v in spec.layer("vllm").items() if k != "task_type"}
 
 
 def main() -> None:
-    """Run both, `--repeats` times on an engine each; print the runs, the starts and the ratio."""
+    """Run both, `--starts` times each in turn; print the runs, the starts and the ratios."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--rows", type=int, default=256)
-    parser.add_argument("--repeats", type=int, default=3)
+    parser.add_argument("--repeats", type=int, default=2)
+    parser.add_argument("--starts", type=int, default=2)
     parser.add_argument("--max-tokens", type=int, default=48)
     parser.add_argument("--max-num-seqs", type=int)
+    parser.add_argument("--in-flight", type=int, nargs="*", default=[], help="try these, too")
     parser.add_argument("--model")
     parser.add_argument("--out", type=Path, help="write the numbers to this JSON file")
     given = parser.parse_args()
     engine = {"max_num_seqs": given.max_num_seqs} if given.max_num_seqs else None
-    spec = labkit.configure(given.model, warm=True, engine=engine)
-    sampling = {"max_tokens": given.max_tokens, "temperature": 0.0, "ignore_eos": True}
-    task = Task("parity", ask("question"), sampling)
+    spec = labkit.configure(given.model, engine=engine)
     questions = labkit.load_faq()["question"]
-    rows = [{"question": questions[i % len(questions)]} for i in range(given.rows)]
-    found = {
-        "labkit": ours(spec, task, rows, given.repeats + 1),
-        "vllm.LLM.chat": plain(spec, task, rows, given.repeats + 1),
+    request = {
+        "model": given.model,
+        "max_num_seqs": spec["max_num_seqs"],
+        "engine": {"model": spec.model.source, **settings(spec)},
+        "questions": [questions[n % len(questions)] for n in range(given.rows)],
+        "sampling": {"max_tokens": given.max_tokens, "temperature": 0.0, "ignore_eos": True},
+        "repeats": given.repeats + 1,
+        "in_flight": given.in_flight,
     }
-    report: dict[str, Any] = {name: side.report() for name, side in found.items()}
-    middle = {n: statistics.median(r["output_tokens_per_s"]) for n, r in report.items()}
-    mine, theirs = (report[name]["output_tokens_per_s"] for name in found)
-    report |= {
-        "ratio": round(middle["labkit"] / middle["vllm.LLM.chat"], 3),
-        "lowest_ratio": round(min(mine) / max(theirs), 3),
-        "highest_ratio": round(max(mine) / min(theirs), 3),
-        "startup_ratio": round(
-            report["labkit"]["startup_s"] / report["vllm.LLM.chat"]["startup_s"], 2
-        ),
+    # LLM runs its engine in this very process when multiprocessing is off, which keeps the front
+    # end from working beside it: give it its own default.
+    plain = {**os.environ, **spec.layer("environment")}
+    plain.pop("VLLM_ENABLE_V1_MULTIPROCESSING", None)
+    about = {
         "made": time.strftime("%Y-%m-%d"),
+        "command": f"python -m benchmarks.parity {' '.join(sys.argv[1:])}",
         "device": spec.machine.name,
         "model": spec.model.name,
         "versions": dict(spec.machine.versions),
         "rows": given.rows,
         "max_tokens": given.max_tokens,
         "rows_in_flight": spec.rows_in_flight,
-        "settings": {s.name: s.value for s in spec.settings if s.layer == "vllm"},
+        "settings": settings(spec),
     }
+    found: dict[str, list[dict[str, Any]]] = {PLAIN: [], LAB: []}
+    for _ in range(given.starts):
+        for side, ones in found.items():
+            ones.append(start(side, request, plain if side == PLAIN else dict(os.environ)))
+            last = ones[-1]
+            print(f"{side}: startup {last['startup_s']} s, of which {last['phases_s']}")
+            print(f"  output tokens/s {last['output_tokens_per_s']}", flush=True)
+            if given.out:
+                given.out.parent.mkdir(parents=True, exist_ok=True)
+                given.out.write_text(json.dumps({**about, "starts": found}, indent=1) + "\n")
+    ratios = compare(found)
     if given.out:
-        given.out.parent.mkdir(parents=True, exist_ok=True)
-        given.out.write_text(json.dumps(report, indent=1) + "\n")
-    for name in found:
-        one = report[name]
-        print(f"{name}: startup {one['startup_s']} s, of which {one['phases_s']}")
-        print(f"  output tokens/s {one['output_tokens_per_s']}, overhead s {one['overhead_s']}")
+        given.out.write_text(json.dumps({**about, **ratios, "starts": found}, indent=1) + "\n")
+    for limit, (low, middle, high) in ratios["throughput_ratio_lowest_median_highest"].items():
+        print(
+            f"engine-span output tokens/s, labkit / vllm.LLM.chat, {limit or spec.rows_in_flight} "
+            f"rows in flight: {middle:.2f} (medians; {low:.2f} to {high:.2f})"
+        )
     print(
-        f"engine-span output tokens/s, labkit / vllm.LLM.chat: {report['ratio']:.2f} "
-        f"(medians of {given.repeats} on one engine each; {report['lowest_ratio']:.2f} to "
-        f"{report['highest_ratio']:.2f}); startup {report['startup_ratio']:.2f} times as long, on "
-        f"{spec.machine.name}, {spec.model.name}, {given.rows} rows of {given.max_tokens} tokens, "
-        f"{spec.rows_in_flight} rows in flight, max_num_seqs {spec['max_num_seqs']}"
+        f"startup, labkit / vllm.LLM.chat: {ratios['startup_ratio']:.2f}; on {spec.machine.name}, "
+        f"{spec.model.name}, {given.rows} rows of {given.max_tokens} tokens, max_num_seqs "
+        f"{spec['max_num_seqs']}, {given.starts} starts each with {given.repeats} jobs"
     )
 
 

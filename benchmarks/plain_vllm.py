@@ -11,17 +11,18 @@ from typing import Any
 
 
 def main(request: Path, answer: Path) -> None:
-    """Read {engine, messages, sampling, repeats} from `request`; write a list of {rows, started,
-    finished}: the first from before the engine's start, the others on the engine that is up."""
+    """Read {engine, questions, sampling, repeats} from `request`; write {runs}: a list of {rows,
+    started, finished}, the first from before the engine's start."""
     asked: dict[str, Any] = json.loads(request.read_text())
     started = time.time()
     from vllm import LLM, SamplingParams
 
     llm = LLM(**asked["engine"], disable_log_stats=False)
-    params = [SamplingParams(**sampling) for sampling in asked["sampling"]]
+    messages = [[{"role": "user", "content": question}] for question in asked["questions"]]
+    params = SamplingParams(**asked["sampling"])
     runs = []
     for _ in range(asked["repeats"]):
-        outputs = llm.chat(asked["messages"], params, use_tqdm=False)
+        outputs = llm.chat(messages, params, use_tqdm=False)
         finished = time.time()
         rows = [
             {
@@ -33,10 +34,10 @@ def main(request: Path, answer: Path) -> None:
             for output in outputs
             if output.metrics is not None
         ]
-        runs.append({"rows": rows, "started": started, "finished": finished})
+        runs.append({"rows": rows, "started": started, "finished": finished, "in_flight": None})
         llm.reset_prefix_cache()
         started = time.time()
-    answer.write_text(json.dumps(runs))
+    answer.write_text(json.dumps({"runs": runs}))
 
 
 if __name__ == "__main__":

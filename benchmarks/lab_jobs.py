@@ -1,0 +1,47 @@
+"""The same rows through warm labkit jobs, in a process of its own (see `parity`)."""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+from typing import Any
+
+import labkit
+from benchmarks.phases import engine_log
+from labkit import cluster
+from labkit.processor import ProcessorSpec
+from labkit.tasks import Task, ask
+
+
+def allow(spec: ProcessorSpec, rows_in_flight: int) -> ProcessorSpec:
+    """The spec with as many rows at the engine; the engine and the batch size stay as they are."""
+    batches = -(-rows_in_flight // spec["batch_size"])
+    return spec.with_(max_concurrent_batches=batches, max_pending_requests=rows_in_flight)
+
+
+def main(request: Path, answer: Path) -> None:
+    """Read {model, max_num_seqs, questions, sampling, repeats, in_flight} from `request`; write
+    {runs, log}: `repeats` jobs, of which the first starts Ray and the engine, then as many less
+    one for each other number of rows in flight."""
+    asked: dict[str, Any] = json.loads(request.read_text())
+    engine = {"max_num_seqs": asked["max_num_seqs"]}
+    spec = labkit.configure(asked["model"], warm=True, engine=engine)
+    task = Task("parity", ask("question"), asked["sampling"])
+    rows = [{"question": question} for question in asked["questions"]]
+    runs = []
+    for one in [spec, *(allow(spec, limit) for limit in asked["in_flight"])]:
+        for _ in range(asked["repeats"] - (one is not spec)):
+            job = labkit.run(task, rows, one, progress=False)
+            finished = job.started + job.metrics.wall_s
+            times = json.loads(job.rows.to_json(orient="records", double_precision=9))
+            limit = None if one is spec else one.rows_in_flight
+            found = {"rows": times, "started": job.started, "finished": finished}
+            runs.append({**found, "in_flight": limit})
+    log = engine_log(cluster.log_folder() or "")
+    labkit.stop()
+    answer.write_text(json.dumps({"runs": runs, "log": log}))
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1]), Path(sys.argv[2]))
