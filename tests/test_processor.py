@@ -69,8 +69,8 @@ def test_laptop() -> None:
     assert environment["OMP_NUM_THREADS"] == "2"
     assert environment["VLLM_NO_USAGE_STATS"] == "1"
     assert spec.bundles() == [{"CPU": 1.0}]  # never a GPU: Ray would wait for one for ever
-    assert (spec["batch_size"], spec["max_concurrent_batches"]) == (16, 4)
-    assert spec["max_pending_requests"] == 71
+    assert (spec["batch_size"], spec["max_concurrent_batches"]) == (16, 8)
+    assert spec["max_pending_requests"] == 128
     assert (spec["tokenize_stage"], spec["detokenize_stage"]) == (False, False)
     assert spec["should_continue_on_error"] is True
     assert spec["log_engine_metrics"] is False
@@ -81,7 +81,7 @@ def test_laptop() -> None:
 def test_server() -> None:
     spec = configure(HUB, SERVER)
     assert spec["max_num_seqs"] == 256
-    assert (spec["batch_size"], spec["max_concurrent_batches"]) == (16, 16)
+    assert (spec["batch_size"], spec["max_concurrent_batches"]) == (16, 32)
     assert spec["OMP_NUM_THREADS"] == "16"
     assert spec["VLLM_CPU_KVCACHE_SPACE"] == "4"
     assert spec.bundles() == [{"CPU": 14.0}]
@@ -103,9 +103,9 @@ def test_h100() -> None:
         "tensor_parallel_size": 1,
     }
     assert spec.bundles() == [{"CPU": 1.0, "GPU": 1.0}]
-    assert spec["max_pending_requests"] == 564
-    assert (spec["batch_size"], spec["max_concurrent_batches"]) == (64, 9)
-    assert spec.rows_in_flight == 564
+    assert spec["max_pending_requests"] == 1024
+    assert (spec["batch_size"], spec["max_concurrent_batches"]) == (64, 16)
+    assert spec.rows_in_flight == 1024
     assert spec["tokenize_stage"] == spec["detokenize_stage"] == {"num_cpus": STAGE_CPUS}
     assert spec.ray_decodes(Task("a", ask("text"), {"max_tokens": 3}))
     for own in ({"stop": ["x"]}, {"skip_special_tokens": False}):
@@ -197,7 +197,7 @@ def test_overrides_win_and_say_so() -> None:
     ]:
         assert spec.layer(layer)[name] == value
         assert spec.describe().loc[(layer, name), "reason"] == "set by you"
-    assert spec["max_pending_requests"] == math.ceil(1.1 * 8)
+    assert spec["max_pending_requests"] == 2 * 8
     assert spec["max_concurrent_batches"] == 1  # one batch of 16 fills 8 already
 
 
@@ -209,9 +209,9 @@ def test_sizes_given_win_and_say_so() -> None:
 
 
 def test_batches_fill_the_engine_whatever_their_size() -> None:
-    assert configure(HUB, LAPTOP, batch_size=4)["max_concurrent_batches"] == 16
-    assert configure(HUB, LAPTOP, ray={"batch_size": 4})["max_concurrent_batches"] == 16
-    assert configure(HUB, LAPTOP, batch_size=100)["max_concurrent_batches"] == 1
+    assert configure(HUB, LAPTOP, batch_size=4)["max_concurrent_batches"] == 32
+    assert configure(HUB, LAPTOP, ray={"batch_size": 4})["max_concurrent_batches"] == 32
+    assert configure(HUB, LAPTOP, batch_size=100)["max_concurrent_batches"] == 2
 
 
 def test_overrides_are_not_changed() -> None:
