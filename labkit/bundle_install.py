@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import argparse
 import hashlib
+import importlib.util
 import json
 import os
 import subprocess
@@ -89,13 +90,30 @@ def folder(to: Path, manifest: dict) -> dict[str, str]:
     paths = [str(to / "site"), str(to / "lab")]
     if before := os.environ.get("PYTHONPATH"):
         paths.append(before)
-    settings = {"PYTHONPATH": ":".join(paths), **offline(to)}
+    settings = {"PYTHONPATH": ":".join(paths), **bytecode(to), **offline(to)}
     # pip would do this: without it each of Ray's and vLLM's processes compiles all it imports, and
     # an engine starts a minute later. Some packages hold files for other Pythons: never mind those.
-    compile_all = [sys.executable, "-m", "compileall", "-q", "-j0"]
-    subprocess.run([*compile_all, str(to / "site"), str(to / "lab")], stdout=subprocess.DEVNULL)
+    compile_all = [
+        sys.executable,
+        "-m",
+        "compileall",
+        "-q",
+        "-j0",
+        str(to / "site"),
+        str(to / "lab"),
+    ]
+    subprocess.run(compile_all, env={**os.environ, **settings}, stdout=subprocess.DEVNULL)
     run([sys.executable, "-m", "labkit", "fetch", *manifest["models"]], to, settings)
     return settings
+
+
+def bytecode(to: Path) -> dict[str, str]:
+    """Keep compiled code in `to` where the host's own packages have none, as in many an image: else
+    each of an engine's processes compiles them, too."""
+    torch = importlib.util.find_spec("torch")
+    if torch is None or Path(importlib.util.cache_from_source(str(torch.origin))).exists():
+        return {}
+    return {"PYTHONPYCACHEPREFIX": str(to / "bytecode"), "PYTHONDONTWRITEBYTECODE": ""}
 
 
 def offline(to: Path) -> dict[str, str]:

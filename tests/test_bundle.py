@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import py_compile
 import shutil
 import subprocess
 import sys
@@ -123,6 +124,29 @@ def test_a_host_with_packages_of_its_own_gets_one_folder(
     assert settings["VLLM_USE_FLASHINFER_SAMPLER"] == "0"
     words = capsys.readouterr().out  # no `make`: there is no environment of its own
     assert f"/env.sh && cd {tmp_path}/there/lab && {sys.executable} -m jupyterlab" in words
+
+
+@pytest.mark.parametrize("compiled", [True, False])
+def test_a_host_without_compiled_packages_keeps_them_in_the_folder(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, compiled: bool
+) -> None:
+    package = tmp_path / "host" / "torch" / "__init__.py"
+    package.parent.mkdir(parents=True)
+    package.write_text("x = 1\n")
+    if compiled:
+        py_compile.compile(str(package))
+    monkeypatch.syspath_prepend(str(package.parent.parent))
+    monkeypatch.delitem(sys.modules, "torch", raising=False)
+    settings = bundle_install.bytecode(tmp_path / "there")
+    assert settings.get("PYTHONPYCACHEPREFIX") == (
+        None if compiled else f"{tmp_path}/there/bytecode"
+    )
+    if not compiled:
+        monkeypatch.setenv("PYTHONDONTWRITEBYTECODE", "1")
+        command, env = [sys.executable, "-c", "import torch"], {**os.environ, **settings}
+        subprocess.run(command, env={**env, "PYTHONPATH": str(package.parent.parent)}, check=True)
+        assert [file.name[:9] for file in (tmp_path / "there").rglob("host/torch/*.pyc")]
+        assert not package.with_name("__pycache__").exists()
 
 
 def test_another_python_is_refused(small: None, tmp_path: Path) -> None:
