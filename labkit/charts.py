@@ -217,10 +217,9 @@ def quality_throughput(
     for marker, (name, job) in zip("osD^v", jobs.items(), strict=False):
         score, rate = quality[name], job.metrics.rows_per_s
         bounds = [[score.macro_f1 - score.macro_f1_low], [score.macro_f1_high - score.macro_f1]]
-        axes.errorbar(rate, score.macro_f1, bounds, marker=marker, ms=10, color=DARK, capsize=5)
-        axes.annotate(  # below its bar: beside it a baseline would strike it out
-            name, (rate, score.macro_f1_low), (0, -8), textcoords="offset points",
-            ha="center", va="top",
+        axes.errorbar(
+            rate, score.macro_f1, bounds, marker=marker, ms=10, color=DARK, ls="", capsize=5,
+            label=name,
         )  # fmt: skip
     for style, (name, score_line) in zip(("--", ":", "-."), baselines.items(), strict=False):
         axes.axhline(score_line, color=ACCENT, ls=style, lw=1.5)
@@ -233,5 +232,6 @@ def quality_throughput(
     axes.set_xlabel("rows/s over the engine span")
     axes.set_ylabel("macro-F1")
     axes.set_title("Better, or faster?")
+    axes.legend(loc="lower left", frameon=False)
     caption(figure, provenance(*jobs.values(), note="bars: 95% bootstrap interval"))
     return figure
