@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
+import time
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,9 @@ from labkit import cluster
 from labkit.processor import ProcessorSpec
 from labkit.tasks import Task, ask
 
+#: What a program does before its first job.
+STEPS = ("labkit's imports", "labkit.configure", "Ray")
+
 
 def allow(spec: ProcessorSpec, rows_in_flight: int) -> ProcessorSpec:
     """The spec with as many rows at the engine; the engine and the batch size stay as they are."""
@@ -21,12 +25,17 @@ def allow(spec: ProcessorSpec, rows_in_flight: int) -> ProcessorSpec:
 
 
 def main(request: Path, answer: Path) -> None:
-    """Read {model, max_num_seqs, questions, sampling, repeats, in_flight} from `request`; write
-    {runs, log}: `repeats` jobs, of which the first starts Ray and the engine, then as many less
-    one for each other number of rows in flight."""
+    """Read {began, model, max_num_seqs, questions, sampling, repeats, in_flight} from `request`;
+    write {runs, log, steps}: `repeats` jobs, of which the first starts the engine, then as many
+    less one for each other number of rows in flight; steps: the seconds of what comes before."""
     asked: dict[str, Any] = json.loads(request.read_text())
+    times = [asked["began"], time.time()]
     engine = {"max_num_seqs": asked["max_num_seqs"]}
     spec = labkit.configure(asked["model"], warm=True, engine=engine)
+    times.append(time.time())
+    labkit.start()
+    times.append(time.time())
+    steps = {name: round(b - a, 1) for name, a, b in zip(STEPS, times, times[1:], strict=False)}
     task = Task("parity", ask("question"), asked["sampling"])
     rows = [{"question": question} for question in asked["questions"]]
     runs = []
@@ -34,13 +43,13 @@ def main(request: Path, answer: Path) -> None:
         for _ in range(asked["repeats"] - (one is not spec)):
             job = labkit.run(task, rows, one, progress=False)
             finished = job.started + job.metrics.wall_s
-            times = json.loads(job.rows.to_json(orient="records", double_precision=9))
+            table = json.loads(job.rows.to_json(orient="records", double_precision=9))
             limit = None if one is spec else one.rows_in_flight
-            found = {"rows": times, "started": job.started, "finished": finished}
+            found = {"rows": table, "started": job.started, "finished": finished}
             runs.append({**found, "in_flight": limit})
     log = engine_log(cluster.log_folder() or "")
     labkit.stop()
-    answer.write_text(json.dumps({"runs": runs, "log": log}))
+    answer.write_text(json.dumps({"runs": runs, "log": log, "steps": steps}))
 
 
 if __name__ == "__main__":

@@ -41,8 +41,8 @@ def start(side: str, request: dict[str, Any], environment: dict[str, str]) -> di
     """
     with tempfile.TemporaryDirectory() as folder:
         asked, answered = Path(folder) / "request.json", Path(folder) / "answer.json"
-        asked.write_text(json.dumps(request))
         began = time.time()
+        asked.write_text(json.dumps({**request, "began": began}))
         done = subprocess.run(
             [sys.executable, "-m", PROGRAMS[side], str(asked), str(answered)],
             env=environment,
@@ -56,12 +56,13 @@ def start(side: str, request: dict[str, Any], environment: dict[str, str]) -> di
     found = [metrics.compute(pd.DataFrame(r["rows"]), r["started"], r["finished"]) for r in runs]
     first = runs[0]["started"] + found[0].startup_s
     log = answer.get("log") or (done.stdout + done.stderr).splitlines()
+    steps: dict[str, float] = answer.get("steps", {})
     rates: dict[str, list[int]] = {}
     for run, numbers in list(zip(runs, found, strict=True))[1:]:
         rates.setdefault(str(run["in_flight"] or ""), []).append(round(numbers.output_tokens_per_s))
     return {
         "startup_s": round(first - began, 1),
-        "phases_s": phases(log, began, first),
+        "phases_s": {**steps, **phases(log, began + sum(steps.values()), first)},
         "output_tokens_per_s": rates,
         "overhead_s": [round(m.wall_s - m.engine_span_s, 2) for m in found[1:]],
         "log": facts(log),

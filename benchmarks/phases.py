@@ -9,7 +9,8 @@ from pathlib import Path
 
 #: What a line of vLLM's log says → the phase that ends with it.
 ENDS = {
-    "Initializing a V1 LLM engine": "imports, configuration, the engine's own process",
+    "Resolved architecture": "vLLM's imports",
+    "Initializing a V1 LLM engine": "configuration, the engine's own process",
     "Starting to load model": "distributed set-up",
     "Model loading took": "weights",
     "torch.compile took": "compilation",

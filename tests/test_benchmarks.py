@@ -46,6 +46,7 @@ def test_phases_add_up_to_the_startup() -> None:
 
     began = time.mktime((2026, 11, 24, 10, 0, 0, 0, 0, -1))
     log = [
+        "INFO 11-24 10:00:02 [model.py:7] Resolved architecture: LlamaForCausalLM",
         "(EngineCore pid=7) INFO 11-24 10:00:09 [core.py:1] Initializing a V1 LLM engine (v0.29.0)",
         "INFO 11-24 09:59:00 [core.py:1] Model loading took 9 GiB memory and 9 seconds",
         "INFO 11-24 10:00:14 [model_runner.py:4] Model loading took 1 GiB memory and 2 seconds",
@@ -53,7 +54,8 @@ def test_phases_add_up_to_the_startup() -> None:
     ]
     found = phases(log, began, began + 21.5)
     assert found == {
-        "imports, configuration, the engine's own process": 9.0,
+        "vLLM's imports": 2.0,
+        "configuration, the engine's own process": 7.0,
         "weights": 5.0,
         "compilation": 6.0,
         "until the first row": 1.5,
