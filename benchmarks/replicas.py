@@ -1,7 +1,8 @@
-"""One engine against several: the rows/s of each, in one run, on warm engines.
+"""One engine against several, or against one on several cards: the rows/s of each, on warm engines.
 
-`python -m benchmarks.replicas --replicas 2` on a machine with two GPUs (or CPU cores to share),
-`--gpu-share 0.5` for two replicas on one card, `--tensor-parallel 2` for one engine on two cards.
+`python -m benchmarks.replicas --against 2x1 1x2` on a machine with two GPUs (or CPU cores to share):
+two replicas, then one engine with tensor parallelism 2. `--gpu-share 0.5` puts two replicas on one
+card. A short job says little: with few rows each replica begins and ends with an engine half full.
 """
 
 from __future__ import annotations
@@ -9,69 +10,94 @@ from __future__ import annotations
 import argparse
 import json
 import statistics
+import sys
 import time
 from pathlib import Path
 
 import labkit
-from labkit import metrics
 from labkit.processor import ProcessorSpec
 from labkit.tasks import Task, ask
 
+ONE = (1, 1)
+
+
+def counts(text: str) -> tuple[int, int]:
+    """'2x1' → 2 replicas of tensor parallelism 1. Raises ValueError for other text."""
+    replicas, parallel = text.split("x")
+    return int(replicas), int(parallel)
+
+
+def compare(rates: dict[str, list[float]]) -> dict[str, list[float]]:
+    """The rows/s of each kind against '1x1': lowest, median and highest ratio."""
+    one = rates["1x1"]
+    return {
+        name: [
+            round(min(rate) / max(one), 3),
+            round(statistics.median(rate) / statistics.median(one), 3),
+            round(max(rate) / min(one), 3),
+        ]
+        for name, rate in rates.items()
+        if rate is not one
+    }
+
 
 def main() -> None:
-    """`--repeats` jobs on one replica, then on several; print rows/s and the ratio."""
+    """`--repeats` jobs on one engine, then on each of the others; print rows/s and the ratios."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--replicas", type=int, default=2)
+    parser.add_argument("--against", type=counts, nargs="+", default=[(2, 1)], metavar="RxT")
     parser.add_argument("--gpu-share", type=float, default=1.0)
-    parser.add_argument("--tensor-parallel", type=int, default=1)
     parser.add_argument("--rows", type=int, default=256)
     parser.add_argument("--repeats", type=int, default=3)
     parser.add_argument("--max-tokens", type=int, default=48)
     parser.add_argument("--model")
     parser.add_argument("--out", type=Path, help="write the numbers to this JSON file")
     given = parser.parse_args()
-    one = labkit.configure(given.model, warm=True)
-    several = labkit.configure(
-        given.model,
-        warm=True,
-        replicas=given.replicas,
-        gpu_share=given.gpu_share,
-        tensor_parallel=given.tensor_parallel,
-    )
     sampling = {"max_tokens": given.max_tokens, "temperature": 0.0, "ignore_eos": True}
     task = Task("replicas", ask("question"), sampling)
     questions = labkit.load_faq()["question"]
     rows = [{"question": questions[i % len(questions)]} for i in range(given.rows)]
-    found = {
-        "one": _runs(task, rows, one, given.repeats),
-        "several": _runs(task, rows, several, given.repeats),
-    }
+    rates: dict[str, list[float]] = {}
+    for replicas, parallel in [ONE, *given.against]:
+        name = f"{replicas}x{parallel}"
+        spec = labkit.configure(
+            given.model,
+            warm=True,
+            replicas=replicas,
+            gpu_share=given.gpu_share if replicas > 1 else 1.0,
+            tensor_parallel=parallel,
+        )
+        rates[name] = _rates(task, rows, spec, given.repeats)
+        print(f"{name} rows/s {', '.join(f'{r:,.1f}' for r in rates[name])}", flush=True)
+        ratios = compare(rates)
+        if given.out:
+            report = {
+                "made": time.strftime("%Y-%m-%d"),
+                "command": f"python -m benchmarks.replicas {' '.join(sys.argv[1:])}",
+                "device": spec.machine.name,
+                "model": spec.model.name,
+                "versions": dict(spec.machine.versions),
+                "rows": given.rows,
+                "max_tokens": given.max_tokens,
+                "rows_in_flight_of_a_replica": spec.limit,
+                "rows_per_s": rates,
+                "ratios": ratios,
+            }
+            given.out.write_text(json.dumps(report, indent=1) + "\n")
     labkit.stop()
-    rates = {name: [m.rows_per_s for m in runs] for name, runs in found.items()}
-    ratio = statistics.median(rates["several"]) / statistics.median(rates["one"])
-    low, high = (
-        min(rates["several"]) / max(rates["one"]), max(rates["several"]) / min(rates["one"]),
-    )  # fmt: skip
-    for name, rate in rates.items():
-        print(f"{name:<8} rows/s {', '.join(f'{r:,.1f}' for r in rate)}")
-    print(
-        f"rows/s, {given.replicas} × tensor_parallel {given.tensor_parallel} against one engine: "
-        f"{ratio:.2f} (medians of {given.repeats}; {low:.2f} to {high:.2f}) on {one.machine.name}, "
-        f"{one.model.name}, {given.rows} rows of {given.max_tokens} tokens, GPU share "
-        f"{given.gpu_share:g}"
-    )
-    if given.out:
-        about = {"made": time.strftime("%Y-%m-%d"), "device": one.machine.name, **vars(given)}
-        about |= {"model": one.model.name, "versions": dict(one.machine.versions)}
-        report = {**about, "out": None, "rows_per_s": rates, "ratio": ratio}
-        given.out.write_text(json.dumps(report, indent=1) + "\n")
+    for name, (low, middle, high) in ratios.items():
+        print(
+            f"rows/s of {name} (replicas x tensor_parallel) against one engine: {middle:.2f} "
+            f"(medians of {given.repeats}; {low:.2f} to {high:.2f}) on {spec.machine.name}, "
+            f"{spec.model.name}, {given.rows} rows of {given.max_tokens} tokens"
+        )
 
 
-def _runs(
+def _rates(
     task: Task, rows: list[dict[str, str]], spec: ProcessorSpec, repeats: int
-) -> list[metrics.Metrics]:
+) -> list[float]:
     labkit.run(task, rows, spec, progress=False)  # warms up
-    return [labkit.run(task, rows, spec, progress=False).metrics for _ in range(repeats)]
+    jobs = [labkit.run(task, rows, spec, progress=False) for _ in range(repeats)]
+    return [job.metrics.rows_per_s for job in jobs]
 
 
 if __name__ == "__main__":

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 
+from benchmarks import replicas
 from benchmarks.parity import LAB, PLAIN, compare
 from benchmarks.phases import facts, phases
 from labkit.recordings import FOLDER
@@ -87,10 +88,18 @@ def test_recorded_ratios_follow_from_their_runs_and_stand_on_the_page(file: Path
 @pytest.mark.parametrize("file", REPLICAS, ids=lambda file: file.stem)
 def test_recorded_replicas_follow_from_their_runs_and_stand_on_the_page(file: Path) -> None:
     found = json.loads(file.read_text())
-    one, several = found["rows_per_s"]["one"], found["rows_per_s"]["several"]
-    assert found["ratio"] == pytest.approx(sum(several) / sum(one))  # two runs each
-    low, high = min(several) / max(one), max(several) / min(one)
-    assert spread(low, found["ratio"], high) in PAGE
+    assert replicas.compare(found["rows_per_s"]) == found["ratios"]
+    assert {"made", "command", "device", "versions"} <= set(found)
+    for ratios in found["ratios"].values():
+        assert spread(*ratios) in PAGE
+
+
+def test_kinds_of_engines_are_read_and_compared_with_one() -> None:
+    assert replicas.counts("2x1") == (2, 1)
+    with pytest.raises(ValueError):
+        replicas.counts("2")
+    found = replicas.compare({"1x1": [10, 20, 12], "2x1": [20, 24, 30], "1x2": [12, 6, 18]})
+    assert found == {"2x1": [1.0, 2.0, 3.0], "1x2": [0.3, 1.0, 1.8]}
 
 
 def test_there_are_results_of_a_gpu() -> None:
