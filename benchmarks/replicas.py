@@ -1,8 +1,8 @@
-"""One engine against several, or against one on several cards: the rows/s of each, on warm engines.
+"""One engine against several, or against one on several cards: rows/s of each, on warm engines.
 
-`python -m benchmarks.replicas --against 2x1 1x2` on a machine with two GPUs (or CPU cores to share):
-two replicas, then one engine with tensor parallelism 2. `--gpu-share 0.5` puts two replicas on one
-card. A short job says little: with few rows each replica begins and ends with an engine half full.
+`python -m benchmarks.replicas --against 2x1 1x2` on a machine with two GPUs (or CPU cores to
+share): two replicas, then one engine with tensor parallelism 2. `--gpu-share 0.5` puts two replicas
+on one card. Take enough rows: each replica begins and ends with an engine that is half full.
 """
 
 from __future__ import annotations
