@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import labkit
+from benchmarks.parity import settings
 from benchmarks.phases import engine_log
 from labkit import cluster
 from labkit.processor import ProcessorSpec
@@ -25,9 +26,12 @@ def allow(spec: ProcessorSpec, rows_in_flight: int) -> ProcessorSpec:
 
 
 def main(request: Path, answer: Path) -> None:
-    """Read {began, model, max_num_seqs, questions, sampling, repeats, in_flight} from `request`;
-    write {runs, log, steps}: `repeats` jobs, of which the first starts the engine, then as many
-    less one for each other number of rows in flight; steps: the seconds of what comes before."""
+    """Read {began, model, max_num_seqs, questions, sampling, repeats, in_flight} from `request`.
+
+    Write {runs, log, steps, engine}: `repeats` jobs, of which the first starts the engine, then as
+    many less one for each other number of rows in flight; the seconds of the steps before the first
+    job; the engine's arguments.
+    """
     asked: dict[str, Any] = json.loads(request.read_text())
     times = [asked["began"], time.time()]
     engine = {"max_num_seqs": asked["max_num_seqs"]}
@@ -45,11 +49,12 @@ def main(request: Path, answer: Path) -> None:
             finished = job.started + job.metrics.wall_s
             table = json.loads(job.rows.to_json(orient="records", double_precision=9))
             limit = None if one is spec else one.rows_in_flight
-            found = {"rows": table, "started": job.started, "finished": finished}
-            runs.append({**found, "in_flight": limit})
+            run = {"rows": table, "started": job.started, "finished": finished}
+            runs.append({**run, "in_flight": limit})
     log = engine_log(cluster.log_folder() or "")
     labkit.stop()
-    answer.write_text(json.dumps({"runs": runs, "log": log, "steps": steps}))
+    found = {"runs": runs, "log": log, "steps": steps, "engine": settings(spec)}
+    answer.write_text(json.dumps(found))
 
 
 if __name__ == "__main__":

@@ -1,6 +1,6 @@
 """Warm labkit jobs against plain `vllm.LLM.chat`: same rows, equal engine settings, in turn.
 
-    python -m benchmarks.parity [--rows 256] [--repeats 2] [--starts 2] [--model NAME]
+    python -m benchmarks.parity [--rows N] [--repeats 2] [--starts 2] [--model NAME]
 
 Each start is a new program, from nothing: plain vLLM, labkit, plain vLLM, labkit. The first job of
 a program ends its startup (from the program's own start to the first row scheduled) and warms up;
@@ -54,6 +54,7 @@ def start(side: str, request: dict[str, Any], environment: dict[str, str]) -> di
         answer = json.loads(answered.read_text())
     runs = answer["runs"]
     found = [metrics.compute(pd.DataFrame(r["rows"]), r["started"], r["finished"]) for r in runs]
+    check(side, request, answer, found)
     first = runs[0]["started"] + found[0].startup_s
     log = answer.get("log") or (done.stdout + done.stderr).splitlines()
     steps: dict[str, float] = answer.get("steps", {})
@@ -67,6 +68,17 @@ def start(side: str, request: dict[str, Any], environment: dict[str, str]) -> di
         "overhead_s": [round(m.wall_s - m.engine_span_s, 2) for m in found[1:]],
         "log": facts(log),
     }
+
+
+def check(
+    side: str, request: dict[str, Any], answer: dict[str, Any], found: list[metrics.Metrics]
+) -> None:
+    """Raise SystemExit unless the engine had these settings and every row all its tokens."""
+    if answer.get("engine", request["engine"]) != request["engine"]:
+        raise SystemExit(f"{side} had other settings: {answer['engine']}, not {request['engine']}")
+    tokens = len(request["questions"]) * request["sampling"]["max_tokens"]
+    if wrong := {m.output_tokens for m in found} - {tokens}:
+        raise SystemExit(f"{side} wrote {wrong} tokens instead of {tokens}.")
 
 
 def compare(found: dict[str, list[dict[str, Any]]]) -> dict[str, Any]:
@@ -93,13 +105,14 @@ def compare(found: dict[str, list[dict[str, Any]]]) -> dict[str, Any]:
 
 def settings(spec: ProcessorSpec) -> dict[str, Any]:
     """What vLLM itself is given, the same on both sides."""
-    return {k: v for k, v in spec.layer("vllm").items() if k != "task_type"}
+    given = {k: v for k, v in spec.layer("vllm").items() if k != "task_type"}
+    return {"model": spec.model.source, **given}
 
 
 def main() -> None:
     """Run both, `--starts` times each in turn; print the runs, the starts and the ratios."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--rows", type=int, default=256)
+    parser.add_argument("--rows", type=int, help="default: twice the rows in flight")
     parser.add_argument("--repeats", type=int, default=2)
     parser.add_argument("--starts", type=int, default=2)
     parser.add_argument("--max-tokens", type=int, default=48)
@@ -110,12 +123,13 @@ def main() -> None:
     given = parser.parse_args()
     engine = {"max_num_seqs": given.max_num_seqs} if given.max_num_seqs else None
     spec = labkit.configure(given.model, engine=engine)
+    number = given.rows or 2 * max(spec.rows_in_flight, *given.in_flight, 0)
     questions = labkit.load_faq()["question"]
     request = {
         "model": given.model,
         "max_num_seqs": spec["max_num_seqs"],
-        "engine": {"model": spec.model.source, **settings(spec)},
-        "questions": [questions[n % len(questions)] for n in range(given.rows)],
+        "engine": settings(spec),
+        "questions": [questions[n % len(questions)] for n in range(number)],
         "sampling": {"max_tokens": given.max_tokens, "temperature": 0.0, "ignore_eos": True},
         "repeats": given.repeats + 1,
         "in_flight": given.in_flight,
@@ -130,10 +144,10 @@ def main() -> None:
         "device": spec.machine.name,
         "model": spec.model.name,
         "versions": dict(spec.machine.versions),
-        "rows": given.rows,
+        "rows": number,
         "max_tokens": given.max_tokens,
         "rows_in_flight": spec.rows_in_flight,
-        "settings": settings(spec),
+        "settings": {k: v for k, v in settings(spec).items() if k != "model"},
     }
     found: dict[str, list[dict[str, Any]]] = {PLAIN: [], LAB: []}
     for _ in range(given.starts):
@@ -155,7 +169,7 @@ def main() -> None:
         )
     print(
         f"startup, labkit / vllm.LLM.chat: {ratios['startup_ratio']:.2f}; on {spec.machine.name}, "
-        f"{spec.model.name}, {given.rows} rows of {given.max_tokens} tokens, max_num_seqs "
+        f"{spec.model.name}, {number} rows of {given.max_tokens} tokens, max_num_seqs "
         f"{spec['max_num_seqs']}, {given.starts} starts each with {given.repeats} jobs"
     )
 

@@ -9,7 +9,7 @@ from pathlib import Path
 
 #: What a line of vLLM's log says → the phase that ends with it.
 ENDS = {
-    "Resolved architecture": "vLLM's imports",
+    "Resolved architecture": "imports of vLLM and of Ray's workers",
     "Initializing a V1 LLM engine": "configuration, the engine's own process",
     "Starting to load model": "distributed set-up",
     "Model loading took": "weights",
@@ -37,7 +37,9 @@ def phases(lines: Iterable[str], started: float, first_row: float) -> dict[str, 
         if at < started - 1:
             continue
         for words, phase in ENDS.items():
-            if words in match[2] and phase not in found:
+            # The memory profile captures graphs, too, to see what they take.
+            early = phase == "graph capture" and "memory profile" not in found
+            if words in match[2] and phase not in found and not early:
                 found[phase] = round(max(0.0, at - last), 1)
                 last = max(at, last)
     found["until the first row"] = round(first_row - last, 1)

@@ -46,7 +46,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--against", type=counts, nargs="+", default=[(2, 1)], metavar="RxT")
     parser.add_argument("--gpu-share", type=float, default=1.0)
-    parser.add_argument("--rows", type=int, default=256)
+    parser.add_argument("--rows", type=int, help="default: eight times the rows in flight of one")
     parser.add_argument("--repeats", type=int, default=3)
     parser.add_argument("--max-tokens", type=int, default=48)
     parser.add_argument("--model")
@@ -55,8 +55,10 @@ def main() -> None:
     sampling = {"max_tokens": given.max_tokens, "temperature": 0.0, "ignore_eos": True}
     task = Task("replicas", ask("question"), sampling)
     questions = labkit.load_faq()["question"]
-    rows = [{"question": questions[i % len(questions)]} for i in range(given.rows)]
+    number = given.rows or 8 * labkit.configure(given.model).rows_in_flight
+    rows = [{"question": questions[i % len(questions)]} for i in range(number)]
     rates: dict[str, list[float]] = {}
+    limits: dict[str, int] = {}
     for replicas, parallel in [ONE, *given.against]:
         name = f"{replicas}x{parallel}"
         spec = labkit.configure(
@@ -66,6 +68,7 @@ def main() -> None:
             gpu_share=given.gpu_share if replicas > 1 else 1.0,
             tensor_parallel=parallel,
         )
+        limits[name] = spec.limit
         rates[name] = _rates(task, rows, spec, given.repeats)
         print(f"{name} rows/s {', '.join(f'{r:,.1f}' for r in rates[name])}", flush=True)
         ratios = compare(rates)
@@ -76,19 +79,21 @@ def main() -> None:
                 "device": spec.machine.name,
                 "model": spec.model.name,
                 "versions": dict(spec.machine.versions),
-                "rows": given.rows,
+                "rows": number,
                 "max_tokens": given.max_tokens,
-                "rows_in_flight_of_a_replica": spec.limit,
+                "gpu_share": given.gpu_share,
+                "rows_in_flight_of_a_replica": limits,
                 "rows_per_s": rates,
                 "ratios": ratios,
             }
+            given.out.parent.mkdir(parents=True, exist_ok=True)
             given.out.write_text(json.dumps(report, indent=1) + "\n")
     labkit.stop()
     for name, (low, middle, high) in ratios.items():
         print(
             f"rows/s of {name} (replicas x tensor_parallel) against one engine: {middle:.2f} "
             f"(medians of {given.repeats}; {low:.2f} to {high:.2f}) on {spec.machine.name}, "
-            f"{spec.model.name}, {given.rows} rows of {given.max_tokens} tokens"
+            f"{spec.model.name}, {number} rows of {given.max_tokens} tokens"
         )
 
 

@@ -18,11 +18,11 @@ from labkit.errors import LabError
 STAGE_CPUS = 0.1
 #: Rows decoded at once on a GPU, where its memory allows.
 GPU_ROWS = 512
-#: Rows at the engine for each one that it decodes. Ray's own default, 1.1, leaves the engine short
-#: of rows while batches come and go: with 2 an H100 wrote 1.13 times the output tokens/s (SmolLM2;
-#: 1.06 for the shape of an 8B model; datasets/recordings/*-parity.json).
+#: Rows at the engine for each one that it decodes. A batch gives its places back when its slowest
+#: row is done: with Ray's own limit, 1.1, the engine then runs short of rows. `python -m
+#: benchmarks.parity --in-flight …` measures it; docs/gpu.md has what it printed on an H100.
 QUEUE = 2
-SATURATES = "an H100 was fastest with so many (datasets/recordings); more only wait"
+SATURATES = "SmolLM2 on an H100 was fastest with so many (datasets/recordings)"
 
 
 @dataclass(frozen=True)

@@ -84,7 +84,7 @@ class ProcessorSpec:
 
     @property
     def rows_in_flight(self) -> int:
-        """The most rows the engines work on at once, over all replicas.
+        """The most rows at the engines, decoding or waiting for a place, over all replicas.
 
         min(batch_size × max_concurrent_batches, max_pending_requests) × replicas.
         """
@@ -106,7 +106,7 @@ class ProcessorSpec:
 
     @property
     def limit(self) -> int:
-        """The most rows that one replica works on at once."""
+        """The most rows at one replica, decoding or waiting for a place."""
         return self.rows_in_flight // self.replicas
 
     def bundles(self) -> list[dict[str, float]]:
