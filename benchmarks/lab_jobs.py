@@ -26,10 +26,11 @@ def allow(spec: ProcessorSpec, rows_in_flight: int) -> ProcessorSpec:
 
 
 def main(request: Path, answer: Path) -> None:
-    """Read {began, model, max_num_seqs, questions, sampling, repeats, in_flight} from `request`.
+    """Read {began, model, max_num_seqs, questions, sampling, warm_up, repeats, in_flight} from
+    `request`.
 
-    Write {runs, log, steps, engine}: `repeats` jobs, of which the first starts the engine, then as
-    many less one for each other number of rows in flight; the seconds of the steps before the first
+    Write {runs, log, steps, engine}: `warm_up` jobs, of which the first starts the engine, then
+    `repeats` of each number of rows in flight in turn; the seconds of the steps before the first
     job; the engine's arguments.
     """
     asked: dict[str, Any] = json.loads(request.read_text())
@@ -43,14 +44,14 @@ def main(request: Path, answer: Path) -> None:
     task = Task("parity", ask("question"), asked["sampling"])
     rows = [{"question": question} for question in asked["questions"]]
     runs = []
-    for one in [spec, *(allow(spec, limit) for limit in asked["in_flight"])]:
-        for _ in range(asked["repeats"] - (one is not spec)):
-            job = labkit.run(task, rows, one, progress=False)
-            finished = job.started + job.metrics.wall_s
-            table = json.loads(job.rows.to_json(orient="records", double_precision=9))
-            limit = None if one is spec else one.rows_in_flight
-            run = {"rows": table, "started": job.started, "finished": finished}
-            runs.append({**run, "in_flight": limit})
+    kinds = [spec, *(allow(spec, limit) for limit in asked["in_flight"])]
+    for one in [spec] * asked["warm_up"] + kinds * asked["repeats"]:
+        job = labkit.run(task, rows, one, progress=False)
+        finished = job.started + job.metrics.wall_s
+        table = json.loads(job.rows.to_json(orient="records", double_precision=9))
+        limit = None if one is spec else one.rows_in_flight
+        run = {"rows": table, "started": job.started, "finished": finished}
+        runs.append({**run, "in_flight": limit})
     log = engine_log(cluster.log_folder() or "")
     labkit.stop()
     found = {"runs": runs, "log": log, "steps": steps, "engine": settings(spec)}
