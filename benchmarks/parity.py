@@ -5,8 +5,8 @@
 Each start is a new program, from nothing: plain vLLM, labkit, plain vLLM, labkit. The first job of
 a program ends its startup (from the program's own start to the first row scheduled). An engine's
 first jobs are slower: WARM_UP are left out, and the `--repeats` after them count. Every row writes
-exactly its `max_tokens`: the work is the same.
-Startups are compared from the second round on, when files and compiled code are in the caches.
+exactly its `max_tokens`: the work is the same. Startups are compared from the second round on, when
+files and compiled code are in the caches.
 """
 
 from __future__ import annotations

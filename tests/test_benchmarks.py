@@ -1,6 +1,7 @@
 """The arithmetic of the benchmarks, and what docs/gpu.md says of their recorded results."""
 
 import json
+import time
 from pathlib import Path
 
 import pytest
@@ -43,8 +44,6 @@ def test_one_start_is_compared_as_it_is() -> None:
 
 
 def test_phases_add_up_to_the_startup() -> None:
-    import time
-
     began = time.mktime((2026, 11, 24, 10, 0, 0, 0, 0, -1))
     log = [
         "INFO 11-24 10:00:02 [model.py:7] Resolved architecture: LlamaForCausalLM",

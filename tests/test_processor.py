@@ -198,7 +198,7 @@ def test_overrides_win_and_say_so() -> None:
         assert spec.layer(layer)[name] == value
         assert spec.describe().loc[(layer, name), "reason"] == "set by you"
     assert spec["max_pending_requests"] == 2 * 8
-    assert spec["max_concurrent_batches"] == 1  # one batch of 16 fills 8 already
+    assert spec["max_concurrent_batches"] == 1  # one batch of 16 is twice 8 already
 
 
 def test_sizes_given_win_and_say_so() -> None:
