@@ -20,8 +20,8 @@ STAGE_CPUS = 0.1
 GPU_ROWS = 512
 #: Rows at the engine for each one that it decodes. A batch gives its places back when its slowest
 #: row is done. Lesson 2's prompts, of very different lengths, on 2 CPU cores: 255 output tokens/s
-#: (251 to 258) with 2, 216 (216 to 217) with 1 (`python -m labkit sweep --task creative --batch-size
-#: 16 --batches 4 8 --rows 128 --repeats 2`). Rows of equal length gain nothing. Ray's own: 1.1.
+#: (251 to 258) with 2, 216 (216 to 217) with 1 (the command is in docs/gpu.md). Rows of equal
+#: length gain nothing. Ray's own default is 1.1.
 QUEUE = 2
 SATURATES = "SmolLM2 on an H100 was fastest with so many (datasets/recordings)"
 
