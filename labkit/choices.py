@@ -11,6 +11,7 @@ from typing import Any
 from labkit import machine as machines
 from labkit import memory, secrets
 from labkit import model as models
+from labkit.bos import without_double_bos
 from labkit.errors import LabError
 
 #: CPUs that Ray reserves for a light stage (chat template, tokenize, detokenize, finish): each
@@ -203,7 +204,7 @@ def ray_fields(
     choose("ray", "model_source", model.source, model.why)
     choose("ray", "should_continue_on_error", True, "a bad row comes back with its reason")
     template = {"num_cpus": STAGE_CPUS}
-    if fixed := template_without_double_bos(model):
+    if fixed := without_double_bos(model.source):
         template["chat_template"] = fixed  # type: ignore[assignment]
     choose("ray", "chat_template_stage", template, "messages → prompt, in a process of its own")
     text = {"num_cpus": STAGE_CPUS} if on_gpu else False
@@ -215,23 +216,3 @@ def ray_fields(
     choose("ray", "tokenize_stage", text, why)
     choose("ray", "detokenize_stage", text, why)
     choose("ray", "log_engine_metrics", False, "the lab computes its metrics from the rows")
-
-
-def template_without_double_bos(model: models.Model) -> str | None:
-    """The model's chat template without its BOS token, when tokenizing would add a second one.
-
-    Ray's tokenize stage adds special tokens after the chat template, which already wrote BOS for
-    Llama and others: https://github.com/vllm-project/vllm/issues/9519. None when nothing is to mend
-    or the tokenizer can't be read here.
-    """
-    from transformers import AutoTokenizer
-
-    try:
-        tokenizer = AutoTokenizer.from_pretrained(model.source)
-        text = tokenizer.apply_chat_template([{"role": "user", "content": "hi"}], tokenize=False)
-    except Exception:  # the engine itself will say what is wrong with this model
-        return None
-    bos = tokenizer.bos_token_id
-    if bos is None or tokenizer(text)["input_ids"][:2] != [bos, bos]:
-        return None
-    return "{%- set bos_token = '' -%}" + tokenizer.chat_template

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import importlib
 import logging
 import os
 import threading
@@ -16,6 +17,8 @@ from labkit.localnodes import local_nodes as local_nodes
 
 #: Called by `stop` while Ray is still up.
 before_stop: list[Callable[[], None]] = []
+#: Modules that the next job needs, some seconds of imports: `start` imports them while Ray starts.
+needed: set[str] = set()
 
 
 def start(address: str | None = None, *, verbose: bool = False, num_cpus: int | None = None) -> Any:
@@ -63,6 +66,7 @@ def _start(address: str | None, verbose: bool, num_cpus: int | None) -> Any:
         # Workers on other machines get this package from here.
         local = {"runtime_env": {"py_modules": [str(Path(__file__).parent)]}}
     with _settings_of_ray(verbose):
+        threading.Thread(target=_import, args=(sorted(needed),)).start()
         try:
             return ray.init(
                 address=address or "local",
@@ -80,6 +84,12 @@ def _start(address: str | None, verbose: bool, num_cpus: int | None) -> Any:
                 "it up, and reachable from here? If it asks for a token, set RAY_AUTH_MODE=token "
                 "(and RAY_AUTH_TOKEN, or ~/.ray/auth_token) before Python starts."
             ) from problem
+
+
+def _import(modules: list[str]) -> None:
+    for module in modules:
+        with contextlib.suppress(ImportError):  # the job that needs it will say so
+            importlib.import_module(module)
 
 
 def stop() -> None:

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import pickle
 from typing import Any
 
-from labkit import pipeline
+from labkit import forked, pipeline
 from labkit.errors import Cancelled
 from labkit.tasks import Row
 
@@ -15,10 +16,17 @@ DATA = "__data"
 
 
 class Engine:
-    """The engine, or the stages of text before or after it, of one replica. Made by `warm.use`."""
+    """The engine, or the stages of text before or after it, of one replica. Made by `warm.use`.
 
-    def __init__(self, stages: list[tuple[type, dict[str, Any]]]):
-        self.stages = [make(**arguments) for make, arguments in stages]
+    stages: a pickled list of classes with their arguments (to unpickle them imports vLLM).
+    """
+
+    def __init__(self, stages: bytes, has_engine: bool):
+        context = forked.begin() if has_engine else None
+        made: list[tuple[type, dict[str, Any]]] = pickle.loads(stages)
+        if context is not None:
+            forked.use(context)
+        self.stages = [make(**arguments) for make, arguments in made]
         self.llm = next((stage.llm for stage in self.stages if hasattr(stage, "llm")), None)
         self.job: int | None = None
 

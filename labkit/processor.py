@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 import pandas as pd
 
+from labkit import cluster, pipeline, room
 from labkit import machine as machines
 from labkit import model as models
-from labkit import pipeline, room
 from labkit.choices import (
     STAGE_CPUS,
     Chooser,
@@ -233,4 +233,5 @@ def configure(
         cpu_engine(found, machine, model, replicas, tensor_parallel)
     ray_fields(found, model, on_gpu, batch_size, max_concurrent_batches, replicas)
     found.add_the_rest()
+    cluster.needed.add("ray.llm._internal.batch.stages.vllm_engine_stage")
     return ProcessorSpec(machine, model, tuple(found.settings), replicas, tensor_parallel, warm)

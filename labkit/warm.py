@@ -155,9 +155,12 @@ def _start(warm: Warm, cancel: threading.Event | None) -> None:
             if groups:
                 own |= groups()
                 warm.groups.append(own["scheduling_strategy"].placement_group)
-            if any("engine_kwargs" in arguments for _, arguments in parts):
+            has_engine = any("engine_kwargs" in arguments for _, arguments in parts)
+            if has_engine:
                 own |= {"name": f"labkit engine {at}", "namespace": _session()}
-            actor = made.options(**own, max_concurrency=CALLS).remote(parts)
+            actor = made.options(**own, max_concurrency=CALLS).remote(
+                ray.cloudpickle.dumps(parts), has_engine
+            )
             warm.replicas[at].append(actor)
     waiting = [actor.begin.remote(warm.job, warm.spec.limit) for actor in warm.actors()]
     while waiting:

@@ -13,7 +13,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from labkit.choices import STAGE_CPUS, template_without_double_bos
+from labkit.bos import without_double_bos
+from labkit.choices import STAGE_CPUS
 from labkit.errors import LabError
 from labkit.machine import GPU, Machine
 from labkit.model import Model
@@ -343,7 +344,7 @@ def test_a_doubled_bos_is_taken_out_of_the_template(smollm2: Any, tmp_path: Path
     tokenizer = AutoTokenizer.from_pretrained(model.source)
     doubled = tokenizer.apply_chat_template(MESSAGES, tokenize=False, add_generation_prompt=True)
     assert tokenizer(doubled)["input_ids"][:2] == [0, 0]
-    fixed = template_without_double_bos(model)
+    fixed = without_double_bos(model.source)
     assert fixed is not None
     text = tokenizer.apply_chat_template(
         MESSAGES, tokenize=False, add_generation_prompt=True, chat_template=fixed
@@ -355,10 +356,10 @@ def test_a_doubled_bos_is_taken_out_of_the_template(smollm2: Any, tmp_path: Path
 def test_the_mended_template_reaches_ray(smollm2: Any, tmp_path: Path) -> None:
     model = tokenizer_folder(smollm2, tmp_path, adds_bos=True, template=TEMPLATE)
     spec = configure(model, LAPTOP)
-    assert spec["chat_template_stage"]["chat_template"] == template_without_double_bos(model)
+    assert spec["chat_template_stage"]["chat_template"] == without_double_bos(model.source)
     stage = spec.config().chat_template_stage
     given_template = stage["chat_template"] if isinstance(stage, dict) else stage.chat_template
-    assert given_template == template_without_double_bos(model)
+    assert given_template == without_double_bos(model.source)
 
 
 @pytest.mark.parametrize(
@@ -369,17 +370,17 @@ def test_a_single_bos_is_left_alone(
     adds_bos: bool, template: str, smollm2: Any, tmp_path: Path
 ) -> None:
     model = tokenizer_folder(smollm2, tmp_path, adds_bos=adds_bos, template=template)
-    assert template_without_double_bos(model) is None
+    assert without_double_bos(model.source) is None
     assert configure(model, LAPTOP)["chat_template_stage"] == {"num_cpus": STAGE_CPUS}
 
 
 def test_smollm2_needs_no_mending(smollm2: Any) -> None:
-    assert template_without_double_bos(smollm2) is None
+    assert without_double_bos(smollm2.source) is None
 
 
 def test_a_tokenizer_that_can_not_be_read_is_left_to_the_engine(tmp_path: Path) -> None:
-    assert template_without_double_bos(HUB) is None
-    assert template_without_double_bos(dataclasses.replace(HUB, source=str(tmp_path))) is None
+    assert without_double_bos(HUB.source) is None
+    assert without_double_bos(str(tmp_path)) is None
 
 
 @pytest.mark.parametrize("value", [0, -1, True, 2.0, "4"])
