@@ -65,8 +65,7 @@ def _start(address: str | None, verbose: bool, num_cpus: int | None) -> Any:
         check_listens(address)
         # Workers on other machines get this package from here.
         local = {"runtime_env": {"py_modules": [str(Path(__file__).parent)]}}
-    with _settings_of_ray(verbose):
-        threading.Thread(target=_import, args=(sorted(needed),)).start()
+    with _settings_of_ray(verbose), quiet(verbose), _importing(needed):
         try:
             return ray.init(
                 address=address or "local",
@@ -86,10 +85,21 @@ def _start(address: str | None, verbose: bool, num_cpus: int | None) -> Any:
             ) from problem
 
 
-def _import(modules: list[str]) -> None:
-    for module in modules:
-        with contextlib.suppress(ImportError):  # the job that needs it will say so
-            importlib.import_module(module)
+@contextlib.contextmanager
+def _importing(modules: set[str]) -> Iterator[None]:
+    """Import these in a thread beside the block."""
+
+    def work() -> None:
+        for module in modules:
+            with contextlib.suppress(ImportError):  # the job that needs it will say so
+                importlib.import_module(module)
+
+    thread = threading.Thread(target=work)
+    thread.start()
+    try:
+        yield
+    finally:
+        thread.join()
 
 
 def stop() -> None:

@@ -37,7 +37,9 @@ class Process(ForkServerProcess):
         os.close(server._forkserver_alive_fd)
         server._forkserver_alive_fd = None
         ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
-        os.environ.update(self.environment)
+        # Only the others: setproctitle, which names this process, needs the first ones in place.
+        now = dict(os.environ)
+        os.environ.update({k: v for k, v in self.environment.items() if now.get(k) != v})
         super().run()
 
 
