@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import sys
 import time
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -26,8 +27,8 @@ def allow(spec: ProcessorSpec, rows_in_flight: int) -> ProcessorSpec:
 
 
 def main(request: Path, answer: Path) -> None:
-    """Read {began, model, max_num_seqs, questions, sampling, warm_up, repeats, in_flight} from
-    `request`.
+    """Read {began, model, max_num_seqs, questions, sampling, warm_up, warm_up_rows, repeats,
+    in_flight} from `request`.
 
     Write {runs, log, steps, engine}: `warm_up` jobs, of which the first starts the engine, then
     `repeats` of each number of rows in flight in turn; the seconds of the steps before the first
@@ -38,23 +39,28 @@ def main(request: Path, answer: Path) -> None:
     engine = {"max_num_seqs": asked["max_num_seqs"]}
     spec = labkit.configure(asked["model"], warm=True, engine=engine)
     times.append(time.time())
-    labkit.start()
-    times.append(time.time())
-    steps = {name: round(b - a, 1) for name, a, b in zip(STEPS, times, times[1:], strict=False)}
     task = Task("parity", ask("question"), asked["sampling"])
     rows = [{"question": question} for question in asked["questions"]]
     runs = []
     kinds = [spec, *(allow(spec, limit) for limit in asked["in_flight"])]
-    for one in [spec] * asked["warm_up"] + kinds * asked["repeats"]:
-        job = labkit.run(task, rows, one, progress=False)
+    jobs = [(spec, rows[: asked["warm_up_rows"]])] * asked["warm_up"]
+    for one, these in jobs + [(kind, rows) for kind in kinds] * asked["repeats"]:
+        job = labkit.run(task, these, one, progress=False)
         finished = job.started + job.metrics.wall_s
         table = json.loads(job.rows.to_json(orient="records", double_precision=9))
         limit = None if one is spec else one.rows_in_flight
         run = {"rows": table, "started": job.started, "finished": finished}
         runs.append({**run, "in_flight": limit})
+    times.append(runs[0]["started"])
+    took = [round(b - a, 1) for a, b in pairwise(times)]
     log = engine_log(cluster.log_folder() or "")
     labkit.stop()
-    found = {"runs": runs, "log": log, "steps": steps, "engine": settings(spec)}
+    found = {
+        "runs": runs,
+        "log": log,
+        "steps": dict(zip(STEPS, took, strict=True)),
+        "engine": settings(spec),
+    }
     answer.write_text(json.dumps(found))
 
 

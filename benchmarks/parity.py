@@ -58,7 +58,7 @@ def start(side: str, request: dict[str, Any], environment: dict[str, str]) -> di
         answer = json.loads(answered.read_text())
     runs = answer["runs"]
     found = [metrics.compute(pd.DataFrame(r["rows"]), r["started"], r["finished"]) for r in runs]
-    check(side, request, answer, found)
+    check(side, request, answer, found[WARM_UP:])
     first = runs[0]["started"] + found[0].startup_s
     log = answer.get("log") or (done.stdout + done.stderr).splitlines()
     steps: dict[str, float] = answer.get("steps", {})
@@ -136,6 +136,7 @@ def main() -> None:
         "questions": [questions[n % len(questions)] for n in range(number)],
         "sampling": {"max_tokens": given.max_tokens, "temperature": 0.0, "ignore_eos": True},
         "warm_up": WARM_UP,
+        "warm_up_rows": spec.rows_in_flight,
         "repeats": given.repeats,
         "in_flight": given.in_flight,
     }

@@ -11,8 +11,8 @@ from typing import Any
 
 
 def main(request: Path, answer: Path) -> None:
-    """Read {engine, questions, sampling, warm_up, repeats} from `request`; write {runs}: a list of
-    {rows, started, finished}, the first from before the engine's start."""
+    """Read {engine, questions, sampling, warm_up, warm_up_rows, repeats} from `request`; write
+    {runs}: a list of {rows, started, finished}, the first from before the engine's start."""
     asked: dict[str, Any] = json.loads(request.read_text())
     started = time.time()
     from vllm import LLM, SamplingParams
@@ -21,8 +21,9 @@ def main(request: Path, answer: Path) -> None:
     messages = [[{"role": "user", "content": question}] for question in asked["questions"]]
     params = SamplingParams(**asked["sampling"])
     runs = []
-    for _ in range(asked["warm_up"] + asked["repeats"]):
-        outputs = llm.chat(messages, params, use_tqdm=False)
+    jobs = [messages[: asked["warm_up_rows"]]] * asked["warm_up"] + [messages] * asked["repeats"]
+    for these in jobs:
+        outputs = llm.chat(these, params, use_tqdm=False)
         finished = time.time()
         rows = [
             {

@@ -76,7 +76,11 @@ def cpu_engine(
     engines = replicas * parallel
     threads = max(1, machine.cores // engines)
     kv_gib = int(min(4, max(1, machine.available_gib / 8)))
-    choose("vllm", "dtype", "bfloat16", "half the memory of float32; every CPU build has it")
+    if machine.bfloat16:
+        dtype, why = "bfloat16", "half the memory of float32"
+    else:
+        dtype, why = "float32", "these cores have no instructions for bfloat16: it would crawl"
+    dtype = choose("vllm", "dtype", dtype, why)
     choose("vllm", "enforce_eager", True, "no compilation: it costs minutes on a CPU")
     seqs = 64 if machine.cores <= 8 else 256
     choose("vllm", "max_num_seqs", seqs, "rows decoded at once; beyond it CPU cores gain nothing")
@@ -88,7 +92,7 @@ def cpu_engine(
     kv = choose(
         "environment", "VLLM_CPU_KVCACHE_SPACE", str(kv_gib), "GiB of memory for the KV cache"
     )
-    memory.require_on_cpu(model, machine, float(kv), engines)
+    memory.require_on_cpu(model, machine, float(kv), engines, dtype)
     choose("environment", "VLLM_CPU_OMP_THREADS_BIND", "nobind", "replicas share the cores freely")
     choose("environment", "OMP_NUM_THREADS", str(threads), f"{machine.cores} cores / engines")
     choose(

@@ -17,7 +17,7 @@ from labkit.localnodes import local_nodes as local_nodes
 
 #: Called by `stop` while Ray is still up.
 before_stop: list[Callable[[], None]] = []
-#: Modules that the next job needs, some seconds of imports: `start` imports them while Ray starts.
+#: Modules that the next job needs, some seconds of imports: done while Ray starts.
 needed: set[str] = set()
 
 
@@ -29,6 +29,11 @@ def start(address: str | None = None, *, verbose: bool = False, num_cpus: int | 
     files unless `verbose`. Returns Ray's context; raises LabError when the cluster can't be joined.
     What this changes in the process (environment variables, levels of loggers) `stop` puts back.
     """
+    with quiet(verbose), _importing():
+        return _begin(address, verbose, num_cpus)
+
+
+def _begin(address: str | None, verbose: bool, num_cpus: int | None) -> Any:
     import ray
 
     restore.begin()
@@ -65,7 +70,7 @@ def _start(address: str | None, verbose: bool, num_cpus: int | None) -> Any:
         check_listens(address)
         # Workers on other machines get this package from here.
         local = {"runtime_env": {"py_modules": [str(Path(__file__).parent)]}}
-    with _settings_of_ray(verbose), quiet(verbose), _importing(needed):
+    with _settings_of_ray(verbose):
         try:
             return ray.init(
                 address=address or "local",
@@ -86,20 +91,31 @@ def _start(address: str | None, verbose: bool, num_cpus: int | None) -> Any:
 
 
 @contextlib.contextmanager
-def _importing(modules: set[str]) -> Iterator[None]:
-    """Import these in a thread beside the block."""
+def up(verbose: bool = False) -> Iterator[None]:
+    """Ray is up in this block; what the next job needs may still be imported beside it."""
+    with quiet(verbose), _importing():
+        _begin(None, verbose, None)
+        yield
+
+
+@contextlib.contextmanager
+def _importing() -> Iterator[None]:
+    """Import what is needed in a thread beside the block, unless Ray is up."""
+    import ray
 
     def work() -> None:
-        for module in modules:
+        for module in sorted(needed):
             with contextlib.suppress(ImportError):  # the job that needs it will say so
                 importlib.import_module(module)
 
     thread = threading.Thread(target=work)
-    thread.start()
+    if not ray.is_initialized():
+        thread.start()
     try:
         yield
     finally:
-        thread.join()
+        if thread.ident is not None:
+            thread.join()
 
 
 def stop() -> None:

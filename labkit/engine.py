@@ -6,7 +6,7 @@ import asyncio
 import pickle
 from typing import Any
 
-from labkit import forked, pipeline
+from labkit import pipeline
 from labkit.errors import Cancelled
 from labkit.tasks import Row
 
@@ -16,19 +16,21 @@ DATA = "__data"
 
 
 class Engine:
-    """The engine, or the stages of text before or after it, of one replica. Made by `warm.use`.
+    """The engine, or the stages of text before or after it, of one replica. Made by `warm.use`."""
 
-    stages: a pickled list of classes with their arguments (to unpickle them imports vLLM).
-    """
+    def __init__(self) -> None:
+        self.stages: list[Any] = []
+        self.llm: Any = None
+        self.job: int | None = None
 
-    def __init__(self, stages: bytes, has_engine: bool):
-        context = forked.begin() if has_engine else None
+    async def load(self, stages: bytes) -> None:
+        """Make the stages: a pickled list of classes with their arguments.
+
+        It comes after the process is there, whose own imports take seconds (see `forked`).
+        """
         made: list[tuple[type, dict[str, Any]]] = pickle.loads(stages)
-        if context is not None:
-            forked.use(context)
         self.stages = [make(**arguments) for make, arguments in made]
         self.llm = next((stage.llm for stage in self.stages if hasattr(stage, "llm")), None)
-        self.job: int | None = None
 
     async def begin(self, job: int, rows_in_flight: int) -> None:
         """Get ready for a job: its limit of rows at the engine, and no prefix of another job."""

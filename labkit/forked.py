@@ -5,10 +5,15 @@ spawns that process there: a new Python, which imports PyTorch and vLLM a second
 (https://docs.python.org/3/library/multiprocessing.html#contexts-and-start-methods; vLLM's API
 server has one, too) imports them while the worker does, and forks the engine's process when the
 worker asks for it.
+
+Ray calls `prepare` in each worker of an engine on one device, before it has anything to do there:
+cold jobs and warm engines start alike. The workers of tensor parallelism would inherit it; there
+vLLM spawns, as ever.
 """
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
 import multiprocessing.forkserver
 import os
@@ -20,6 +25,9 @@ from typing import Any
 #: would set up the GPU.
 IMPORTS = ["vllm.v1.engine.core"]
 PR_SET_PDEATHSIG = 1  # of linux/prctl.h
+#: An environment variable of a worker that names what Ray calls in it first: how Ray itself hands
+#: over the `worker_process_setup_hook` of a whole job (`ray/_private/runtime_env/setup_hook.py`).
+HOOK = {"__RAY_WORKER_PROCESS_SETUP_HOOK_ENV_VAR": "labkit.forked.prepare"}
 
 
 class Process(ForkServerProcess):
@@ -49,18 +57,23 @@ class Context(ForkServerContext):
     Process = Process
 
 
-def begin() -> Context:
-    """Start the fork server, which begins to import; before this process does so itself."""
+def prepare() -> None:
+    """Start the fork server and import vLLM beside it; its engine's process will be forked.
+
+    Where vLLM can't be imported nothing is prepared: the engine's own error says why.
+    """
     context = Context()
     context.set_forkserver_preload(IMPORTS)
     multiprocessing.forkserver.ensure_running()
-    return context
+    with contextlib.suppress(Exception):
+        _use(context)
 
 
-def use(context: Context) -> None:
-    """Let vLLM make its engine's process in `context`. It imports vLLM."""
-    from vllm.v1.engine import utils
+def _use(context: Context) -> None:
+    """Let vLLM make its engine's process in `context`."""
+    from vllm.v1.engine import async_llm, utils
 
+    assert async_llm.AsyncLLM  # what the engine needs of vLLM, imported here
     vllms = utils.get_mp_context
 
     def get_mp_context() -> Context:

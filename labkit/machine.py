@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import platform
+import re
 import shutil
 import subprocess
 import time
@@ -35,7 +36,8 @@ class GPU:
 
 @dataclass(frozen=True)
 class Machine:
-    """This computer. Memory and disk in GiB; `cores` are those this process may use."""
+    """This computer. Memory and disk in GiB; `cores` are those this process may use, `bfloat16`
+    tells whether they compute in it."""
 
     cores: int
     memory_gib: float
@@ -43,6 +45,7 @@ class Machine:
     disk_free_gib: float
     gpus: tuple[GPU, ...] = ()
     versions: Mapping[str, str] = field(default_factory=dict)
+    bfloat16: bool = True
 
     @property
     def vllm_build(self) -> str | None:
@@ -186,6 +189,29 @@ def usable_memory_gib() -> tuple[float, float]:
     return total / GIB, available / GIB
 
 
+def has_bfloat16(cpuinfo: str) -> bool:
+    """Whether the cores in this text of /proc/cpuinfo multiply matrices in bfloat16.
+
+    oneDNN does so from AVX-512 or AVX-NE-CONVERT on, and on ARM with the feature of that name
+    (https://uxlfoundation.github.io/oneDNN/dev_guide_data_types.html); elsewhere PyTorch takes a
+    plain loop, many times slower than float32. True where the text tells no features.
+    """
+    found = re.search(r"^(?:flags|Features)\s*:(.*)$", cpuinfo, re.MULTILINE)
+    if found is None:
+        return True
+    features = set(found[1].split())
+    return {"avx512bw", "avx512vl", "avx512dq"} <= features or bool(
+        features & {"avx_ne_convert", "bf16"}
+    )
+
+
+def _cpuinfo() -> str:
+    try:
+        return Path("/proc/cpuinfo").read_text()
+    except OSError:
+        return ""
+
+
 def detect() -> Machine:
     """Look at this computer once; takes well under a second and starts nothing."""
     from labkit.model import cache_dir
@@ -201,4 +227,5 @@ def detect() -> Machine:
         disk_free_gib=shutil.disk_usage(folder).free / GIB,
         gpus=find_gpus(),
         versions=installed_versions(),
+        bfloat16=has_bfloat16(_cpuinfo()),
     )

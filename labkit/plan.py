@@ -45,7 +45,7 @@ def replica(spec: ProcessorSpec) -> list[Planned]:
     found: list[Planned] = []
     own = bool(spec["tokenize_stage"])
     after_engine = False
-    for stage in spec.build(lambda row: row).stages.values():
+    for stage in spec.unchecked(lambda row: row).stages.values():
         asked = stage.get_dataset_map_batches_kwargs(spec["batch_size"], DATA)
         part: Part = (stage.fn, asked["fn_constructor_kwargs"])
         names = ("num_cpus", "num_gpus", "resources", "runtime_env")
@@ -63,3 +63,16 @@ def replica(spec: ProcessorSpec) -> list[Planned]:
             found.append(([part], options, groups))
         after_engine = is_engine
     return found
+
+
+def ahead(spec: ProcessorSpec) -> dict[str, Any] | None:
+    """Ray's options of an engine's actor, as `replica` will find them, without the seconds of
+    imports that Ray needs to tell them; None where they are not as simple as that."""
+    bundles = (spec["placement_group_config"] or {}).get("bundles", [])
+    if spec.tensor_parallel > 1 or len(bundles) != 1 or not set(bundles[0]) <= {"CPU", "GPU"}:
+        return None
+    own = {s.name for s in spec.settings if s.layer in ("ray", "vllm")}
+    if own & {"accelerator_type", "runtime_env", "distributed_executor_backend"}:
+        return None
+    counts = {f"num_{name.lower()}s": amount for name, amount in bundles[0].items() if amount}
+    return {**counts, "runtime_env": spec.runtime_env}

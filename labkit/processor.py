@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 import pandas as pd
 
-from labkit import cluster, pipeline, room
+from labkit import cluster, forked, pipeline, room
 from labkit import machine as machines
 from labkit import model as models
 from labkit.choices import (
@@ -109,6 +109,12 @@ class ProcessorSpec:
         """The most rows at one replica, decoding or waiting for a place."""
         return self.rows_in_flight // self.replicas
 
+    @property
+    def runtime_env(self) -> dict[str, dict[str, str]]:
+        """Ray's `runtime_env` of an engine's worker: the environment, and what it does first."""
+        first = forked.HOOK if self.tensor_parallel == 1 else {}
+        return {"env_vars": {**self.layer("environment"), **first}}
+
     def bundles(self) -> list[dict[str, float]]:
         """The Ray resources of all engines: one bundle for each GPU (or CPU engine)."""
         return self.replicas * self["placement_group_config"]["bundles"]
@@ -129,13 +135,21 @@ class ProcessorSpec:
         """The real Ray Data LLM configuration; `changes` override its fields."""
         from ray.data.llm import vLLMEngineProcessorConfig
 
+        # Ray would give the engine's runtime_env to the light stages, too.
+        plain = {"runtime_env": {"env_vars": self.layer("environment")}}
+        light = {
+            name: {**plain, **value}
+            for name, value in self.layer("ray").items()
+            if name.endswith("_stage") and isinstance(value, dict)
+        }
         return vLLMEngineProcessorConfig(
             **{
                 **self.layer("ray"),
+                **light,
                 # Holds the limit also where Ray hands a short last batch over with another one.
                 "max_pending_requests": self.limit,
                 "engine_kwargs": self.layer("vllm"),
-                "runtime_env": {"env_vars": self.layer("environment")},
+                "runtime_env": self.runtime_env,
                 **changes,
             }
         )
@@ -167,9 +181,19 @@ class ProcessorSpec:
         Raises CannotSchedule at once when the cluster lacks what the engines need (Ray itself
         would wait for ever).
         """
+        self.require_room()
+        return self.unchecked(preprocess, postprocess, **changes)
+
+    def require_room(self) -> None:
+        """Raise CannotSchedule unless the cluster has what the engines and light stages need."""
+        room.require(self.bundles(), STAGE_CPUS * 5)
+
+    def unchecked(
+        self, preprocess: RowFunction, postprocess: RowFunction | None = None, **changes: Any
+    ) -> Any:
+        """`build` without a look at the cluster."""
         from ray.data.llm import build_processor
 
-        room.require(self.bundles(), STAGE_CPUS * 5)
         light = {"num_cpus": STAGE_CPUS}
         made: Any = build_processor(
             self.config(**changes),
@@ -233,5 +257,6 @@ def configure(
         cpu_engine(found, machine, model, replicas, tensor_parallel)
     ray_fields(found, model, on_gpu, batch_size, max_concurrent_batches, replicas)
     found.add_the_rest()
-    cluster.needed.add("ray.llm._internal.batch.stages.vllm_engine_stage")
+    if not warm:  # a warm engine's own process imports before this one needs to
+        cluster.needed.add("ray.llm._internal.batch.stages.vllm_engine_stage")
     return ProcessorSpec(machine, model, tuple(found.settings), replicas, tensor_parallel, warm)

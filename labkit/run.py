@@ -53,9 +53,8 @@ def run(
     """
     spec = spec or configure()
     seconds = limit(stall_s, getattr(spec, "patience_s", 0.0))
-    cluster.start(verbose=verbose)
-    started = time.time()
-    with cluster.one_job(), cluster.quiet(verbose), _quiet_data(verbose, data):
+    with cluster.one_job(), cluster.up(verbose), _quiet_data(verbose, data):
+        started = time.time()
         jobs.forget()
         dataset, inputs = _load(data, spec["batch_size"])
         _check_columns(data, inputs, into)

@@ -17,11 +17,10 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
-from labkit import cluster, execution, pipeline
+from labkit import cluster, execution, pipeline, plan
 from labkit.engine import Engine
 from labkit.errors import Cancelled, JobFailed
 from labkit.machine import Machine, settled
-from labkit.plan import changes, replica
 from labkit.tasks import Task
 from labkit.window import Window
 
@@ -110,7 +109,7 @@ def use(
     with _lock:
         if _current is not None and _current.session != _session():
             _current = None  # Ray was stopped: its actors are gone
-        if _current is not None and (why := changes(_current.spec, spec)):
+        if _current is not None and (why := plan.changes(_current.spec, spec)):
             say(f"another engine is needed ({', '.join(why)}): stopping the warm one")
             stop()
         if _current is not None and not _begin(_current, spec):
@@ -144,25 +143,45 @@ def _begin(warm: Warm, spec: ProcessorSpec) -> bool:
 
 def _start(warm: Warm, cancel: threading.Event | None) -> None:
     import ray
-    from ray.exceptions import RayError
+
+    warm.spec.require_room()
+    warm.replicas = [[] for _ in range(warm.spec.replicas)]
+    # The engines' processes import while this one still finds out what they are to hold.
+    early = plan.ahead(warm.spec)
+    for at, actors in enumerate(warm.replicas):
+        actors += [_engine(at, early)] if early else []
+    loading = []
+    planned = plan.replica(warm.spec)
+    for at, actors in enumerate(warm.replicas):
+        for place, (parts, options, groups) in enumerate(planned):
+            is_engine = any("engine_kwargs" in arguments for _, arguments in parts)
+            if not (is_engine and early):
+                own = dict(options)
+                if groups:
+                    own |= groups()
+                    warm.groups.append(own["scheduling_strategy"].placement_group)
+                actors.insert(place, _engine(at, own) if is_engine else _actor(own))
+            loading.append(actors[place].load.remote(ray.cloudpickle.dumps(parts)))
+    _wait(loading, cancel)
+    _wait([actor.begin.remote(warm.job, warm.spec.limit) for actor in warm.actors()], cancel)
+
+
+def _engine(at: int, options: dict[str, Any]) -> Any:
+    return _actor({**options, "name": f"labkit engine {at}", "namespace": _session()})
+
+
+def _actor(options: dict[str, Any]) -> Any:
+    import ray
 
     made: Any = ray.remote(Engine)
-    planned = replica(warm.spec)
-    for at in range(warm.spec.replicas):
-        warm.replicas.append([])
-        for parts, options, groups in planned:
-            own = dict(options)
-            if groups:
-                own |= groups()
-                warm.groups.append(own["scheduling_strategy"].placement_group)
-            has_engine = any("engine_kwargs" in arguments for _, arguments in parts)
-            if has_engine:
-                own |= {"name": f"labkit engine {at}", "namespace": _session()}
-            actor = made.options(**own, max_concurrency=CALLS).remote(
-                ray.cloudpickle.dumps(parts), has_engine
-            )
-            warm.replicas[at].append(actor)
-    waiting = [actor.begin.remote(warm.job, warm.spec.limit) for actor in warm.actors()]
+    return made.options(**options, max_concurrency=CALLS).remote()
+
+
+def _wait(waiting: list[Any], cancel: threading.Event | None) -> None:
+    """Wait for these calls. Raises Cancelled, or JobFailed with the engine's own reason."""
+    import ray
+    from ray.exceptions import RayError
+
     while waiting:
         if cancel is not None and cancel.is_set():
             raise Cancelled("Cancelled while the engine was starting.")

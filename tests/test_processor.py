@@ -13,6 +13,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from labkit import forked
 from labkit.bos import without_double_bos
 from labkit.choices import STAGE_CPUS
 from labkit.errors import LabError
@@ -77,6 +78,14 @@ def test_laptop() -> None:
     assert spec["log_engine_metrics"] is False
     assert spec["concurrency"] == (1, 1)
     assert spec["model_source"] == "some/far"
+
+
+def test_cores_without_bfloat16_compute_in_float32() -> None:
+    old = dataclasses.replace(LAPTOP, bfloat16=False)
+    assert configure(HUB, old)["dtype"] == "float32"
+    assert "no instructions" in configure(HUB, old).describe().loc[("vllm", "dtype"), "reason"]
+    assert configure(HUB, old, engine={"dtype": "bfloat16"})["dtype"] == "bfloat16"
+    assert configure(HUB, dataclasses.replace(H100, bfloat16=False))["dtype"] == "bfloat16"
 
 
 def test_server() -> None:
@@ -287,7 +296,11 @@ def test_ray_accepts_the_configuration(name: str) -> None:
     assert config.model_source == "some/far"
     assert config.should_continue_on_error and not config.log_engine_metrics
     assert spec.layer("vllm").items() <= config.engine_kwargs.items()
-    assert config.runtime_env == {"env_vars": spec.layer("environment")}
+    assert config.runtime_env == {"env_vars": {**spec.layer("environment"), **forked.HOOK}}
+    # Only the engine's worker imports vLLM and starts a fork server.
+    assert config.chat_template_stage["runtime_env"] == {"env_vars": spec.layer("environment")}
+    shared = configure(HUB, MACHINES[name], tensor_parallel=2)
+    assert shared.config().runtime_env == {"env_vars": shared.layer("environment")}
     bundles = config.placement_group_config["bundles"]
     wanted = spec["placement_group_config"]["bundles"]
     assert [{k: b[k] for k in wanted[0]} for b in bundles] == wanted

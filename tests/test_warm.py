@@ -240,7 +240,7 @@ def test_on_a_gpu_the_stages_of_text_have_actors_of_their_own(
 ) -> None:
     """As in a cold job: the engine's process then only feeds the engine."""
     from labkit import room
-    from tests.test_processor import H100
+    from tests.test_processor import H100, H100_X2
 
     def names(spec: Any) -> list[list[str]]:
         return [[part.__name__ for part, _ in parts] for parts, _, _ in plan.replica(spec)]
@@ -252,5 +252,12 @@ def test_on_a_gpu_the_stages_of_text_have_actors_of_their_own(
     (_, light, _), (_, options, _), (_, after, _) = plan.replica(gpu)
     assert light["num_cpus"] == after["num_cpus"] == 0.1
     assert options.get("num_gpus") or options.get("scheduling_strategy") or plan.replica(gpu)[1][2]
+    assert "__RAY_WORKER_PROCESS_SETUP_HOOK_ENV_VAR" not in light["runtime_env"]["env_vars"]
     cpu = labkit.configure(smollm2, warm=True)
     assert names(cpu) == [["RowByRow", "vLLMEngineStageUDF"]]
+    # An actor that is made before Ray has told its options has those that Ray will tell.
+    assert plan.ahead(gpu) == options
+    assert plan.ahead(cpu) == plan.replica(cpu)[0][1]
+    assert plan.ahead(labkit.configure(smollm2, H100_X2, tensor_parallel=2)) is None
+    typed = labkit.configure(smollm2, H100, ray={"accelerator_type": "H100"})
+    assert plan.ahead(typed) is None
