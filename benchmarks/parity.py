@@ -25,6 +25,7 @@ from typing import Any
 import pandas as pd
 
 import labkit
+from benchmarks.about import about
 from benchmarks.phases import facts, phases
 from labkit import metrics
 from labkit.processor import ProcessorSpec
@@ -144,12 +145,8 @@ def main() -> None:
     # end from working beside it: give it its own default.
     plain = {**os.environ, **spec.layer("environment")}
     plain.pop("VLLM_ENABLE_V1_MULTIPROCESSING", None)
-    about = {
-        "made": time.strftime("%Y-%m-%d"),
-        "command": f"python -m benchmarks.parity {' '.join(sys.argv[1:])}",
-        "device": spec.machine.name,
-        "model": spec.model.name,
-        "versions": dict(spec.machine.versions),
+    where = {
+        **about("parity", spec),
         "rows": number,
         "max_tokens": given.max_tokens,
         "rows_in_flight": spec.rows_in_flight,
@@ -164,10 +161,10 @@ def main() -> None:
             print(f"  output tokens/s {last['output_tokens_per_s']}", flush=True)
             if given.out:
                 given.out.parent.mkdir(parents=True, exist_ok=True)
-                given.out.write_text(json.dumps({**about, "starts": found}, indent=1) + "\n")
+                given.out.write_text(json.dumps({**where, "starts": found}, indent=1) + "\n")
     ratios = compare(found)
     if given.out:
-        given.out.write_text(json.dumps({**about, **ratios, "starts": found}, indent=1) + "\n")
+        given.out.write_text(json.dumps({**where, **ratios, "starts": found}, indent=1) + "\n")
     for limit, (low, middle, high) in ratios["throughput_ratio_lowest_median_highest"].items():
         print(
             f"engine-span output tokens/s, labkit / vllm.LLM.chat, {limit or spec.rows_in_flight} "

@@ -50,7 +50,8 @@ def facts(lines: Iterable[str]) -> list[str]:
     """What vLLM says of memory and time, without the stamps."""
     said = (match[2] for line in lines if (match := LINE.search(line)))
     words = ("took", "KV cache", "Graph capturing", "Maximum concurrency", "gpu_memory_utilization")
-    kept = (s for s in said if any(w in s for w in words) and not s.startswith("Engine 0"))
+    left_out = ("Engine 0", "non-default args")  # counters, and a path of this machine
+    kept = (s for s in said if any(w in s for w in words) and not s.startswith(left_out))
     return list(dict.fromkeys(kept))
 
 

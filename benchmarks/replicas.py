@@ -10,11 +10,10 @@ from __future__ import annotations
 import argparse
 import json
 import statistics
-import sys
-import time
 from pathlib import Path
 
 import labkit
+from benchmarks.about import about
 from benchmarks.parity import WARM_UP
 from labkit.processor import ProcessorSpec
 from labkit.tasks import Task, ask
@@ -75,11 +74,7 @@ def main() -> None:
         ratios = compare(rates)
         if given.out:
             report = {
-                "made": time.strftime("%Y-%m-%d"),
-                "command": f"python -m benchmarks.replicas {' '.join(sys.argv[1:])}",
-                "device": spec.machine.name,
-                "model": spec.model.name,
-                "versions": dict(spec.machine.versions),
+                **about("replicas", spec),
                 "rows": number,
                 "max_tokens": given.max_tokens,
                 "gpu_share": given.gpu_share,

@@ -13,7 +13,7 @@ import pandas as pd
 from labkit import metrics
 from labkit import tables as framing
 from labkit.errors import JobFailed, LabError
-from labkit.processor import Spec
+from labkit.spec import Spec
 from labkit.tasks import Row
 from labkit.views import show
 

@@ -11,7 +11,7 @@ import pyarrow as pa
 
 from labkit.errors import LabError
 from labkit.parts import ANOTHER, Parts
-from labkit.processor import Spec
+from labkit.spec import Spec
 from labkit.tasks import Row, Task
 
 

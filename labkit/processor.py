@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
@@ -29,27 +29,6 @@ if TYPE_CHECKING:
     from ray.data.llm import vLLMEngineProcessorConfig
 
     RowFunction = Callable[[dict[str, Any]], dict[str, Any]]
-
-
-class Spec(Protocol):
-    """What `labkit.run` needs to know of a job: a ProcessorSpec, or an EndpointSpec."""
-
-    @property
-    def machine(self) -> machines.Machine: ...
-    @property
-    def model(self) -> models.Model: ...
-    @property
-    def replicas(self) -> int: ...
-    @property
-    def rows_in_flight(self) -> int: ...
-    @property
-    def starting(self) -> str:
-        """What the progress line says before the first answer."""
-
-    def __getitem__(self, name: str) -> Any: ...
-    def describe(self) -> pd.DataFrame: ...
-    def processor(self, task: Task) -> Any:
-        """From a packed Dataset to one with the columns that `pipeline.Finish` reads."""
 
 
 @dataclass(frozen=True)
@@ -100,6 +79,9 @@ class ProcessorSpec:
             ("→", "rows in flight", self.rows_in_flight, "the smaller of the two, × replicas"),
             ("→", "Ray resources", str(self.bundles()), "reserved for the engines"),
         ]
+        if first := self._first:
+            why = "vLLM's own process is forked, not spawned: it starts sooner"
+            rows.append(("→", "first in the engine's worker", ", ".join(first.values()), why))
         return pd.DataFrame(rows, columns=["layer", "argument", "value", "reason"]).set_index(
             ["layer", "argument"]
         )
@@ -112,8 +94,11 @@ class ProcessorSpec:
     @property
     def runtime_env(self) -> dict[str, dict[str, str]]:
         """Ray's `runtime_env` of an engine's worker: the environment, and what it does first."""
-        first = forked.HOOK if self.tensor_parallel == 1 else {}
-        return {"env_vars": {**self.layer("environment"), **first}}
+        return {"env_vars": {**self.layer("environment"), **self._first}}
+
+    @property
+    def _first(self) -> dict[str, str]:
+        return forked.HOOK if self.tensor_parallel == 1 else {}
 
     def bundles(self) -> list[dict[str, float]]:
         """The Ray resources of all engines: one bundle for each GPU (or CPU engine)."""

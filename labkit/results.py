@@ -19,9 +19,10 @@ import pyarrow.compute as pc
 from labkit import cluster, columns, metrics, noted
 from labkit.errors import JobFailed, LabError
 from labkit.parts import Parts
-from labkit.processor import Spec, configure
+from labkit.processor import configure
 from labkit.progress import Progress
 from labkit.run import _quiet_data, _stream, answers
+from labkit.spec import Spec
 from labkit.tasks import Row, Task
 from labkit.watchdog import Watch, limit
 

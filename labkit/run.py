@@ -14,8 +14,9 @@ from labkit import cluster, execution, jobs, pipeline, warm
 from labkit.choices import STAGE_CPUS
 from labkit.errors import JobFailed, LabError, Stalled
 from labkit.jobs import Job
-from labkit.processor import ProcessorSpec, Spec, configure
+from labkit.processor import ProcessorSpec, configure
 from labkit.progress import Progress, View
+from labkit.spec import Spec
 from labkit.tasks import Row, Task
 from labkit.watchdog import Watch, limit
 

@@ -297,6 +297,8 @@ def test_ray_accepts_the_configuration(name: str) -> None:
     assert config.should_continue_on_error and not config.log_engine_metrics
     assert spec.layer("vllm").items() <= config.engine_kwargs.items()
     assert config.runtime_env == {"env_vars": {**spec.layer("environment"), **forked.HOOK}}
+    assert list(forked.HOOK.values()) == ["labkit.forked.prepare"] and callable(forked.prepare)
+    assert (spec.describe()["value"] == "labkit.forked.prepare").sum() == 1
     # Only the engine's worker imports vLLM and starts a fork server.
     assert config.chat_template_stage["runtime_env"] == {"env_vars": spec.layer("environment")}
     shared = configure(HUB, MACHINES[name], tensor_parallel=2)
