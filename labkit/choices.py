@@ -138,6 +138,12 @@ def gpu_engine(
         assert needs is not None
         rest = needs.kv_tokens(share * card.memory_gib)
         length = memory.length_that_fits(model, needs, card, share, longest)
+        if gpu_share < 1:
+            # vLLM measures what a step leaves of the card, and counts the others' memory in (see
+            # its `Worker.determine_available_memory`): engines that start together would fail.
+            cache = int(rest * needs.token * machines.GIB)
+            why = "what the share leaves: engines that start together on a card can't measure it"
+            choose("vllm", "kv_cache_memory_bytes", cache, why)
         long_why = "prompt + answer; longer rows need more KV cache"
         if length < longest:
             long_why = f"all that {rest:,} tokens of KV cache hold of a row"
@@ -150,6 +156,8 @@ def gpu_engine(
     choose("vllm", "tensor_parallel_size", parallel, "GPUs that share one copy of the weights")
     _load_format(choose)
     _quiet_environment(choose, model)
+    why = "what it measures of the card's memory is kept: the next start need not measure again"
+    choose("environment", "VLLM_ENABLE_STARTUP_PLAN", "1", why)
     bundle = {"CPU": 1.0, "GPU": gpu_share}
     why = "one bundle for each GPU" if gpu_share == 1 else "several replicas on one card"
     choose("ray", "placement_group_config", {"bundles": [bundle] * parallel}, why)

@@ -143,3 +143,16 @@ def test_float32_takes_twice_the_memory() -> None:
     with pytest.raises(ModelError, match=r"29\.9 GiB of weights"):
         configure(LARGE, old)
     assert configure(LARGE, old, engine={"dtype": "bfloat16"})["dtype"] == "bfloat16"
+
+
+def test_engines_that_share_a_card_are_told_their_cache() -> None:
+    """vLLM would measure the card while the others fill it."""
+    assert "kv_cache_memory_bytes" not in configure(LARGE, machine(80)).layer("vllm")
+    half = configure(LARGE, machine(80), replicas=2, gpu_share=0.5)
+    needs = memory.need(LARGE, 1, half["max_num_batched_tokens"], 512)
+    assert needs is not None
+    left = half["gpu_memory_utilization"] * 80 - needs.weights - needs.working
+    assert half["kv_cache_memory_bytes"] == pytest.approx(left * 2**30, rel=1e-4)
+    assert 2 * (needs.weights + needs.working + half["kv_cache_memory_bytes"] / 2**30) < 72.1
+    own = configure(LARGE, machine(80), gpu_share=0.5, engine={"kv_cache_memory_bytes": 2**30})
+    assert own["kv_cache_memory_bytes"] == 2**30
