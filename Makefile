@@ -5,6 +5,7 @@
 #   TORCH_INDEX=   a mirror of the PyTorch CPU index; the folder in PIP_FIND_LINKS, if set, goes before it
 #   SKIP_INSTALL=1 use the environment in VENV without installing anything
 #   FULL=1         run the notebooks at full size
+#   QUICK=1        run them with as few rows as they work with, as the tests do
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
 .PHONY: help setup run test test-fast test-slow lab lint notebooks bench bundle lock clean distclean

@@ -61,11 +61,17 @@ class Machine:
 
     @property
     def profile(self) -> str:
-        """'full' on a GPU or with the environment variable FULL=1, else 'small'."""
+        """'full' on a GPU or with the environment variable FULL=1, else 'small'; 'quick' with
+        QUICK=1, for tests that only ask whether a lesson works."""
+        if quick():
+            return "quick"
         return "full" if self.device == "gpu" or os.environ.get("FULL") == "1" else "small"
 
     def rows(self, small: int, full: int) -> int:
-        """The number of rows a lesson uses here: `small` or `full`, by `profile`."""
+        """The number of rows a lesson uses here, by `profile`: `full` or `small`; or half of the
+        small number, but 128 where it has so many (the most that a lesson has in flight)."""
+        if self.profile == "quick":
+            return min(small, max(128, small // 2))
         return full if self.profile == "full" else small
 
     @cached_property
@@ -93,6 +99,11 @@ class Machine:
                 f"compute capability {major}.{minor}"
             )
         return pd.DataFrame({"value": facts}).rename_axis("what")
+
+
+def quick() -> bool:
+    """Whether the environment variable QUICK=1 asks for as few rows as a lesson works with."""
+    return os.environ.get("QUICK") == "1"
 
 
 def installed_versions() -> dict[str, str]:

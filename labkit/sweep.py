@@ -17,6 +17,7 @@ from labkit import cluster, pipeline, secrets
 from labkit.choices import check_counts
 from labkit.curves import Point, Sweep
 from labkit.errors import Cancelled, JobFailed, LabError
+from labkit.machine import quick
 from labkit.plan import KNOBS
 from labkit.processor import ProcessorSpec, configure
 from labkit.progress import View, view_here
@@ -45,7 +46,8 @@ def sweep(
     Each repeat takes the points in another order (`seed`), so that a machine that gets slower
     or faster favours none. One job before the first run warms the engine up and is not counted.
     rounds: a run has `rounds` times as many rows as are in flight, at most all of the data, so that
-    the slow points take no longer than the fast ones; None: every run has all rows.
+    the slow points take no longer than the fast ones; None: every run has all rows (with the
+    environment variable QUICK=1: two rounds).
     path: a file (JSON lines: provenance, then a line a run), written run by run; called again
     with the same file, what is there is not measured again.
     cancel: ends the sweep with Cancelled when set. stall_s: of each run, as in `labkit.run`.
@@ -58,6 +60,8 @@ def sweep(
     todo = check_points(points)
     spec = (spec or configure()).with_(warm=True)
     rows: Any = data.to_dict("records") if isinstance(data, pd.DataFrame) else list(data)
+    if rounds is None and quick():
+        rounds = 2
     about = _about(task, rows, spec, repeats, rounds, seed)
     if (most := max(point.rows_in_flight for point in todo)) > len(rows):
         raise LabError(f"{len(rows)} rows can't be {most} in flight: give at least {most} rows.")

@@ -26,7 +26,14 @@ MARK = "LABKIT_TEST_RUN"
 os.environ[MARK] = f"{os.getpid()}-{time.time()}"
 
 #: A reader's own settings must not decide what a test sees.
-OWN_SETTINGS = ("FULL", "LABKIT_MODEL", "LABKIT_LOAD_FORMAT", "LABKIT_STALL_S", "RAY_ADDRESS")
+OWN_SETTINGS = (
+    "FULL",
+    "QUICK",
+    "LABKIT_MODEL",
+    "LABKIT_LOAD_FORMAT",
+    "LABKIT_STALL_S",
+    "RAY_ADDRESS",
+)
 
 
 @pytest.fixture(scope="session", autouse=True)

@@ -199,7 +199,8 @@ def test_a_bundle_teaches_the_first_lesson_without_a_network(tmp_path: Path) -> 
     home = tmp_path / "home"
     home.mkdir()
     kept = ("PATH", "LANG", MARK)
-    bare = {name: os.environ[name] for name in kept if name in os.environ} | {"HOME": str(home)}
+    bare = {name: os.environ[name] for name in kept if name in os.environ}
+    bare |= {"HOME": str(home), "QUICK": "1"}
 
     done = without_network([sys.executable, str(out / "install.py"), str(there)], env=bare)
     assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-3000:]

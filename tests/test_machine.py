@@ -245,6 +245,11 @@ def test_profile_is_full_on_a_gpu_or_on_demand(monkeypatch: pytest.MonkeyPatch) 
     assert CPU_ONLY.profile == "small"
     monkeypatch.setenv("FULL", "1")
     assert CPU_ONLY.profile == "full" and CPU_ONLY.rows(10, 4000) == 4000
+    monkeypatch.setenv("QUICK", "1")
+    assert CPU_ONLY.profile == WITH_GPU.profile == "quick"
+    assert [CPU_ONLY.rows(small, 4000) for small in (10, 128, 150, 256, 300)] == [
+        10, 128, 128, 128, 150,
+    ]  # fmt: skip
 
 
 def test_names_for_captions() -> None:

@@ -138,6 +138,11 @@ def test_rounds_give_each_point_as_many_rows_as_it_needs(
     monkeypatch.setattr(module, "_one", one)
     sweep(TASK, ROWS, POINTS, spec, repeats=1, rounds=3, progress=False)
     assert counts == {(1, 1): 3, (1, 4): 12, (4, 4): 48, (16, 4): 64}  # at most all
+    sweep(TASK, ROWS, POINTS, spec, repeats=1, progress=False)
+    assert set(counts.values()) == {64}
+    monkeypatch.setenv("QUICK", "1")
+    sweep(TASK, ROWS, POINTS, spec, repeats=1, progress=False)
+    assert counts == {(1, 1): 2, (1, 4): 8, (4, 4): 32, (16, 4): 64}
 
 
 def test_one_job_at_a_time(asked: list[Any], spec: Any) -> None:
