@@ -153,7 +153,7 @@ def test_an_engine_that_never_starts_is_ended(spec: Any, local_ray: Any) -> None
     freezer.start()
     try:
         with pytest.raises(Stalled, match="since “starting the engine.*0 of 80 rows"):
-            labkit.run(TASK, DATA, spec, progress=False, stall_s=30)
+            labkit.run(TASK, DATA, spec, progress=False, stall_s=STALL_S)
     finally:
         stop.set()
         freezer.join()
