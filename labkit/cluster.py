@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import importlib
 import logging
 import os
 import threading
@@ -17,8 +16,6 @@ from labkit.localnodes import local_nodes as local_nodes
 
 #: Called by `stop` while Ray is still up.
 before_stop: list[Callable[[], None]] = []
-#: Modules that the next job needs, some seconds of imports: done while Ray starts.
-needed: set[str] = set()
 
 
 def start(address: str | None = None, *, verbose: bool = False, num_cpus: int | None = None) -> Any:
@@ -29,11 +26,6 @@ def start(address: str | None = None, *, verbose: bool = False, num_cpus: int | 
     files unless `verbose`. Returns Ray's context; raises LabError when the cluster can't be joined.
     What this changes in the process (environment variables, levels of loggers) `stop` puts back.
     """
-    with quiet(verbose), _importing():
-        return _begin(address, verbose, num_cpus)
-
-
-def _begin(address: str | None, verbose: bool, num_cpus: int | None) -> Any:
     import ray
 
     restore.begin()
@@ -88,34 +80,6 @@ def _start(address: str | None, verbose: bool, num_cpus: int | None) -> Any:
                 "it up, and reachable from here? If it asks for a token, set RAY_AUTH_MODE=token "
                 "(and RAY_AUTH_TOKEN, or ~/.ray/auth_token) before Python starts."
             ) from problem
-
-
-@contextlib.contextmanager
-def up(verbose: bool = False) -> Iterator[None]:
-    """Ray is up in this block; what the next job needs may still be imported beside it."""
-    with quiet(verbose), _importing():
-        _begin(None, verbose, None)
-        yield
-
-
-@contextlib.contextmanager
-def _importing() -> Iterator[None]:
-    """Import what is needed in a thread beside the block, unless Ray is up."""
-    import ray
-
-    def work() -> None:
-        for module in sorted(needed):
-            with contextlib.suppress(ImportError):  # the job that needs it will say so
-                importlib.import_module(module)
-
-    thread = threading.Thread(target=work)
-    if not ray.is_initialized():
-        thread.start()
-    try:
-        yield
-    finally:
-        if thread.ident is not None:
-            thread.join()
 
 
 def stop() -> None:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
-from labkit import cluster, forked, pipeline, room
+from labkit import forked, pipeline, room
 from labkit import machine as machines
 from labkit import model as models
 from labkit.choices import (
@@ -242,6 +242,4 @@ def configure(
         cpu_engine(found, machine, model, replicas, tensor_parallel)
     ray_fields(found, model, on_gpu, batch_size, max_concurrent_batches, replicas)
     found.add_the_rest()
-    if not warm:  # a warm engine's own process imports before this one needs to
-        cluster.needed.add("ray.llm._internal.batch.stages.vllm_engine_stage")
     return ProcessorSpec(machine, model, tuple(found.settings), replicas, tensor_parallel, warm)

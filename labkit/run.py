@@ -54,8 +54,9 @@ def run(
     """
     spec = spec or configure()
     seconds = limit(stall_s, getattr(spec, "patience_s", 0.0))
-    with cluster.one_job(), cluster.up(verbose), _quiet_data(verbose, data):
-        started = time.time()
+    cluster.start(verbose=verbose)
+    started = time.time()
+    with cluster.one_job(), cluster.quiet(verbose), _quiet_data(verbose, data):
         jobs.forget()
         dataset, inputs = _load(data, spec["batch_size"])
         _check_columns(data, inputs, into)
