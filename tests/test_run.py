@@ -90,8 +90,10 @@ def test_a_job_that_does_not_fit_the_cluster_is_refused_at_once(
     from labkit import room
 
     monkeypatch.setattr(room, "_busy", lambda bundles: pytest.fail("it waits for room"))
+    small = {"VLLM_CPU_KVCACHE_SPACE": "1"}
+    many = labkit.configure(smollm2, replicas=9, environment=small)
     with pytest.raises(CannotSchedule, match="1 CPU on one node"):
-        labkit.run(faq(), ROWS, labkit.configure(smollm2, replicas=9), progress=False)
+        labkit.run(faq(), ROWS, many, progress=False)
 
 
 def test_a_refused_job_leaves_ray_data_as_it_was(local_ray: Any, spec: Any) -> None:
