@@ -5,8 +5,9 @@
 Each start is a new program, from nothing: plain vLLM, labkit, plain vLLM, labkit. The first job of
 a program ends its startup (from the program's own start to the first row scheduled). An engine's
 first jobs are slower: WARM_UP are left out, and the `--repeats` after them count. Every row writes
-exactly its `max_tokens`: the work is the same. Startups are compared from the second round on, when
-files and compiled code are in the caches.
+exactly its `max_tokens`: the work is the same. Each side has a cache of its own for what it
+compiles, empty in the first round. Startups are compared from the second round on, when files and
+compiled code are in the caches, if there is one.
 """
 
 from __future__ import annotations
@@ -145,6 +146,22 @@ def main() -> None:
     # end from working beside it: give it its own default.
     plain = {**os.environ, **spec.layer("environment")}
     plain.pop("VLLM_ENABLE_V1_MULTIPROCESSING", None)
+    environments = {PLAIN: plain, LAB: dict(os.environ)}
+    # What one side compiles and measures must not speed up the other's start.
+    with tempfile.TemporaryDirectory() as caches:
+        for n, environment in enumerate(environments.values()):
+            environment["VLLM_CACHE_ROOT"] = os.path.join(caches, str(n))
+        report(given, spec, request, environments)
+
+
+def report(
+    given: argparse.Namespace,
+    spec: ProcessorSpec,
+    request: dict[str, Any],
+    environments: dict[str, dict[str, str]],
+) -> None:
+    """Start each side in turn, print what it took, write the file, print the ratios."""
+    number = len(request["questions"])
     where = {
         **about("parity", spec),
         "rows": number,
@@ -155,7 +172,7 @@ def main() -> None:
     found: dict[str, list[dict[str, Any]]] = {PLAIN: [], LAB: []}
     for _ in range(given.starts):
         for side, ones in found.items():
-            ones.append(start(side, request, plain if side == PLAIN else dict(os.environ)))
+            ones.append(start(side, request, environments[side]))
             last = ones[-1]
             print(f"{side}: startup {last['startup_s']} s, of which {last['phases_s']}")
             print(f"  output tokens/s {last['output_tokens_per_s']}", flush=True)

@@ -127,6 +127,7 @@ def gpu_engine(
     share, why = memory.share_of(card)
     if gpu_share < 1:
         share, why = share * gpu_share, f"{gpu_share:g} of the card, for weights and KV cache"
+    computed = "gpu_memory_utilization" not in choose.overrides["vllm"]
     share = choose("vllm", "gpu_memory_utilization", round(share, 3), why)
     longest = min(model.context or 4096, 4096)
     needs = memory.need(model, parallel, tokens, GPU_ROWS)
@@ -156,8 +157,10 @@ def gpu_engine(
     choose("vllm", "tensor_parallel_size", parallel, "GPUs that share one copy of the weights")
     _load_format(choose)
     _quiet_environment(choose, model)
-    why = "what it measures of the card's memory is kept: the next start need not measure again"
-    choose("environment", "VLLM_ENABLE_STARTUP_PLAN", "1", why)
+    if computed:
+        # vLLM finds a plan by nearly all settings, but not by this one: it would overrule yours.
+        why = "what it measures of the card's memory is kept: the next start need not measure again"
+        choose("environment", "VLLM_ENABLE_STARTUP_PLAN", "1", why)
     bundle = {"CPU": 1.0, "GPU": gpu_share}
     why = "one bundle for each GPU" if gpu_share == 1 else "several replicas on one card"
     choose("ray", "placement_group_config", {"bundles": [bundle] * parallel}, why)

@@ -60,6 +60,12 @@ class Machine:
         return "gpu" if self.gpus and self.vllm_build == "gpu" else "cpu"
 
     @property
+    def dtype(self) -> str:
+        """What an engine is to compute in, for vLLM's `dtype`: 'auto' (the model's own type), but
+        'float32' on cores that have no bfloat16, where that type crawls."""
+        return "float32" if self.device == "cpu" and not self.bfloat16 else "auto"
+
+    @property
     def profile(self) -> str:
         """'full' on a GPU or with the environment variable FULL=1, else 'small'; 'quick' with
         QUICK=1, for tests that only ask whether a lesson works."""

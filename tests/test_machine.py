@@ -56,6 +56,12 @@ def test_which_cores_compute_in_bfloat16(line: str, has: bool) -> None:
     )
 
 
+def test_an_engine_computes_in_float32_only_where_cores_have_no_bfloat16() -> None:
+    assert (CPU_ONLY.dtype, WITH_GPU.dtype) == ("auto", "auto")
+    assert dataclasses.replace(CPU_ONLY, bfloat16=False).dtype == "float32"
+    assert dataclasses.replace(WITH_GPU, bfloat16=False).dtype == "auto"
+
+
 def test_these_cores_are_judged_as_pytorch_judges_them() -> None:
     import torch
 

@@ -124,6 +124,12 @@ def test_h100() -> None:
     assert "VLLM_CPU_KVCACHE_SPACE" not in spec.layer("environment")
 
 
+def test_a_kept_memory_profile_does_not_overrule_your_share_of_the_card() -> None:
+    assert configure(HUB, H100).layer("environment")["VLLM_ENABLE_STARTUP_PLAN"] == "1"
+    yours = configure(HUB, H100, engine={"gpu_memory_utilization": 0.5})
+    assert "VLLM_ENABLE_STARTUP_PLAN" not in yours.layer("environment")
+
+
 def test_t4_has_no_bfloat16() -> None:
     spec = configure(HUB, T4)
     assert spec["dtype"] == "float16"
