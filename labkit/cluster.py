@@ -141,6 +141,8 @@ def _settings_of_ray(verbose: bool) -> Iterator[None]:
         # It ends a worker that was idle for a second where there are more processes than logical
         # CPUs, and here the stages are more: a job of 30,000 rows started 80 workers (3 s each).
         own["RAY_idle_worker_killing_time_threshold_ms"] = "10000"
+        # It starts a worker a CPU before it answers the driver; no engine can use one of them.
+        own["RAY_prestart_worker_first_driver"] = "0"
         stack.enter_context(restore.environment(**own))
         name = "RAY_BACKEND_LOG_LEVEL"
         if not verbose and name not in os.environ:

@@ -15,11 +15,10 @@ import contextlib
 import threading
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from labkit import cluster, execution, pipeline, plan
-from labkit.engine import Engine
-from labkit.errors import Cancelled, JobFailed
+from labkit import cluster, pipeline, plan
+from labkit.actors import Actors, wait
 from labkit.machine import Machine, settled
 from labkit.tasks import Task
 from labkit.window import Window
@@ -30,25 +29,16 @@ if TYPE_CHECKING:
 
     from labkit.processor import ProcessorSpec
 
-#: Calls that an engine's actor takes at once: more than there can be batches (Ray's default, 1000,
-#: would leave an abort waiting behind them).
-CALLS = 100_000
-
 
 @dataclass
 class Warm:
-    """The engine that is up: its spec, its session of Ray, its actors (a list a replica, in the
-    order of the stages), placement groups, and the number of the job that it was last told of."""
+    """The engine that is up: its spec, its session of Ray, its actors, and the number of the job
+    that it was last told of."""
 
     spec: ProcessorSpec
     session: str
-    replicas: list[list[Any]] = field(default_factory=list)
-    groups: list[Any] = field(default_factory=list)
+    actors: Actors = field(default_factory=Actors)
     job: int = 0
-
-    def actors(self) -> list[Any]:
-        """All actors of all replicas."""
-        return [actor for replica in self.replicas for actor in replica]
 
 
 _current: Warm | None = None
@@ -86,7 +76,7 @@ def answers(
     engine_decodes = not spec.ray_decodes(task)
     ask = pipeline.preprocess(task, ray_detokenizes=not engine_decodes)
     finish = pipeline.Finish(task, with_row)
-    window = Window(warm.replicas, spec["max_concurrent_batches"], _in_order(dataset))
+    window = Window(warm.actors.replicas, spec["max_concurrent_batches"], _in_order(dataset))
     for batch in dataset.iter_batches(batch_size=spec["batch_size"], batch_format="pyarrow"):
         packed = batch.to_pylist()
         yield from map(finish.joined, window.settle(cancel))
@@ -119,9 +109,10 @@ def use(
             say(f"{spec.starting}; it stays up for the next jobs")
             found = Warm(spec, _session() or "")
             try:
-                _start(found, cancel)
+                found.actors.start(spec, found.session, cancel)
+                wait(found.actors.begin(found.job, spec.limit), cancel)
             except BaseException:
-                _end(found, timeout=0)
+                found.actors.end(timeout_s=0)
                 raise
             _current = found
         say("the engine is warm: handing it the rows")
@@ -135,61 +126,10 @@ def _begin(warm: Warm, spec: ProcessorSpec) -> bool:
 
     warm.job += 1
     try:
-        ray.get([a.begin.remote(warm.job, spec.limit) for a in warm.actors()], timeout=60)
+        ray.get(warm.actors.begin(warm.job, spec.limit), timeout=60)
     except RayError:
         return False
     return True
-
-
-def _start(warm: Warm, cancel: threading.Event | None) -> None:
-    import ray
-
-    warm.spec.require_room()
-    warm.replicas = [[] for _ in range(warm.spec.replicas)]
-    # The engines' processes import while this one still finds out what they are to hold.
-    early = plan.ahead(warm.spec)
-    for at, actors in enumerate(warm.replicas):
-        actors += [_engine(at, early)] if early else []
-    loading = []
-    planned = plan.replica(warm.spec)
-    for at, actors in enumerate(warm.replicas):
-        for place, (parts, options, groups) in enumerate(planned):
-            is_engine = any("engine_kwargs" in arguments for _, arguments in parts)
-            if not (is_engine and early):
-                own = dict(options)
-                if groups:
-                    own |= groups()
-                    warm.groups.append(own["scheduling_strategy"].placement_group)
-                actors.insert(place, _engine(at, own) if is_engine else _actor(own))
-            loading.append(actors[place].load.remote(ray.cloudpickle.dumps(parts)))
-    _wait(loading, cancel)
-    _wait([actor.begin.remote(warm.job, warm.spec.limit) for actor in warm.actors()], cancel)
-
-
-def _engine(at: int, options: dict[str, Any]) -> Any:
-    return _actor({**options, "name": f"labkit engine {at}", "namespace": _session()})
-
-
-def _actor(options: dict[str, Any]) -> Any:
-    import ray
-
-    made: Any = ray.remote(Engine)
-    return made.options(**options, max_concurrency=CALLS).remote()
-
-
-def _wait(waiting: list[Any], cancel: threading.Event | None) -> None:
-    """Wait for these calls. Raises Cancelled, or JobFailed with the engine's own reason."""
-    import ray
-    from ray.exceptions import RayError
-
-    while waiting:
-        if cancel is not None and cancel.is_set():
-            raise Cancelled("Cancelled while the engine was starting.")
-        done, waiting = ray.wait(waiting, timeout=0.3)
-        try:
-            ray.get(done)
-        except RayError as error:
-            raise JobFailed(cluster.diagnose(error)) from error
 
 
 def abort() -> None:
@@ -201,7 +141,7 @@ def abort() -> None:
     from ray.exceptions import RayError
 
     with contextlib.suppress(RayError):
-        ray.get([actor.abort.remote() for actor in warm.actors()], timeout=10)
+        ray.get([actor.abort.remote() for actor in warm.actors.all()], timeout=10)
 
 
 @contextlib.contextmanager
@@ -232,23 +172,7 @@ def stop() -> None:
     with _lock:
         warm, _current = _current, None
         if warm is not None and warm.session == _session():
-            _end(warm)
-
-
-def _end(warm: Warm, timeout: float = 20) -> None:
-    """End the engines: by their own way out within `timeout` seconds, then for sure."""
-    import ray
-    from ray.exceptions import RayError
-
-    with execution.killing(warm.actors()):
-        try:
-            with contextlib.suppress(RayError):
-                ray.get([actor.close.remote() for actor in warm.actors()], timeout=timeout)
-        finally:
-            for actor in warm.actors():
-                ray.kill(actor)
-            for group in warm.groups:
-                ray.util.remove_placement_group(group)
+            warm.actors.end()
 
 
 def _session() -> str | None:
