@@ -156,7 +156,7 @@ def test_a_batch_of_a_job_that_is_over_is_refused(warm_spec: Any) -> None:
 
     labkit.start()
     now = warm.use(warm_spec)
-    (engine,) = now.actors()
+    (engine,) = now.actors.all()
     for job, words in ((now.job - 1, "run one at a time"), (now.job + 1, "run one at a time")):
         with pytest.raises(Cancelled, match=words):
             ray.get(engine.answer.remote(job, [], True))
