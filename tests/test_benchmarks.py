@@ -13,6 +13,7 @@ from labkit.recordings import FOLDER
 
 PAGE = (Path(__file__).parent.parent / "docs" / "gpu.md").read_text()
 PARITY = sorted(FOLDER.glob("*-parity.json"))
+STARTS = sorted(FOLDER.glob("*-starts*.json"))
 REPLICAS = sorted(FOLDER.glob("*-replicas.json"))
 
 
@@ -102,6 +103,16 @@ def test_recorded_ratios_follow_from_their_runs_and_stand_on_the_page(file: Path
     assert shown["labkit / vLLM"] == f"{found['startup_ratio']:.2f}"
 
 
+@pytest.mark.parametrize("file", STARTS, ids=lambda file: file.stem)
+def test_recorded_starts_stand_on_the_page(file: Path) -> None:
+    found = json.loads(file.read_text())
+    assert compare(found["starts"]).items() <= found.items()
+    for plain, ours in zip(*(found["startup_s"][side] for side in (PLAIN, LAB)), strict=True):
+        assert f"| {plain} | {ours} | {ours / plain:.2f} |" in PAGE
+    for ratios in found["throughput_ratio_lowest_median_highest"].values():
+        assert spread(*ratios) in PAGE
+
+
 @pytest.mark.parametrize("file", REPLICAS, ids=lambda file: file.stem)
 def test_recorded_replicas_follow_from_their_runs_and_stand_on_the_page(file: Path) -> None:
     found = json.loads(file.read_text())
@@ -120,4 +131,4 @@ def test_kinds_of_engines_are_read_and_compared_with_one() -> None:
 
 
 def test_there_are_results_of_a_gpu() -> None:
-    assert len(PARITY) == 2 and len(REPLICAS) == 1
+    assert (len(PARITY), len(STARTS), len(REPLICAS)) == (2, 3, 1)
