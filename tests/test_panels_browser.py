@@ -187,7 +187,7 @@ def test_notebook_02_from_run_to_the_chart_and_its_errors(page: Any) -> None:
     for source in ("machine = labkit.this_machine()", "prompts = labkit.load_prompts()"):
         assert not [o for o in Cell(page, source).run() if o["output_type"] == "error"]
     panel = Cell(page, "panel = labkit.panel(")
-    panel.run()
+    assert not [o for o in panel.run() if o["output_type"] == "error"]
     until(lambda: "idle" in state(), "the panel")
     assert panel.button("Run").is_enabled() and not panel.button("Cancel").is_enabled()
 
