@@ -101,13 +101,19 @@ class _Execution:
         self.watch.ended = True
         if self.executor is None:
             return
+        import ray
+
         actors: list[Any] = []
         for _, pool in self._pools():
-            actors += [*pool._running_actors, *pool._pending_actors.values()]
+            actors += [*pool._pending_actors.values(), *pool._running_actors]
         with killing(actors):
-            ender = threading.Thread(target=self.executor.shutdown, args=(True,), daemon=True)
-            ender.start()
-            ender.join(END_S)
+            try:
+                ender = threading.Thread(target=self.executor.shutdown, args=(True,), daemon=True)
+                ender.start()
+                ender.join(END_S)
+            finally:  # the thread of `feed` may have been first: then Ray only lets go of them
+                for actor in actors:
+                    ray.kill(actor)
 
 
 class _Callback:

@@ -171,6 +171,24 @@ def test_cancel_is_heard_while_ray_waits(local_ray: Any, when: str) -> None:
 
 
 @pytest.mark.slow
+def test_an_actor_that_ray_only_lets_go_of_is_ended(
+    local_ray: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Ray's own reader of an execution shuts it down gently, and may be the first to do so."""
+    from ray.data._internal.execution.streaming_executor import StreamingExecutor
+
+    real = StreamingExecutor.shutdown
+    monkeypatch.setattr(
+        StreamingExecutor, "shutdown", lambda self, force, why=None: real(self, False, why)
+    )
+    stop = threading.Event()
+    threading.Timer(3, stop.set).start()
+    with pytest.raises(Cancelled):
+        list(run(batches(quick=0), watch(stop)))
+    assert free_again(local_ray), "Ray started the actor again"
+
+
+@pytest.mark.slow
 def test_time_that_the_caller_takes_is_no_stall(local_ray: Any) -> None:
     found = 0
     for table in run(batches(quick=99, blocks=3), watch(stall_s=8)):
