@@ -12,6 +12,7 @@ from typing import Any
 
 from labkit import restore
 from labkit.errors import LabError
+from labkit.localnodes import OF_RAY
 from labkit.localnodes import local_nodes as local_nodes
 
 #: Called by `stop` while Ray is still up.
@@ -134,16 +135,7 @@ def quiet(verbose: bool = False) -> Iterator[None]:
 def _settings_of_ray(verbose: bool) -> Iterator[None]:
     """The variables that Ray's processes read when they start."""
     with contextlib.ExitStack() as stack:
-        # Ray gives its workers the lowest priority (nice 15): on a laptop any other program that is
-        # busy then takes the cores from the engine, which slows down by far more than its share.
-        # Its agent logs the environment variables of every engine, a token among them.
-        own = {"RAY_worker_niceness": "0", "RAY_LOGGER_LEVEL": "warning"}
-        # It ends a worker that was idle for a second where there are more processes than logical
-        # CPUs, and here the stages are more: a job of 30,000 rows started 80 workers (3 s each).
-        own["RAY_idle_worker_killing_time_threshold_ms"] = "10000"
-        # It starts a worker a CPU before it answers the driver; no engine can use one of them.
-        own["RAY_prestart_worker_first_driver"] = "0"
-        stack.enter_context(restore.environment(**own))
+        stack.enter_context(restore.environment(**OF_RAY))
         name = "RAY_BACKEND_LOG_LEVEL"
         if not verbose and name not in os.environ:
             # Its C++ core writes harmless notes to stderr, and announces the new level there.

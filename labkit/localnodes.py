@@ -24,6 +24,20 @@ OBJECT_STORE_BYTES = 200 * 1024**2
 START_S = 120
 STOP_S = 15
 
+#: The variables that Ray's processes read when the lab starts them, here and in `cluster.start`.
+OF_RAY = {
+    # Ray gives its workers the lowest priority (nice 15): on a laptop any other program that is
+    # busy then takes the cores from the engine, which slows down by far more than its share.
+    "RAY_worker_niceness": "0",
+    # At info its agent logs the environment variables of every engine, a token among them.
+    "RAY_LOGGER_LEVEL": "warning",
+    # It ends a worker that was idle for a second where there are more processes than logical CPUs,
+    # and here the stages are more: a job of 30,000 rows started 80 workers (3 s each).
+    "RAY_idle_worker_killing_time_threshold_ms": "10000",
+    # It starts a worker a CPU before it answers the driver; no engine can use one of them.
+    "RAY_prestart_worker_first_driver": "0",
+}
+
 
 @contextlib.contextmanager
 def local_nodes(count: int = 2, cpus: int = 2) -> Iterator[str]:
@@ -38,8 +52,7 @@ def local_nodes(count: int = 2, cpus: int = 2) -> Iterator[str]:
     Ray's own words when a node doesn't start.
     """
     mode = os.environ.get("RAY_AUTH_MODE", "token")
-    environment = os.environ | {"RAY_AUTH_MODE": mode, "RAY_USAGE_STATS_ENABLED": "0"}
-    environment.setdefault("RAY_LOGGER_LEVEL", "warning")  # at info Ray logs an engine's variables
+    environment = OF_RAY | os.environ | {"RAY_AUTH_MODE": mode, "RAY_USAGE_STATS_ENABLED": "0"}
     environment.pop("RAY_ADDRESS", None)
     with _token() if mode == "token" else contextlib.nullcontext():
         yield from _nodes(count, cpus, environment)
