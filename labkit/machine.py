@@ -75,9 +75,9 @@ class Machine:
 
     def rows(self, small: int, full: int) -> int:
         """The number of rows a lesson uses here, by `profile`: `full` or `small`; or half of the
-        small number, but 128 where it has so many (the most that a lesson has in flight)."""
+        small number, but 64 where it has so many (the largest batches of a lesson)."""
         if self.profile == "quick":
-            return min(small, max(128, small // 2))
+            return min(small, max(64, small // 2))
         return full if self.profile == "full" else small
 
     @cached_property

@@ -254,7 +254,7 @@ def test_profile_is_full_on_a_gpu_or_on_demand(monkeypatch: pytest.MonkeyPatch) 
     monkeypatch.setenv("QUICK", "1")
     assert CPU_ONLY.profile == WITH_GPU.profile == "quick"
     assert [CPU_ONLY.rows(small, 4000) for small in (10, 128, 150, 256, 300)] == [
-        10, 128, 128, 128, 150,
+        10, 64, 75, 128, 150,
     ]  # fmt: skip
 
 

@@ -624,7 +624,7 @@ data, folder, retry = sys.argv[1], sys.argv[2], sys.argv[3] == "retry"
 results.PART_SECONDS = 0
 spec = labkit.configure("smollm2-135m", batch_size=8, max_concurrent_batches=2)
 out = labkit.write(
-    faq(max_tokens=16),
+    faq(max_tokens=6),
     pd.read_parquet(data) if sys.argv[3] == "frame" else data,
     folder, spec, id_column="id", retry_failed=retry, progress=False,
 )
@@ -752,7 +752,7 @@ def test_bad_rows_are_rows_with_a_reason(killed: SimpleNamespace) -> None:
     assert bad["answer"].isna().all()
     good = killed.back.drop(index=list(BAD))
     assert good["answer"].str.len().gt(0).all()
-    assert (good["num_generated_tokens"] <= 16).all() and (good["num_input_tokens"] > 0).all()
+    assert (good["num_generated_tokens"] <= 6).all() and (good["num_input_tokens"] > 0).all()
     assert killed.schema.names == ["id", "extra", "question", *ADDED]
 
 
