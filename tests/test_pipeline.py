@@ -353,6 +353,7 @@ def test_an_empty_batch_is_finished_too() -> None:
     assert empty.num_rows == 0 and empty.schema == table.schema
 
 
+@pytest.mark.slow
 def test_an_engine_is_asked_for_the_last_word_only() -> None:
     """What stands for FINAL_ONLY is vLLM's own in a process that has vLLM, and only there."""
     task = Task("t", ask("question"))

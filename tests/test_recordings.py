@@ -63,6 +63,7 @@ def test_the_limits_of_the_card_are_there() -> None:
     assert 2e12 < limits.bytes_per_s < 3.4e12 and 5e14 < limits.operations_per_s < 1e15
 
 
+@pytest.mark.slow
 def test_a_replay_gives_the_recorded_runs_and_says_what_it_is() -> None:
     panel = labkit.replay(NAMES[0], speed=math.inf, guess={1: 1, 16: 16})
     assert "nothing runs here" in panel.box.children[0].value

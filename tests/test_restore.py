@@ -60,6 +60,7 @@ def bare(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     cluster.stop()
 
 
+@pytest.mark.slow
 def test_stop_puts_back_what_start_changed(bare: None) -> None:
     before = settings()
     labkit.start(num_cpus=1)
@@ -74,6 +75,7 @@ def test_stop_puts_back_what_start_changed(bare: None) -> None:
     assert settings() == before
 
 
+@pytest.mark.slow
 def test_what_was_changed_since_stays(bare: None, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv(NICE, "5")
     level = logging.getLogger("ray.llm").level
@@ -88,6 +90,7 @@ def test_what_was_changed_since_stays(bare: None, monkeypatch: pytest.MonkeyPatc
     logging.getLogger("ray.llm").setLevel(level)
 
 
+@pytest.mark.slow
 def test_what_is_set_between_two_starts_is_not_ours(
     bare: None, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -31,6 +31,7 @@ def test_more_rows_never_lower_the_bound_and_longer_ones_do() -> None:
     assert bound(shape, H100, 64, 4000) < bound(shape, H100, 64, 40)
 
 
+@pytest.mark.slow
 def test_the_limits_of_this_machine_are_measured() -> None:
     done = subprocess.run(
         [sys.executable, "-m", "labkit.roofline"], capture_output=True, text=True, check=True

@@ -116,7 +116,7 @@ def test_a_stall_that_the_other_thread_sees_first_is_a_stall() -> None:
         raise Cancelled("by the watch")
         yield
 
-    for _ in range(20):
+    for _ in range(5):
         with pytest.raises(Stalled):
             looking.ended = False
             looking.touch()
