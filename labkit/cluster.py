@@ -12,7 +12,7 @@ from typing import Any
 
 from labkit import restore
 from labkit.errors import LabError
-from labkit.localnodes import OF_RAY
+from labkit.localnodes import RAY_SETTINGS
 from labkit.localnodes import local_nodes as local_nodes
 
 #: Called by `stop` while Ray is still up.
@@ -135,7 +135,7 @@ def quiet(verbose: bool = False) -> Iterator[None]:
 def _settings_of_ray(verbose: bool) -> Iterator[None]:
     """The variables that Ray's processes read when they start."""
     with contextlib.ExitStack() as stack:
-        stack.enter_context(restore.environment(**OF_RAY))
+        stack.enter_context(restore.environment(**RAY_SETTINGS))
         name = "RAY_BACKEND_LOG_LEVEL"
         if not verbose and name not in os.environ:
             # Its C++ core writes harmless notes to stderr, and announces the new level there.

@@ -102,6 +102,7 @@ class _Execution:
         if self.executor is None:
             return
         import ray
+        from ray.exceptions import RayError
 
         actors: list[Any] = []
         for _, pool in self._pools():
@@ -113,7 +114,8 @@ class _Execution:
                 ender.join(END_S)
             finally:  # the thread of `feed` may have been first: then Ray only lets go of them
                 for actor in actors:
-                    ray.kill(actor)
+                    with contextlib.suppress(RayError):  # Ray itself is gone
+                        ray.kill(actor)
 
 
 class _Callback:

@@ -25,7 +25,7 @@ START_S = 120
 STOP_S = 15
 
 #: The variables that Ray's processes read when the lab starts them, here and in `cluster.start`.
-OF_RAY = {
+RAY_SETTINGS = {
     # Ray gives its workers the lowest priority (nice 15): on a laptop any other program that is
     # busy then takes the cores from the engine, which slows down by far more than its share.
     "RAY_worker_niceness": "0",
@@ -52,7 +52,9 @@ def local_nodes(count: int = 2, cpus: int = 2) -> Iterator[str]:
     Ray's own words when a node doesn't start.
     """
     mode = os.environ.get("RAY_AUTH_MODE", "token")
-    environment = OF_RAY | os.environ | {"RAY_AUTH_MODE": mode, "RAY_USAGE_STATS_ENABLED": "0"}
+    environment = (
+        RAY_SETTINGS | os.environ | {"RAY_AUTH_MODE": mode, "RAY_USAGE_STATS_ENABLED": "0"}
+    )
     environment.pop("RAY_ADDRESS", None)
     with _token() if mode == "token" else contextlib.nullcontext():
         yield from _nodes(count, cpus, environment)
