@@ -16,6 +16,7 @@ from labkit import cluster, sweepcharts
 from labkit.curves import Point, Sweep, off_by, off_by_words
 from labkit.errors import LabError
 from labkit.experiment import Experiment, Measure
+from labkit.machine import quick
 from labkit.processor import ProcessorSpec, configure
 from labkit.style import png
 from labkit.sweep import check_points, sweep
@@ -218,7 +219,8 @@ def panel(
     spec = (spec or configure()).with_(warm=True)
     cluster.start()  # here and not in the sweep's thread: Ray ends with the thread that started it
     measure: Any = functools.partial(_sweep, task, data, spec, path)
-    note = f"{spec.model.name} on {spec.machine.name}, {len(data):,} rows a run."
+    most = "at most " if quick() else ""  # a sweep then takes as many as the point needs
+    note = f"{spec.model.name} on {spec.machine.name}, {most}{len(data):,} rows a run."
     shown = check_points(points)
     return Panel(measure, shown, repeats=repeats, guess=guess, title=title, note=note)
 

@@ -134,10 +134,15 @@ def test_every_control_says_what_it_is() -> None:
         assert control.style.description_width == "initial"
 
 
-def test_the_panel_of_the_package_checks_its_points(local_ray: Any, smollm2: Any) -> None:
+@pytest.mark.parametrize(("quick", "words"), [("", "1 rows a run"), ("1", "at most 1 rows")])
+def test_the_panel_of_the_package_checks_its_points_and_says_how_many_rows(
+    quick: str, words: str, monkeypatch: pytest.MonkeyPatch, local_ray: Any, smollm2: Any
+) -> None:
+    monkeypatch.setenv("QUICK", quick)
     spec = labkit.configure(smollm2)
     made = labkit.panel(labkit.Task("t", lambda row: []), [{"a": 1}], [(2, 3), (2, 3)], spec)
-    assert made.chosen == [Point(2, 3)] and "1 rows a run" in made.box.children[0].value
+    assert made.chosen == [Point(2, 3)]
+    assert f", {words}" in made.box.children[0].value
     for points in ([], [(0, 1)], [(1, -4)]):
         with pytest.raises(LabError, match="Give points"):
             labkit.panel(labkit.Task("t", lambda row: []), [{"a": 1}], points, spec)
