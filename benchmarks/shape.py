@@ -8,20 +8,17 @@ from __future__ import annotations
 
 import argparse
 import json
-import shutil
 from pathlib import Path
 
-import labkit
 from labkit.shapes import LLAMA_8B
+from labkit.tiny import copy_tokenizer
 
 
 def make(folder: Path) -> Path:
     """Write config and tokenizer into `folder`, and return it."""
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "config.json").write_text(json.dumps(LLAMA_8B, indent=1))
-    for file in Path(labkit.get_model("smollm2-135m").source).iterdir():
-        if "token" in file.name or file.name in ("chat_template.jinja", "merges.txt", "vocab.json"):
-            shutil.copy(file, folder)
+    copy_tokenizer(folder)
     return folder
 
 

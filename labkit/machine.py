@@ -222,11 +222,25 @@ def has_bfloat16(cpuinfo: str) -> bool:
     )
 
 
+def held_below_avx512() -> bool:
+    """Whether the environment variable ONEDNN_MAX_CPU_ISA keeps oneDNN from AVX-512, as on cores
+    that have none (https://uxlfoundation.github.io/oneDNN/dev_guide_cpu_dispatcher_control.html).
+    """
+    most = os.environ.get("ONEDNN_MAX_CPU_ISA", "").upper()
+    return most.startswith(("SSE", "AVX")) and not most.startswith("AVX512")
+
+
 def _cpuinfo() -> str:
     try:
         return Path("/proc/cpuinfo").read_text()
     except OSError:
         return ""
+
+
+def cpu_name() -> str:
+    """The name of the processor, such as "Intel(R) Xeon(R) Processor"; else its architecture."""
+    found = re.search(r"^model name\s*:\s*(.+)$", _cpuinfo(), re.MULTILINE)
+    return found[1].strip() if found else platform.machine()
 
 
 def detect() -> Machine:
@@ -244,5 +258,5 @@ def detect() -> Machine:
         disk_free_gib=shutil.disk_usage(folder).free / GIB,
         gpus=find_gpus(),
         versions=installed_versions(),
-        bfloat16=has_bfloat16(_cpuinfo()),
+        bfloat16=has_bfloat16(_cpuinfo()) and not held_below_avx512(),
     )

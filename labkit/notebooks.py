@@ -6,8 +6,11 @@ import base64
 import os
 import time
 from collections.abc import Sequence
+from datetime import datetime
 from pathlib import Path
+from typing import Any
 
+from labkit import times
 from labkit.errors import JobFailed, LabError
 
 NOTEBOOKS = Path(__file__).resolve().parent.parent / "notebooks"
@@ -23,8 +26,9 @@ def execute(
 ) -> dict[str, float]:
     """Run each notebook in a fresh kernel and save it with its outputs; seconds by name.
 
-    out: the folder for the executed copies; None writes in place. Raises JobFailed with the
-    failing cell and its error, after saving what ran.
+    out: the folder for the executed copies; None writes in place. The seconds of each section go
+    to build/times/lessons.json. Raises JobFailed with the failing cell and its error, after saving
+    what ran.
     """
     import nbformat
     from nbclient import NotebookClient
@@ -49,6 +53,7 @@ def execute(
         except CellExecutionError as error:
             raise JobFailed(f"{path.name} stopped at a cell that failed:\n{error}") from error
         finally:
+            spent = section_seconds(notebook)
             target = path if out is None else out / path.name
             target.parent.mkdir(parents=True, exist_ok=True)
             _tidy(notebook)
@@ -56,8 +61,30 @@ def execute(
             nbformat.write(notebook, scratch)
             os.replace(scratch, target)
         took[path.name] = time.monotonic() - began
+        times.record("lessons", path.name, {"seconds": took[path.name], "sections": spent})
         print(f"{took[path.name]:.0f} s → {os.path.relpath(target)}", flush=True)
     return took
+
+
+def section_seconds(notebook: Any) -> dict[str, float]:
+    """Seconds by section (the text of its `##` heading) that an executed notebook's cells took.
+
+    From the times that nbclient notes in a cell's metadata
+    (https://nbclient.readthedocs.io/en/latest/client.html).
+    """
+    spent: dict[str, float] = {}
+    section = ""
+    for cell in notebook["cells"]:
+        if cell["cell_type"] == "markdown" and cell["source"].startswith("## "):
+            section = times.heading(cell["source"])
+        noted = cell["metadata"].get("execution", {})
+        if {"iopub.execute_input", "shell.execute_reply"} <= noted.keys():
+            began, ended = (
+                datetime.fromisoformat(noted[name])
+                for name in ("iopub.execute_input", "shell.execute_reply")
+            )
+            spent[section] = spent.get(section, 0.0) + (ended - began).total_seconds()
+    return {name: round(seconds, 1) for name, seconds in spent.items()}
 
 
 def first_picture(path: Path) -> bytes:

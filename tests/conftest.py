@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import signal
 import time
+from collections import Counter
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import SimpleNamespace
@@ -12,6 +13,8 @@ from typing import Any
 
 import pytest
 from hypothesis import settings
+
+from tests import engine_starts
 
 settings.register_profile("lab", max_examples=20, deadline=None)
 settings.load_profile("lab")
@@ -24,6 +27,10 @@ if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:
 #: Every process that the tests start inherits this variable: see test_zz_nothing_left.
 MARK = "LABKIT_TEST_RUN"
 os.environ[MARK] = f"{os.getpid()}-{time.time()}"
+engine_starts.watch()
+
+BEGAN = time.monotonic()
+SECONDS: Counter[str] = Counter()
 
 #: A reader's own settings must not decide what a test sees.
 OWN_SETTINGS = (
@@ -34,6 +41,37 @@ OWN_SETTINGS = (
     "LABKIT_STALL_S",
     "RAY_ADDRESS",
 )
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_protocol(item: pytest.Item) -> Iterator[None]:
+    """Notes what each test took, the fixtures that it was the first to use included."""
+    before, began = engine_starts.count(), time.monotonic()
+    result = yield
+    file, _, name = item.nodeid.removeprefix("tests/").partition("::")
+    engine_starts.note(f"{file}::{name.partition('[')[0]}", engine_starts.count() - before)
+    SECONDS[file] += time.monotonic() - began
+    return result
+
+
+def pytest_terminal_summary(terminalreporter: Any) -> None:
+    terminalreporter.write_line(f"engine starts: {engine_starts.count()}")
+
+
+def pytest_sessionfinish() -> None:
+    """`make test` and its like leave their minutes in build/times/tests.json."""
+    if command := os.environ.get("LABKIT_TESTS"):
+        from labkit import times
+
+        files = {file: round(seconds, 1) for file, seconds in sorted(SECONDS.items())}
+        times.record(
+            *("tests", command),
+            {
+                "seconds": round(time.monotonic() - BEGAN, 1),
+                "engine starts": engine_starts.count(),
+                "files": files,
+            },
+        )
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -51,6 +89,21 @@ def smollm2(clean_environment: None) -> Any:
     from labkit.model import get
 
     return get("smollm2-135m")
+
+
+@pytest.fixture(scope="session")
+def tiny(clean_environment: None, tmp_path_factory: pytest.TempPathFactory) -> Any:
+    """Two layers of random weights: for every test that does not ask what a model answers."""
+    from labkit.model import get
+    from labkit.tiny import tiny_model
+
+    return get(str(tiny_model(tmp_path_factory.mktemp("models") / "tiny")))
+
+
+@pytest.fixture(scope="session")
+def with_tiny(tiny: Any) -> dict[str, str]:
+    """The environment of a program whose lab takes the tiny model."""
+    return {**os.environ, "LABKIT_MODEL": tiny.source}
 
 
 @pytest.fixture(scope="session")
@@ -124,7 +177,7 @@ def hard_rows() -> list[dict[str, Any]]:
 
 
 @pytest.fixture(scope="session")
-def faq_job(ray_starter: Callable[[], Any], smollm2: Any) -> SimpleNamespace:
+def faq_job(ray_starter: Callable[[], Any], tiny: Any) -> SimpleNamespace:
     """ONE real engine run over hard rows: `job`, `rows`, `frame`, and the settings around it."""
     import logging
 
@@ -151,7 +204,7 @@ def faq_job(ray_starter: Callable[[], Any], smollm2: Any) -> SimpleNamespace:
         return context.enable_progress_bars, detectors, order, logging.root.manager.disable
 
     settings_before = settings()
-    spec = labkit.configure(smollm2, batch_size=4, max_concurrent_batches=3)
+    spec = labkit.configure(tiny, batch_size=4, max_concurrent_batches=3)
     job = labkit.run(faq(max_tokens=12), frame, spec, into="reply", progress=False)
     return SimpleNamespace(
         job=job,
@@ -164,7 +217,7 @@ def faq_job(ray_starter: Callable[[], Any], smollm2: Any) -> SimpleNamespace:
 
 
 @pytest.fixture(scope="session")
-def dataset_job(ray_starter: Callable[[], Any], smollm2: Any) -> SimpleNamespace:
+def dataset_job(ray_starter: Callable[[], Any], tiny: Any) -> SimpleNamespace:
     """A second real run, over a Ray Dataset; the answer of row 7 can't be parsed."""
     import ray.data
 
@@ -186,19 +239,19 @@ def dataset_job(ray_starter: Callable[[], Any], smollm2: Any) -> SimpleNamespace
         sampling_columns={"max_tokens": "length"},
         parse=picky,
     )
-    spec = labkit.configure(smollm2, batch_size=5, max_concurrent_batches=2)
+    spec = labkit.configure(tiny, batch_size=5, max_concurrent_batches=2)
     data = ray.data.from_items(rows, override_num_blocks=3)
     job = labkit.run(task, data, spec, progress=False, verbose=True)
     return SimpleNamespace(job=job, rows=rows, spec=spec)
 
 
 @pytest.fixture
-def warm_spec(ray_starter: Callable[[], Any], smollm2: Any) -> Any:
+def warm_spec(ray_starter: Callable[[], Any], tiny: Any) -> Any:
     """The spec of a warm engine that all tests share: 16 × 4 rows in flight."""
     import labkit
 
     ray_starter()
-    return labkit.configure(smollm2, warm=True)
+    return labkit.configure(tiny, warm=True)
 
 
 @pytest.fixture

@@ -20,7 +20,8 @@ from labkit.bundle import bundle, lock_lines
 from labkit.errors import LabError
 from labkit.notebooks import lessons
 from tests.conftest import MARK
-from tests.test_notebooks import code_cells, nbval
+from tests.test_nbval import nbval, without_network
+from tests.test_notebooks import code_cells
 
 
 def test_a_lock_is_read_for_the_host_s_python() -> None:
@@ -178,21 +179,8 @@ def test_the_lab_itself_is_in_the_bundle(tmp_path: Path) -> None:
     assert not (tmp_path / "build").exists() and not (tmp_path / ".git").exists()
 
 
-OFFLINE = ["unshare", "-rn", sys.executable, str(Path(__file__).with_name("offline.py"))]
-
-
-def without_network(command: list[str], **options: Any) -> subprocess.CompletedProcess[str]:
-    """Run it in a namespace of its own, with loopback alone; where Linux forbids that to a user,
-    with proxies that refuse."""
-    options = {"capture_output": True, "text": True, **options}
-    if subprocess.run([*OFFLINE, "true"], capture_output=True).returncode == 0:
-        return subprocess.run([*OFFLINE, *command], **options)
-    dead = dict.fromkeys(("http_proxy", "https_proxy", "all_proxy"), "http://127.0.0.1:9")
-    return subprocess.run(command, **options | {"env": options["env"] | dead})
-
-
 @pytest.mark.engine
-@pytest.mark.slow
+@pytest.mark.endurance
 def test_a_bundle_teaches_the_first_lesson_without_a_network(tmp_path: Path) -> None:
     """Bundle → an empty environment → doctor → the first lesson, run and compared by nbval."""
     out, there = bundle(tmp_path / "out", part_mib=400), tmp_path / "there"

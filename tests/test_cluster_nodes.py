@@ -66,7 +66,7 @@ class Watch(threading.Thread):
 
 
 @pytest.fixture(scope="module")
-def two_nodes(smollm2: Any) -> SimpleNamespace:
+def two_nodes(tiny: Any) -> SimpleNamespace:
     """ONE job with two replicas on a cluster of two nodes."""
     import ray
 
@@ -80,14 +80,14 @@ def two_nodes(smollm2: Any) -> SimpleNamespace:
         labkit.start(address)
         nodes = [node for node in ray.nodes() if node["Alive"]]
         spec = labkit.configure(
-            smollm2,
+            tiny,
             batch_size=BATCH,
             max_concurrent_batches=1,
             replicas=2,
             ray={"placement_group_config": {"bundles": [{"CPU": 2.0}]}},
         )
         watch.start()
-        job = labkit.run(faq(max_tokens=24), frame, spec, progress=False)
+        job = labkit.run(faq(max_tokens=200), frame, spec, progress=False)
         watch.ended.set()
         watch.join()
     left = [p for p in watch.everything | set(processes()) - before if p.is_running()]
@@ -124,7 +124,7 @@ def test_nothing_is_left_of_the_cluster(two_nodes: SimpleNamespace) -> None:
 
 @pytest.mark.engine
 @pytest.mark.endurance
-def test_a_node_that_is_lost_and_comes_back(smollm2: Any, no_ray: None) -> None:
+def test_a_node_that_is_lost_and_comes_back(tiny: Any, no_ray: None) -> None:
     """Its rows go to the other node; every row is answered once; the next job uses both again."""
     frame = pd.DataFrame(
         {"id": range(100), "question": [f"What is {n} + {n}?" for n in range(100)]}
@@ -132,7 +132,7 @@ def test_a_node_that_is_lost_and_comes_back(smollm2: Any, no_ray: None) -> None:
     with local_nodes(count=2, cpus=CPUS) as address:
         labkit.start(address)
         spec = labkit.configure(
-            smollm2,
+            tiny,
             batch_size=BATCH,
             max_concurrent_batches=1,
             replicas=2,
@@ -161,7 +161,7 @@ def test_a_node_that_is_lost_and_comes_back(smollm2: Any, no_ray: None) -> None:
                 pass
 
         try:
-            job = labkit.run(faq(max_tokens=24), frame, spec, progress=Lose(), stall_s=300)
+            job = labkit.run(faq(max_tokens=200), frame, spec, progress=Lose(), stall_s=300)
             assert again, "the node was not lost"
             assert job.failed.empty and job.answers[["id", "question"]].equals(frame)
             deadline = time.monotonic() + 60
@@ -169,7 +169,7 @@ def test_a_node_that_is_lost_and_comes_back(smollm2: Any, no_ray: None) -> None:
                 time.sleep(0.5)
             watch = Watch()
             watch.start()
-            more = labkit.run(faq(max_tokens=24), frame.head(40), spec, progress=False)
+            more = labkit.run(faq(max_tokens=200), frame.head(40), spec, progress=False)
             watch.ended.set()
             watch.join()
             assert more.answers["id"].tolist() == list(range(40))

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import os
 import re
 import shlex
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
+import yaml
 
 from labkit.notebooks import first_picture, lessons
 
@@ -26,9 +29,24 @@ def blocks(language: str) -> list[tuple[str, str]]:
     return found
 
 
+def workflow() -> dict[str, Any]:
+    """The job of the workflow in docs/ci.md, with its paths as they are here."""
+    ((_, text),) = blocks("yaml")
+    text = text.replace("${{ github.workspace }}", str(ROOT))
+    job: dict[str, Any] = yaml.safe_load(text)["jobs"]["nbval"]
+    return job
+
+
+def ci_commands() -> list[list[str]]:
+    """What the workflow runs, in the environment of the tests."""
+    lines = [step["run"] for step in workflow()["steps"] if "run" in step]
+    return [shlex.split(line.replace(".venv/bin/python", sys.executable)) for line in lines]
+
+
 def test_every_block_is_of_a_kind_that_is_run() -> None:
     kinds = {kind for page in PAGES for kind, _ in BLOCK.findall(page.read_text())}
-    assert kinds <= {"python", "bash"}, "a block of another language is run by no test"
+    assert kinds <= {"python", "bash", "yaml"}, "a block of another language is run by no test"
+    assert [page for page, _ in blocks("yaml")] == ["docs/ci.md"]
 
 
 @pytest.mark.parametrize(("page", "code"), blocks("bash"))
@@ -49,10 +67,24 @@ def test_bash_blocks_name_what_exists(page: str, code: str) -> None:
 
 @pytest.mark.engine
 @pytest.mark.parametrize(("page", "code"), blocks("python"))
-def test_python_blocks_run(page: str, code: str) -> None:
-    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True)
+def test_python_blocks_run(page: str, code: str, with_tiny: dict[str, str]) -> None:
+    done = subprocess.run(
+        [sys.executable, "-c", code], cwd=ROOT, env=with_tiny, capture_output=True, text=True
+    )
     assert done.returncode == 0, f"{page}:\n{done.stderr[-3000:]}"
     assert "output tokens/s" in done.stdout
+
+
+def test_the_workflow_s_commands_run() -> None:
+    """All but the last, which test_nbval runs for each lesson."""
+    *before, last = ci_commands()
+    env = {**os.environ, "VENV": sys.prefix}
+    for command in before:
+        done = subprocess.run(command, cwd=ROOT, env=env, capture_output=True, text=True)
+        assert done.returncode == 0, done.stdout[-1000:] + done.stderr[-1000:]
+    assert Path(workflow()["env"]["LABKIT_MODEL"], "config.json").is_file()
+    assert workflow()["env"]["QUICK"] == "1"
+    assert last[-1] == "notebooks/" and "--nbval" in last
 
 
 @pytest.mark.parametrize("page", PAGES, ids=[str(page.relative_to(ROOT)) for page in PAGES])

@@ -30,7 +30,8 @@ pytestmark = [pytest.mark.endurance, pytest.mark.engine]
 ROWS = 80
 DATA = [{"id": f"r{n:03}", "question": f"What is {n} + {n}?"} for n in range(ROWS)]
 IDS = [row["id"] for row in DATA]
-TASK = Task("say", ask("question"), {"max_tokens": 32, "ignore_eos": True, "temperature": 0.0})
+#: Tokens enough for a fault to find the job at work.
+TASK = Task("say", ask("question"), {"max_tokens": 256, "ignore_eos": True, "temperature": 0.0})
 #: Longer than a start of the engine here takes, and than a batch takes by far.
 STALL_S = 60
 
@@ -87,8 +88,8 @@ def send(what: signal.Signals, *words: str) -> Callable[[], None]:
 
 
 @pytest.fixture
-def spec(ray_without_gpu: Any, smollm2: Any) -> Any:
-    return labkit.configure(smollm2, batch_size=4, max_concurrent_batches=2)
+def spec(ray_without_gpu: Any, tiny: Any) -> Any:
+    return labkit.configure(tiny, batch_size=4, max_concurrent_batches=2)
 
 
 @pytest.fixture
@@ -282,8 +283,8 @@ class Ready:
         print(flush=True)
 
 data = [{"id": f"r{n:03}", "question": f"What is {n} + {n}?"} for n in range(80)]
-task = Task("say", ask("question"), {"max_tokens": 32, "ignore_eos": True, "temperature": 0.0})
-spec = labkit.configure("smollm2-135m", batch_size=4, max_concurrent_batches=2)
+task = Task("say", ask("question"), {"max_tokens": 256, "ignore_eos": True, "temperature": 0.0})
+spec = labkit.configure(batch_size=4, max_concurrent_batches=2)
 try:
     labkit.run(task, data, spec, progress=Ready())
 except KeyboardInterrupt:
@@ -292,13 +293,14 @@ except KeyboardInterrupt:
 """
 
 
-def test_ctrl_c_in_a_terminal() -> None:
+def test_ctrl_c_in_a_terminal(with_tiny: dict[str, str]) -> None:
     """The terminal interrupts every process of the script's group, Ray's own among them."""
     cluster.stop()
     script = subprocess.Popen(
         [sys.executable, "-W", "ignore", "-c", SCRIPT],
         stdout=subprocess.PIPE,
         text=True,
+        env=with_tiny,
         start_new_session=True,
     )
     assert script.stdout is not None and script.stdout.readline() == "now\n"

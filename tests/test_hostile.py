@@ -560,10 +560,10 @@ def generated(count: int) -> tuple[list[Row], set[int]]:
 
 
 @pytest.mark.engine
-def test_hostile_rows_on_a_real_engine(local_ray: Any, smollm2: Any) -> None:
+def test_hostile_rows_on_a_real_engine(local_ray: Any, tiny: Any) -> None:
     """300 rows between Ray's own stages, in Arrow: each is answered or fails, and none is lost."""
     some, good = generated(300)
-    spec = labkit.configure(smollm2, batch_size=16, max_concurrent_batches=4)
+    spec = labkit.configure(tiny, batch_size=16, max_concurrent_batches=4)
     job = labkit.run(ENGINE_TASK, some, spec, progress=False)
     assert sorted(ids(job.answers) + ids(job.failed)) == list(range(300))
     assert set(ids(job.answers)) == good and len(good) > 80

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import json
-import shutil
 import threading
 import time
 from collections.abc import Iterator
@@ -21,36 +19,6 @@ from labkit.tasks import faq
 
 ROWS = 100_000
 FILE_ROWS = 10_000
-#: A Llama of two small layers, with random weights: the engine's own work per row is next to none.
-TINY = {
-    "architectures": ["LlamaForCausalLM"],
-    "model_type": "llama",
-    "hidden_size": 64,
-    "intermediate_size": 128,
-    "num_hidden_layers": 2,
-    "num_attention_heads": 2,
-    "num_key_value_heads": 2,
-    "head_dim": 32,
-    "vocab_size": 49_152,
-    "max_position_embeddings": 2_048,
-    "rms_norm_eps": 1e-5,
-    "rope_theta": 10_000.0,
-    "hidden_act": "silu",
-    "tie_word_embeddings": True,
-    "torch_dtype": "bfloat16",
-    "bos_token_id": 1,
-    "eos_token_id": 2,
-}
-
-
-def tiny_model(folder: Path, tokenizer: Path) -> Path:
-    """A model folder of TINY's shape with SmolLM2's tokenizer and no weights."""
-    folder.mkdir()
-    (folder / "config.json").write_text(json.dumps(TINY))
-    for file in tokenizer.iterdir():
-        if "token" in file.name or file.name in ("chat_template.jinja", "merges.txt", "vocab.json"):
-            shutil.copy(file, folder)
-    return folder
 
 
 class Watch(threading.Thread):
@@ -79,7 +47,7 @@ class Watch(threading.Thread):
 
 
 @pytest.fixture(scope="module")
-def long_job(smollm2: Any, tmp_path_factory: Any, ray_starter: Any) -> Iterator[SimpleNamespace]:
+def long_job(tiny: Any, tmp_path_factory: Any, ray_starter: Any) -> Iterator[SimpleNamespace]:
     """ONE job over Parquet files of 100,000 rows; some of its parts are read while it runs."""
     folder: Path = tmp_path_factory.mktemp("limits")
     given = folder / "in"
@@ -89,10 +57,7 @@ def long_job(smollm2: Any, tmp_path_factory: Any, ray_starter: Any) -> Iterator[
         texts = [None if i % 1000 == 7 else f"What is {i} + {i}?" for i in ids]
         frame = pd.DataFrame({"id": ids, "question": texts, "note": [f"note {i}" for i in ids]})
         frame.to_parquet(given / f"{at:06}.parquet")
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("LABKIT_LOAD_FORMAT", "dummy")
-        model = labkit.get_model(str(tiny_model(folder / "tiny", Path(smollm2.source))))
-        spec = labkit.configure(model)
+    spec = labkit.configure(tiny)
     ray_starter()
     watch = Watch(folder / "out")
     read: list[pd.DataFrame] = []

@@ -44,9 +44,18 @@ def test_help_lists_the_commands(capsys: pytest.CaptureFixture[str]) -> None:
         main(["--help"])
     assert stop.value.code == 0
     shown = capsys.readouterr().out
-    assert all(
-        name in shown for name in ("doctor", "fetch", "describe", "label", "sweep", "notebooks")
-    )
+    names = [
+        "doctor",
+        "fetch",
+        "tiny",
+        "describe",
+        "label",
+        "sweep",
+        "bundle",
+        "notebooks",
+        "times",
+    ]
+    assert all(name in shown for name in names)
 
 
 @pytest.mark.parametrize(("state", "code"), [("ok", 0), ("warning", 0), ("FAIL", 1)])

@@ -1,12 +1,9 @@
-"""The lessons: executed, tidy, their exercises and solutions right, and nbval on the outputs."""
+"""The lessons: executed, tidy, their exercises and solutions right (test_nbval runs them)."""
 
 from __future__ import annotations
 
-import os
 import re
 import statistics
-import subprocess
-import sys
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -142,42 +139,3 @@ def test_exercises_and_solutions(path: Path, at: int) -> None:
     assert verdict(solved, names).state == exercises.RIGHT
     wrong = code.replace("answer = None", "answer = 1e9")
     assert verdict(wrong, names).state == exercises.WRONG
-
-
-def nbval(path: Path) -> list[str]:
-    """The command that runs a lesson in a fresh kernel and compares it with its saved outputs.
-
-    To be called with QUICK=1: nothing that is compared depends on the number of rows.
-    """
-    command = ["-m", "pytest", "-q", "--nbval", "--nbval-cell-timeout=900"]
-    return [*command, "-p", "no:cacheprovider", "--override-ini=addopts=", str(path)]
-
-
-def run_nbval(path: Path) -> None:
-    command = [sys.executable, *nbval(path)]
-    env = {**os.environ, "QUICK": "1"}
-    done = subprocess.run(command, cwd=ROOT, env=env, capture_output=True, text=True)
-    assert done.returncode == 0, done.stdout[-5000:]
-    cells = len(code_cells(path))
-    assert f"{cells} passed" in done.stdout
-
-
-@pytest.mark.engine
-@pytest.mark.parametrize("path", lessons()[1:], ids=NAMES[1:])
-def test_nbval(path: Path) -> None:
-    """The first lesson's nbval is in test_bundle: it runs there with no network."""
-    run_nbval(path)
-
-
-@pytest.mark.slow
-def test_nbval_catches_a_changed_output(tmp_path: Path) -> None:
-    """The comparison is real: a saved output that no longer holds fails."""
-    cell = nbformat.v4.new_code_cell("1 + 1", execution_count=1)
-    cell["outputs"] = [
-        nbformat.v4.new_output("execute_result", {"text/plain": "3"}, execution_count=1)
-    ]
-    notebook = nbformat.v4.new_notebook(cells=[cell])
-    notebook["metadata"]["kernelspec"] = {"name": "python3", "display_name": "Python 3"}
-    nbformat.write(notebook, tmp_path / "broken.ipynb")
-    with pytest.raises(AssertionError):
-        run_nbval(tmp_path / "broken.ipynb")

@@ -151,10 +151,10 @@ def test_jobs_change_nothing(chat: Any, local_ray: Any, tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
-def test_a_server_changes_nothing(smollm2: Any) -> None:
+def test_a_server_changes_nothing(tiny: Any) -> None:
     before = settings()
     with pytest.raises(JobFailed, match="not ready"):
-        labkit.serve(smollm2, timeout_s=1, progress=False)
+        labkit.serve(tiny, timeout_s=1, progress=False)
     assert settings() == before
 
 

@@ -327,8 +327,8 @@ def test_each_row_of_a_dataset_has_its_own_sampling(dataset_job: Any) -> None:
 
 
 @pytest.mark.engine
-def test_an_engine_that_can_not_start_fails_with_its_reason(local_ray: Any, smollm2: Any) -> None:
-    spec = labkit.configure(smollm2, engine={"max_model_len": 999_999})
+def test_an_engine_that_can_not_start_fails_with_its_reason(local_ray: Any, tiny: Any) -> None:
+    spec = labkit.configure(tiny, engine={"max_model_len": 999_999})
     began = time.monotonic()
     with pytest.raises(JobFailed, match="max_model_len|999999") as caught:
         labkit.run(faq(), ROWS, spec, progress=False)

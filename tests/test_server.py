@@ -127,29 +127,29 @@ def servers_of(source: str) -> list[int]:
 
 
 @pytest.mark.engine
-def test_a_server_that_can_not_start_says_why(smollm2: Any) -> None:
-    before = servers_of(smollm2.source)
-    spec = labkit.configure(smollm2, engine={"max_model_len": 999_999})
+def test_a_server_that_can_not_start_says_why(tiny: Any) -> None:
+    before = servers_of(tiny.source)
+    spec = labkit.configure(tiny, engine={"max_model_len": 999_999})
     with pytest.raises(JobFailed, match="ended by itself(.|\n)*999999(.|\n)*whole log") as caught:
         serve(spec=spec, api_key=KEY, progress=False)
     assert KEY not in str(caught.value)
-    assert servers_of(smollm2.source) == before
+    assert servers_of(tiny.source) == before
 
 
 @pytest.mark.slow
-def test_a_server_that_takes_too_long_is_stopped(smollm2: Any) -> None:
-    before = servers_of(smollm2.source)
+def test_a_server_that_takes_too_long_is_stopped(tiny: Any) -> None:
+    before = servers_of(tiny.source)
     with pytest.raises(JobFailed, match="not ready after 2 s"):
-        serve(smollm2, timeout_s=2, progress=False)
-    assert servers_of(smollm2.source) == before
+        serve(tiny, timeout_s=2, progress=False)
+    assert servers_of(tiny.source) == before
 
 
 # --- one real server, one real job ---------------------------------------------------------------
 
 
 @pytest.fixture(scope="module")
-def server(smollm2: Any) -> Iterator[Server]:
-    with serve(smollm2, api_key=KEY, progress=False) as running:
+def server(tiny: Any) -> Iterator[Server]:
+    with serve(tiny, api_key=KEY, progress=False) as running:
         yield running
 
 
@@ -209,7 +209,7 @@ def test_a_wrong_key_is_refused(server: Server) -> None:
 
 @pytest.mark.engine
 def test_a_model_that_is_not_served_is_named(server: Server) -> None:
-    with pytest.raises(LabError, match="It serves: smollm2-135m"):
+    with pytest.raises(LabError, match="It serves: tiny"):
         labkit.endpoint(server.url, "gpt-4", api_key=KEY).check()
 
 
@@ -248,13 +248,13 @@ def test_nothing_is_left_after_stop(server: Server) -> None:
 
 @pytest.mark.engine
 @pytest.mark.endurance
-def test_a_server_that_is_killed_and_started_again(smollm2: Any, local_ray: Any) -> None:
+def test_a_server_that_is_killed_and_started_again(tiny: Any, local_ray: Any) -> None:
     """The job waits for it, longer with each try, and every row is answered once."""
     rows = [{"id": n, "text": f"What is {n} + {n}?"} for n in range(80)]
-    task = Task("say", ask("text"), {"max_tokens": 32, "ignore_eos": True, "temperature": 0.0})
+    task = Task("say", ask("text"), {"max_tokens": 128, "ignore_eos": True, "temperature": 0.0})
     fell, finished = threading.Event(), threading.Event()
 
-    with serve(smollm2, api_key=KEY, progress=False) as first:
+    with serve(tiny, api_key=KEY, progress=False) as first:
         port = int(first.url.rsplit(":", 1)[1].split("/")[0])
 
         def restart() -> None:
@@ -262,7 +262,7 @@ def test_a_server_that_is_killed_and_started_again(smollm2: Any, local_ray: Any)
             family = group(first.process.pid)
             os.killpg(first.process.pid, signal.SIGKILL)
             psutil.wait_procs(family, timeout=30)  # the port is theirs until then
-            with serve(smollm2, port=port, api_key=KEY, progress=False):
+            with serve(tiny, port=port, api_key=KEY, progress=False):
                 finished.wait()
 
         class Killer:

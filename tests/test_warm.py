@@ -128,20 +128,31 @@ def test_a_job_begins_with_an_empty_prefix_cache_and_its_own_limit() -> None:
 @pytest.mark.engine
 @pytest.mark.parametrize("how", ["cancelled", "interrupted"])
 def test_a_stopped_job_ends_at_once_and_the_engine_stays(warm_spec: Any, how: str) -> None:
-    rows = [{"question": f"Tell me a story about {n}."} for n in range(64)]
-    long = Task("long", ask("question"), {"max_tokens": 800, "ignore_eos": True})
+    # The first batch is soon done; then the job is stopped, and all others are at work.
+    rows = [{"question": f"Tell me about {n}.", "n": 2 if n < 16 else 1900} for n in range(64)]
+    long = Task("long", ask("question"), {"ignore_eos": True}, {"max_tokens": "n"})
     labkit.run(tasks.faq(max_tokens=2), rows[:2], warm_spec, progress=False)
     before, stop = engines(), threading.Event()
     end, kind = stop.set, Cancelled  # type: Any, Any
     if how == "interrupted":  # Ctrl-C, or the notebook's stop button
         end, kind = lambda: os.kill(os.getpid(), signal.SIGINT), KeyboardInterrupt
-    timer = threading.Timer(6, end)
-    timer.start()
+
+    class Stop:
+        done = False
+
+        def show(self, text: str, share: float | None) -> None:
+            if share and not self.done:
+                self.done = True
+                end()
+
+        def close(self) -> None:
+            pass
+
     with pytest.raises(kind):
-        labkit.run(long, rows, warm_spec, progress=False, cancel=stop)
-    timer.join()
+        labkit.run(long, rows, warm_spec, progress=Stop(), cancel=stop)
     stopped = labkit.partial()
     assert stopped.missing == 64 - len(stopped.answers) and stopped.failed.empty
+    assert 16 <= len(stopped.answers) < 64
     began = time.monotonic()
     job = labkit.run(tasks.faq(max_tokens=2), rows[:8], warm_spec, progress=False)
     assert len(job.answers) == 8 and engines() == before
@@ -212,7 +223,7 @@ def test_another_argument_replaces_the_engine_and_says_why(warm_spec: Any) -> No
 PROGRAM = """
 import labkit, os, time
 from labkit import tasks
-spec = labkit.configure(labkit.get_model("smollm2-135m"), warm=True)
+spec = labkit.configure(warm=True)
 labkit.run(tasks.faq(max_tokens=2), [{"question": "Hello?"}], spec, progress=False)
 print("up", flush=True)
 time.sleep(600)
@@ -220,9 +231,12 @@ time.sleep(600)
 
 
 @pytest.mark.engine
-def test_no_engine_outlives_its_program_that_is_killed() -> None:
+def test_no_engine_outlives_its_program_that_is_killed(with_tiny: dict[str, str]) -> None:
     program = subprocess.Popen(
-        [sys.executable, "-W", "ignore", "-c", PROGRAM], stdout=subprocess.PIPE, text=True
+        [sys.executable, "-W", "ignore", "-c", PROGRAM],
+        env=with_tiny,
+        stdout=subprocess.PIPE,
+        text=True,
     )
     assert program.stdout is not None and program.stdout.readline() == "up\n"
     children = psutil.Process(program.pid).children(recursive=True)

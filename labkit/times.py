@@ -1,0 +1,144 @@
+"""How long lessons and tests take, by kind of machine: written to build/times, read from docs.
+
+`docs/times.md` is the one place for minutes. The lines below the lessons' headings are made from it
+(`python -m labkit times`).
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from labkit import machine as machines
+
+ROOT = Path(__file__).resolve().parent.parent
+BUILD = ROOT / "build" / "times"
+PAGE = ROOT / "docs" / "times.md"
+NOTEBOOKS = ROOT / "notebooks"
+#: The mark of the line with a section's times.
+CLOCK = "⏱"
+#: How the line of a section calls each kind of machine, in this order.
+PHRASES = {
+    "2 cores with AVX-512": "on 2 CPU cores",
+    "2 cores without AVX-512": "without AVX-512",
+    "H100": "on an H100",
+}
+
+
+def kind(machine: machines.Machine) -> str:
+    """The column of docs/times.md for this machine."""
+    if machine.device == "gpu":
+        return machine.gpus[0].name.removeprefix("NVIDIA ").split()[0]
+    return f"{machine.cores} cores {'with' if machine.bfloat16 else 'without'} AVX-512"
+
+
+def record(what: str, name: str, seconds: Mapping[str, Any]) -> None:
+    """Put `seconds` under `name` into build/times/WHAT.json, with the machine that it is from.
+
+    Times of another kind of machine that lie there are dropped.
+    """
+    machine = machines.detect()
+    about = {
+        "kind": kind(machine),
+        "machine": f"{machine.name}, {machines.cpu_name()}",
+        "versions": dict(machine.versions),
+    }
+    file = BUILD / f"{what}.json"
+    noted: dict[str, Any] = {}
+    if file.is_file():
+        noted = json.loads(file.read_text())
+        if noted.get("kind") != about["kind"]:
+            noted = {}
+    noted |= about
+    noted.setdefault("times", {})[name] = dict(seconds)
+    BUILD.mkdir(parents=True, exist_ok=True)
+    file.write_text(json.dumps(noted, indent=1, ensure_ascii=False) + "\n")
+
+
+# --- the page ------------------------------------------------------------------------------------
+
+
+def heading(source: str) -> str:
+    """The text of a cell's heading, without marks."""
+    return source.splitlines()[0].lstrip("# ").strip()
+
+
+def tables(text: str) -> dict[str, dict[str, dict[str, float]]]:
+    """{section of the page: {first column: {kind: seconds}}} of a page such as docs/times.md."""
+    found: dict[str, dict[str, dict[str, float]]] = {}
+    section, kinds = "", []  # type: str, list[str]
+    for line in text.splitlines():
+        if line.startswith("#"):
+            section, kinds = heading(line), []
+        if not line.startswith("| "):
+            continue
+        name, *cells = [cell.strip().strip("*`") for cell in line.strip("|").split("|")]
+        if set("".join(cells)) <= {"-", ":"}:
+            continue
+        if not kinds:
+            kinds = cells
+            continue
+        row = {k: float(c.replace(",", "")) for k, c in zip(kinds, cells, strict=True) if c != "–"}
+        found.setdefault(section, {})[name] = row
+    return found
+
+
+def page() -> dict[str, dict[str, dict[str, float]]]:
+    """What docs/times.md holds, in seconds."""
+    return tables(PAGE.read_text())
+
+
+def words(seconds: float) -> str:
+    """Seconds as a reader wants them: to five, from a minute and a half on to minutes."""
+    if seconds < 8:
+        return "a few seconds"
+    if seconds < 90:
+        return f"{5 * round(seconds / 5)} s"
+    return f"{round(seconds / 60)} min"
+
+
+def line(seconds: Mapping[str, float]) -> str:
+    """The line below a heading: the time of the section on each kind of machine."""
+    parts = [f"{words(seconds[k])} {phrase}" for k, phrase in PHRASES.items() if k in seconds]
+    if {words(s) for s in seconds.values()} == {"a few seconds"}:
+        parts = ["a few seconds"]
+    return f"{CLOCK} *{' · '.join(parts)}*"
+
+
+def numbers(text: str) -> dict[str, float]:
+    """{kind: seconds} of such a line; {} where it says that a section takes a few seconds."""
+    found = {}
+    for kind_, phrase in PHRASES.items():
+        if said := re.search(rf"(\d+|a few) (s|min|seconds) {re.escape(phrase)}", text):
+            count = 5.0 if said[1] == "a few" else float(said[1])
+            found[kind_] = count * (60 if said[2] == "min" else 1)
+    return found
+
+
+def put_into_lessons() -> list[str]:
+    """Write the line of each section of the lessons anew from docs/times.md; what changed.
+
+    Outputs stay as they are.
+    """
+    import nbformat
+
+    known, changed = page(), []
+    for path in sorted(NOTEBOOKS.glob("[0-9]*.ipynb")):
+        notebook = nbformat.read(path, as_version=4)
+        for cell in notebook["cells"]:
+            if cell["cell_type"] != "markdown" or not cell["source"].startswith("#"):
+                continue
+            seconds = known.get(path.name, {}).get(heading(cell["source"]))
+            if seconds is None:
+                continue
+            first, *rest = cell["source"].split("\n")
+            body = "\n".join(r for r in rest if not r.startswith(CLOCK)).strip("\n")
+            source = "\n\n".join(filter(None, [first, line(seconds), body]))
+            if source != cell["source"]:
+                cell["source"] = source
+                changed.append(f"{path.name}: {first.lstrip('# ')}")
+        nbformat.write(notebook, path)
+    return changed

@@ -1,0 +1,55 @@
+"""Counts the engines that the tests start, in whatever process, and holds a reason for each.
+
+Each engine's process loads vLLM's plugins (https://docs.vllm.ai/en/latest/design/plugin_system),
+so a plugin of the tests' own, on PYTHONPATH, notes its start in a file.
+"""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from collections import Counter
+from pathlib import Path
+
+#: The file that the plugin appends a line to for each engine.
+FILE = "LABKIT_TEST_ENGINES"
+
+PLUGIN = f"""
+import multiprocessing, os
+
+def note():
+    if multiprocessing.current_process().name.startswith("EngineCore") and "{FILE}" in os.environ:
+        with open(os.environ["{FILE}"], "a") as file:
+            file.write(f"{{os.getpid()}}\\n")
+"""
+METADATA = "Metadata-Version: 2.1\nName: labkit-engine-counter\nVersion: 0\n"
+ENTRY_POINT = "[vllm.general_plugins]\nlabkit_engine_counter = labkit_engine_counter:note\n"
+
+
+def watch() -> None:
+    """From now on the engines of this process and of all below it are counted."""
+    folder = Path(tempfile.mkdtemp(prefix="engines-"))
+    about = folder / "labkit_engine_counter-0.dist-info"
+    about.mkdir()
+    (folder / "labkit_engine_counter.py").write_text(PLUGIN)
+    (about / "METADATA").write_text(METADATA)
+    (about / "entry_points.txt").write_text(ENTRY_POINT)
+    (folder / "starts").touch()
+    os.environ[FILE] = str(folder / "starts")
+    paths = [str(folder), os.environ.get("PYTHONPATH", "")]
+    os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, paths))
+
+
+def count() -> int:
+    """How many engines have started so far."""
+    return len(Path(os.environ[FILE]).read_text().splitlines())
+
+
+#: Engines by test, as they were started.
+STARTED: Counter[str] = Counter()
+
+
+def note(test: str, engines: int) -> None:
+    """So many engines were started for this test, its fixtures included."""
+    if engines:
+        STARTED[test] += engines
