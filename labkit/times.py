@@ -6,6 +6,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import re
 from collections.abc import Mapping
@@ -31,7 +32,7 @@ PHRASES = {
 def kind(machine: machines.Machine) -> str:
     """The column of docs/times.md for this machine."""
     if machine.device == "gpu":
-        return machine.gpus[0].name.removeprefix("NVIDIA ").split()[0]
+        return machine.gpus[0].name.removeprefix("NVIDIA ").removesuffix(" 80GB HBM3")
     return f"{machine.cores} cores {'with' if machine.bfloat16 else 'without'} AVX-512"
 
 
@@ -48,10 +49,10 @@ def record(what: str, name: str, seconds: Mapping[str, Any]) -> None:
     }
     file = BUILD / f"{what}.json"
     noted: dict[str, Any] = {}
-    if file.is_file():
+    with contextlib.suppress(OSError, ValueError):  # none there, or one that was cut
         noted = json.loads(file.read_text())
-        if noted.get("kind") != about["kind"]:
-            noted = {}
+    if noted.get("kind") != about["kind"]:
+        noted = {}
     noted |= about
     noted.setdefault("times", {})[name] = dict(seconds)
     BUILD.mkdir(parents=True, exist_ok=True)
@@ -96,7 +97,8 @@ def words(seconds: float) -> str:
     if seconds < 8:
         return "a few seconds"
     if seconds < 90:
-        return f"{5 * round(seconds / 5)} s"
+        step = 5 if seconds < 40 else 10
+        return f"{step * round(seconds / step)} s"
     return f"{round(seconds / 60)} min"
 
 

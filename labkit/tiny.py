@@ -8,7 +8,6 @@ text means nothing. Hugging Face calls such models *tiny random*
 from __future__ import annotations
 
 import json
-import os
 import shutil
 import tempfile
 from collections.abc import Mapping
@@ -16,9 +15,10 @@ from pathlib import Path
 from typing import Any
 
 from labkit import model as models
+from labkit.errors import ModelError
 
-#: The first tokens of SmolLM2's vocabulary. Of all 49,152 a step with top-p sampling sorts the logits
-#: of each row: on two CPU cores that took most of the time.
+#: The first tokens of SmolLM2's vocabulary. Top-p sampling sorts the logits of each row at each
+#: step, and with all 49,152 that took most of a lesson's time on two CPU cores.
 VOCABULARY = 4096
 
 #: A Llama of two layers with the context of SmolLM2.
@@ -54,19 +54,18 @@ def tiny_model(folder: str | Path, seed: int = 0) -> Path:
     folder = Path(folder)
     if (folder / "config.json").is_file():
         return folder
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    scratch = Path(tempfile.mkdtemp(dir=folder.parent, prefix=f".{folder.name}-"))
     try:
-        scratch.chmod(0o755)
-        copy_tokenizer(scratch)
-        _shorten(scratch / "tokenizer.json")
-        _save_weights(scratch / "model.safetensors", seed)
-        (scratch / "config.json").write_text(json.dumps(dict(CONFIG), indent=1))
-        os.replace(scratch, folder)
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(dir=folder.parent, prefix=f".{folder.name}-") as scratch:
+            built = Path(scratch) / "built"
+            built.mkdir()
+            copy_tokenizer(built)
+            _shorten(built / "tokenizer.json")
+            _save_weights(built / "model.safetensors", seed)
+            (built / "config.json").write_text(json.dumps(dict(CONFIG), indent=1))
+            built.replace(folder)
     except OSError as problem:
-        raise models.ModelError(f"{folder} can't be written: {problem}. Name another.") from problem
-    finally:
-        shutil.rmtree(scratch, ignore_errors=True)
+        raise ModelError(f"{folder} can't be written: {problem}. Name another folder.") from problem
     return folder
 
 

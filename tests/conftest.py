@@ -30,6 +30,9 @@ os.environ[MARK] = f"{os.getpid()}-{time.time()}"
 engine_starts.watch()
 
 BEGAN = time.monotonic()
+ENDURANCE = pytest.mark.endurance
+#: Total and available memory for specs of the shared warm engine: see `warm_spec`.
+STEADY_GIB = (16.0, 12.0)
 SECONDS: Counter[str] = Counter()
 
 #: A reader's own settings must not decide what a test sees.
@@ -41,6 +44,24 @@ OWN_SETTINGS = (
     "LABKIT_STALL_S",
     "RAY_ADDRESS",
 )
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Those that share Ray first, a cold engine among them (which stops a warm one); then those
+    that share the warm engine, then those that stop it or Ray, then the lessons, which run beside
+    all others; then what looks at what is left."""
+
+    def place(item: pytest.Item) -> int:
+        uses = set(getattr(item, "fixturenames", ()))
+        if item.path.name == "test_zz_nothing_left.py":
+            return 4
+        if item.name.startswith("test_nbval["):
+            return 3
+        if {"no_ray", "bare"} & uses or item.get_closest_marker("stops_ray"):
+            return 2
+        return int(bool({"warm_spec", "resume", "dataset_job"} & uses))
+
+    items.sort(key=place)
 
 
 @pytest.hookimpl(wrapper=True)
@@ -55,7 +76,9 @@ def pytest_runtest_protocol(item: pytest.Item) -> Iterator[None]:
 
 
 def pytest_terminal_summary(terminalreporter: Any) -> None:
-    terminalreporter.write_line(f"engine starts: {engine_starts.count()}")
+    for test, engines in sorted(engine_starts.by_test().items()):
+        terminalreporter.write_line(f"{engines:3} {test}")
+    terminalreporter.write_line(f"{engine_starts.by_test().total():3} engine starts")
 
 
 def pytest_sessionfinish() -> None:
@@ -68,7 +91,7 @@ def pytest_sessionfinish() -> None:
             *("tests", command),
             {
                 "seconds": round(time.monotonic() - BEGAN, 1),
-                "engine starts": engine_starts.count(),
+                "engine starts": engine_starts.by_test().total(),
                 "files": files,
             },
         )
@@ -104,6 +127,25 @@ def tiny(clean_environment: None, tmp_path_factory: pytest.TempPathFactory) -> A
 def with_tiny(tiny: Any) -> dict[str, str]:
     """The environment of a program whose lab takes the tiny model."""
     return {**os.environ, "LABKIT_MODEL": tiny.source}
+
+
+@pytest.fixture(scope="session", autouse=True)
+def lessons_beside(request: pytest.FixtureRequest) -> Iterator[Any]:
+    """The lessons of the selected tests, under nbval in programs of their own beside this one: a
+    test may wait for a server or a clock meanwhile. `result(path)` waits for the end of one."""
+    from tests import beside
+
+    asked = [item for item in request.session.items if item.name.startswith("test_nbval[")]
+    if not asked:
+        yield None
+        return
+    from labkit.tiny import tiny_model
+
+    factory = request.getfixturevalue("tmp_path_factory")
+    model = tiny_model(factory.mktemp("lessons") / "tiny-for-lessons")
+    running = beside.Lessons([item.callspec.params["path"] for item in asked], model)
+    yield running
+    running.stop()
 
 
 @pytest.fixture(scope="session")
@@ -216,8 +258,13 @@ def faq_job(ray_starter: Callable[[], Any], tiny: Any) -> SimpleNamespace:
     )
 
 
-@pytest.fixture(scope="session")
-def dataset_job(ray_starter: Callable[[], Any], tiny: Any) -> SimpleNamespace:
+@pytest.fixture(
+    scope="session",
+    params=[pytest.param(True, id="warm"), pytest.param(False, id="cold", marks=ENDURANCE)],
+)
+def dataset_job(
+    request: pytest.FixtureRequest, ray_starter: Callable[[], Any], tiny: Any
+) -> SimpleNamespace:
     """A second real run, over a Ray Dataset; the answer of row 7 can't be parsed."""
     import ray.data
 
@@ -239,19 +286,36 @@ def dataset_job(ray_starter: Callable[[], Any], tiny: Any) -> SimpleNamespace:
         sampling_columns={"max_tokens": "length"},
         parse=picky,
     )
-    spec = labkit.configure(tiny, batch_size=5, max_concurrent_batches=2)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("labkit.machine.usable_memory_gib", lambda: STEADY_GIB)
+        spec = labkit.configure(tiny, warm=request.param, batch_size=5, max_concurrent_batches=2)
     data = ray.data.from_items(rows, override_num_blocks=3)
     job = labkit.run(task, data, spec, progress=False, verbose=True)
     return SimpleNamespace(job=job, rows=rows, spec=spec)
 
 
 @pytest.fixture
-def warm_spec(ray_starter: Callable[[], Any], tiny: Any) -> Any:
-    """The spec of a warm engine that all tests share: 16 × 4 rows in flight."""
+def warm_spec(ray_starter: Callable[[], Any], tiny: Any, monkeypatch: pytest.MonkeyPatch) -> Any:
+    """The spec of a warm engine that all tests share: 16 × 4 rows in flight.
+
+    With the memory of the machine, not of the moment, in this test: an engine that starts beside
+    would change what is configured, and the shared engine would be replaced.
+    """
     import labkit
 
+    monkeypatch.setattr("labkit.machine.usable_memory_gib", lambda: STEADY_GIB)
     ray_starter()
     return labkit.configure(tiny, warm=True)
+
+
+@pytest.fixture(scope="session")
+def killed_program(with_tiny: dict[str, str], tmp_path_factory: pytest.TempPathFactory) -> Any:
+    """ONE program with a warm engine, killed while it writes a part: see test_results."""
+    from tests.test_results import kill_at_a_part, questions
+
+    folder = tmp_path_factory.mktemp("killed")
+    questions(200).to_parquet(folder / "in.parquet", index=False)
+    return kill_at_a_part(folder, with_tiny)
 
 
 @pytest.fixture

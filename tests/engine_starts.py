@@ -13,6 +13,8 @@ from pathlib import Path
 
 #: The file that the plugin appends a line to for each engine.
 FILE = "LABKIT_TEST_ENGINES"
+#: The test of a program that runs beside the others; unset for the test that is under way.
+NAME = "LABKIT_TEST_NAME"
 
 PLUGIN = f"""
 import multiprocessing, os
@@ -20,7 +22,7 @@ import multiprocessing, os
 def note():
     if multiprocessing.current_process().name.startswith("EngineCore") and "{FILE}" in os.environ:
         with open(os.environ["{FILE}"], "a") as file:
-            file.write(f"{{os.getpid()}}\\n")
+            file.write(os.environ.get("{NAME}", "") + "\\n")
 """
 METADATA = "Metadata-Version: 2.1\nName: labkit-engine-counter\nVersion: 0\n"
 ENTRY_POINT = "[vllm.general_plugins]\nlabkit_engine_counter = labkit_engine_counter:note\n"
@@ -40,16 +42,24 @@ def watch() -> None:
     os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, paths))
 
 
+def _names() -> list[str]:
+    return Path(os.environ[FILE]).read_text().splitlines()
+
+
 def count() -> int:
-    """How many engines have started so far."""
-    return len(Path(os.environ[FILE]).read_text().splitlines())
+    """How many engines have started so far, without those of programs beside."""
+    return _names().count("")
 
 
 #: Engines by test, as they were started.
-STARTED: Counter[str] = Counter()
+_started: Counter[str] = Counter()
 
 
 def note(test: str, engines: int) -> None:
     """So many engines were started for this test, its fixtures included."""
-    if engines:
-        STARTED[test] += engines
+    _started[test] += engines
+
+
+def by_test() -> Counter[str]:
+    """Engines by test (`file::name`)."""
+    return +(_started + Counter(name for name in _names() if name))

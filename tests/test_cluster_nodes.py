@@ -20,6 +20,7 @@ from labkit import cluster, localnodes, room
 from labkit.cluster import local_nodes
 from labkit.errors import LabError
 from labkit.tasks import faq
+from tests.beside import below
 
 #: Room for one engine of two CPUs on each node, and for reading and the light stages beside it.
 CPUS = 3
@@ -38,7 +39,7 @@ def no_ray() -> Iterator[None]:
 
 
 def processes() -> list[psutil.Process]:
-    return psutil.Process().children(recursive=True)
+    return below()
 
 
 def raylet_of(process: psutil.Process) -> int | None:
@@ -97,7 +98,7 @@ def two_nodes(tiny: Any) -> SimpleNamespace:
 
 
 @pytest.mark.engine
-@pytest.mark.slow
+@pytest.mark.endurance
 def test_every_row_is_answered_once(two_nodes: SimpleNamespace) -> None:
     assert len(two_nodes.nodes) == 2
     assert len({node["NodeManagerAddress"] for node in two_nodes.nodes}) == 2
@@ -106,7 +107,7 @@ def test_every_row_is_answered_once(two_nodes: SimpleNamespace) -> None:
 
 
 @pytest.mark.engine
-@pytest.mark.slow
+@pytest.mark.endurance
 def test_both_replicas_work_at_once_each_on_its_node(two_nodes: SimpleNamespace) -> None:
     assert len(two_nodes.watch.engines) == 2
     assert len(set(two_nodes.watch.engines.values()) - {None}) == 2
@@ -115,7 +116,7 @@ def test_both_replicas_work_at_once_each_on_its_node(two_nodes: SimpleNamespace)
 
 
 @pytest.mark.engine
-@pytest.mark.slow
+@pytest.mark.endurance
 def test_nothing_is_left_of_the_cluster(two_nodes: SimpleNamespace) -> None:
     assert two_nodes.watch.everything
     assert [p.name() for p in two_nodes.left if p.status() != psutil.STATUS_ZOMBIE] == []
@@ -192,7 +193,7 @@ def test_an_error_in_the_block_ends_the_cluster_too(no_ray: None) -> None:
 
 
 @pytest.mark.slow
-def test_a_node_that_does_not_start_says_why(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_node_that_does_not_start_says_why(no_ray: None, monkeypatch: pytest.MonkeyPatch) -> None:
     before = set(processes())
     monkeypatch.setattr(localnodes, "OBJECT_STORE_BYTES", 1)
     with pytest.raises(LabError, match="did not start.*object"), local_nodes(count=1):

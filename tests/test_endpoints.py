@@ -499,7 +499,7 @@ def test_a_server_that_goes_away_and_comes_back(server: Any, local_ray: Any) -> 
         def close(self) -> None:
             pass
 
-    server.delay_s = 0.5
+    server.delay_s = 0.2
     view = Restarter()
     rows = [{"id": n, "text": f"row {n}"} for n in range(60)]
     made = labkit.endpoint(server.url, "small", rows_in_flight=4, batch_size=4, max_retries=6)
@@ -530,7 +530,7 @@ def test_a_server_that_stays_away_fails_the_rows_and_loses_none(
         def close(self) -> None:
             pass
 
-    server.delay_s = 0.5
+    server.delay_s = 0.2
     rows = [{"id": n, "text": f"row {n}"} for n in range(40)]
     made = labkit.endpoint(server.url, "small", rows_in_flight=4, batch_size=4, max_retries=1)
     job = labkit.run(task(), rows, made, progress=Closer())

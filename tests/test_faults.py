@@ -24,6 +24,7 @@ import labkit
 from labkit import cluster, results
 from labkit.errors import Cancelled, JobFailed, LabError, Stalled
 from labkit.tasks import Task, ask
+from tests.beside import below
 
 pytestmark = [pytest.mark.endurance, pytest.mark.engine]
 
@@ -39,7 +40,7 @@ STALL_S = 60
 def processes(*words: str) -> list[psutil.Process]:
     """The processes below this one that have one of these words in their title."""
     found = []
-    for process in psutil.Process().children(recursive=True):
+    for process in below():
         try:
             title = f"{process.name()} {' '.join(process.cmdline())}"
         except psutil.Error:
@@ -272,6 +273,7 @@ def test_nothing_is_left_of_the_engines(local_ray: Any) -> None:
 SCRIPT = """
 import json, labkit
 from labkit.tasks import Task, ask
+from tests.beside import below
 
 class Ready:
     said = False

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import subprocess
 import sys
 from typing import Any
@@ -12,6 +11,7 @@ import pytest
 
 import labkit
 from labkit import tasks
+from tests.beside import below
 
 #: A worker whose vLLM is broken: what it prepares is of no use, and ends with it.
 BROKEN = """
@@ -36,7 +36,7 @@ def test_a_worker_without_vllm_starts_all_the_same() -> None:
 @pytest.mark.engine
 def test_the_engine_is_forked_by_a_server_of_its_worker(warm_spec: Any) -> None:
     labkit.run(tasks.faq(max_tokens=2), [{"question": "Hi?"}], warm_spec, progress=False)
-    mine = psutil.Process(os.getpid()).children(recursive=True)
+    mine = below()
     (core,) = [p for p in mine if "EngineCore" in " ".join(p.cmdline())]
     server = core.parent()
     assert server is not None and "forkserver" in " ".join(server.cmdline())

@@ -560,6 +560,7 @@ def generated(count: int) -> tuple[list[Row], set[int]]:
 
 
 @pytest.mark.engine
+@pytest.mark.endurance
 def test_hostile_rows_on_a_real_engine(local_ray: Any, tiny: Any) -> None:
     """300 rows between Ray's own stages, in Arrow: each is answered or fails, and none is lost."""
     some, good = generated(300)

@@ -56,6 +56,20 @@ def test_which_cores_compute_in_bfloat16(line: str, has: bool) -> None:
     )
 
 
+@pytest.mark.parametrize(
+    ("most", "held"),
+    [("AVX2", True), ("sse41", True), ("AVX2_VNNI_2", True), ("AVX512_CORE", False), ("", False),
+     ("DEFAULT", False), ("ALL", False)],
+)  # fmt: skip
+def test_onednn_may_be_kept_from_avx512(
+    most: str, held: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(machines, "_cpuinfo", lambda: "flags : avx512bw avx512vl avx512dq")
+    monkeypatch.setenv("ONEDNN_MAX_CPU_ISA", most)
+    assert machines.held_below_avx512() is held
+    assert detect().bfloat16 is not held
+
+
 def test_an_engine_computes_in_float32_only_where_cores_have_no_bfloat16() -> None:
     assert (CPU_ONLY.dtype, WITH_GPU.dtype) == ("auto", "auto")
     assert dataclasses.replace(CPU_ONLY, bfloat16=False).dtype == "float32"

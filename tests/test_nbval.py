@@ -18,6 +18,7 @@ import nbformat
 import pytest
 
 from labkit.notebooks import NOTEBOOKS, lessons
+from tests import beside
 from tests.test_docs import ci_commands
 from tests.test_notebooks import code_cells
 
@@ -25,7 +26,6 @@ ROOT = NOTEBOOKS.parent
 NAMES = [path.name for path in lessons()]
 #: What breaks a cell on purpose.
 Change = Callable[[dict], None]
-OFFLINE = ["unshare", "-rn", sys.executable, str(Path(__file__).with_name("offline.py"))]
 
 
 def nbval(path: Path, cell_s: int | None = None) -> list[str]:
@@ -40,36 +40,26 @@ def nbval(path: Path, cell_s: int | None = None) -> list[str]:
     return [*arguments, "-p", "no:cacheprovider", "--override-ini=addopts=", str(path)]
 
 
-def without_network(command: list[str], **options: Any) -> subprocess.CompletedProcess[str]:
-    """Run it in a namespace of its own, with loopback alone; where Linux forbids that to a user,
-    with proxies that refuse."""
-    options = {"capture_output": True, "text": True, **options}
-    if subprocess.run([*OFFLINE, "true"], capture_output=True).returncode == 0:
-        return subprocess.run([*OFFLINE, *command], **options)
-    dead = dict.fromkeys(("http_proxy", "https_proxy", "all_proxy"), "http://127.0.0.1:9")
-    return subprocess.run(command, **options | {"env": options["env"] | dead})
-
-
-def check(path: Path, env: dict[str, str], **options: Any) -> None:
-    """The lesson passes, in an environment that has no network."""
-    done = without_network(
-        [sys.executable, *nbval(path, **options)], cwd=ROOT, env={**env, "QUICK": "1"}
-    )
-    assert done.returncode == 0, done.stdout[-5000:] + done.stderr[-1000:]
-    assert f"{len(code_cells(path))} passed" in done.stdout
+def check(path: Path, code: int, said: str) -> None:
+    """Every cell of the lesson passed."""
+    assert code == 0, said[-5000:]
+    assert f"{len(code_cells(path))} passed" in said
 
 
 @pytest.mark.engine
 @pytest.mark.parametrize("path", lessons(), ids=NAMES)
-def test_nbval(path: Path, with_tiny: dict[str, str]) -> None:
-    check(path, with_tiny)
+def test_nbval(path: Path, lessons_beside: Any) -> None:
+    """With no network, and beside the other tests."""
+    check(path, *lessons_beside.result(path))
 
 
 @pytest.mark.engine
 @pytest.mark.endurance
 @pytest.mark.parametrize("path", lessons(), ids=NAMES)
 def test_nbval_with_real_weights(path: Path, smollm2: Any) -> None:
-    check(path, {**os.environ, "LABKIT_MODEL": smollm2.source}, cell_s=900)
+    env = {**os.environ, "QUICK": "1", "LABKIT_MODEL": smollm2.source}
+    done = beside.run([sys.executable, *nbval(path, 900)], cwd=ROOT, env=env)
+    check(path, done.returncode, done.stdout + done.stderr)
 
 
 # --- lessons that are broken on purpose ----------------------------------------------------------

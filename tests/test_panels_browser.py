@@ -42,7 +42,7 @@ FLAGS = (
 )  # fmt: skip
 NOTEBOOK = "const nb = jupyterapp.shell.currentWidget.content;"
 
-pytestmark = [pytest.mark.browser, pytest.mark.engine]
+pytestmark = [pytest.mark.browser, pytest.mark.engine, pytest.mark.stops_ray]
 
 
 def until(done: Callable[[], Any], what: str, seconds: float = 60) -> Any:
@@ -59,7 +59,7 @@ def until(done: Callable[[], Any], what: str, seconds: float = 60) -> Any:
 
 
 @pytest.fixture(scope="module")
-def lab(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+def lab(with_tiny: dict[str, str], tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """A JupyterLab over a copy of the lesson with a failing panel at its end; its URL."""
     cluster.stop()  # the engine of the tests before: the notebook starts one of its own
     home = tmp_path_factory.mktemp("lab")
@@ -84,7 +84,7 @@ def lab(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
         "--expose-app-in-browser", "--ServerApp.port_retries=0",
     ]  # fmt: skip
     environment = {
-        **os.environ,
+        **with_tiny,
         "QUICK": "1",
         "JUPYTERLAB_SETTINGS_DIR": str(home / "settings"),
         "JUPYTERLAB_WORKSPACES_DIR": str(home / "workspaces"),

@@ -7,6 +7,7 @@ import os
 import re
 import signal
 import threading
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -140,8 +141,14 @@ def test_jobs_change_nothing(chat: Any, local_ray: Any, tmp_path: Path) -> None:
     chat.delay_s = 30.0
     with pytest.raises(Stalled):
         labkit.run(task, rows, spec, progress=False, stall_s=8)
-    stop = threading.Event()
-    threading.Timer(5, stop.set).start()
+    stop, asked = threading.Event(), len(chat.bodies)
+
+    def cancel() -> None:
+        while chat.now == 0 and len(chat.bodies) == asked:
+            time.sleep(0.05)
+        stop.set()
+
+    threading.Thread(target=cancel).start()
     with pytest.raises(Cancelled):
         labkit.run(task, rows, spec, progress=False, cancel=stop)
     after = settings()

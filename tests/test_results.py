@@ -9,7 +9,7 @@ import pickle
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
@@ -28,6 +28,7 @@ from labkit import columns, noted, parts, pipeline, results
 from labkit.errors import JobFailed, LabError
 from labkit.parts import Parts
 from labkit.tasks import Task, ask, faq
+from tests.conftest import STEADY_GIB
 
 ADDED = ["answer", "error", "num_input_tokens", "num_generated_tokens"]
 
@@ -614,26 +615,25 @@ def test_the_folder_says_what_it_holds(tmp_path: Path, spec: Any) -> None:
 # --- A real engine, killed twice ------------------------------------------------------------------
 
 DRIVER = """
-import json, sys
+import sys
 import pandas as pd
 import labkit
 from labkit import results
 from labkit.tasks import faq
 
-data, folder, how = sys.argv[1:4]
 results.PART_SECONDS = 0
-spec = labkit.configure(batch_size=8, max_concurrent_batches=2, warm=how == "files")
-for retry in (False, True) if how == "files" else (False,):
-    out = labkit.write(
-        faq(max_tokens=6),
-        data if how == "files" else pd.read_parquet(data),
-        folder, spec, id_column="id", retry_failed=retry, progress=False,
-    )
-    metrics = out.metrics and out.metrics.as_dict()
-    print(json.dumps([out.rows, out.computed, out.skipped, out.failed, metrics]), flush=True)
-    input()  # until the test has looked at the folder
+spec = labkit.configure(batch_size=8, max_concurrent_batches=2, warm=True)
+data = pd.read_parquet(sys.argv[1])
+labkit.write(faq(max_tokens=6), data, sys.argv[2], spec, id_column="id", progress=False)
 """
 BAD = {5: None, 60: "", 120: "word " * 3000, 199: None}
+
+
+def questions(rows: int) -> pd.DataFrame:
+    """Rows of which some can't be answered."""
+    data = pd.DataFrame({"id": [f"q{number:03}" for number in range(rows)], "extra": range(rows)})
+    data["question"] = [BAD.get(n, f"What is {n} + {n}?") for n in range(rows)]
+    return data
 
 
 #: In front of DRIVER: the third part stays half written, and the driver waits to be killed.
@@ -657,136 +657,106 @@ parts.pq.write_table = torn
 """
 
 
-def start_driver(tmp_path: Path, env: Any, how: str, before: str = "") -> subprocess.Popen[str]:
-    command = [sys.executable, "-W", "ignore", "-c", before + DRIVER]
-    command += [str(tmp_path / "in.parquet"), str(tmp_path / "out"), how]
+def kill_at_a_part(folder: Path, env: Mapping[str, str]) -> SimpleNamespace:
+    """SIGKILL a driver while it writes its third part: what is on disk when all has ended.
+
+    engines: its engine's processes; alive: those of them that had to be ended by hand.
+    """
+    command = [sys.executable, "-W", "ignore", "-c", TORN + DRIVER]
+    command += [str(folder / "in.parquet"), str(folder / "out")]
     pipe = subprocess.PIPE
-    return subprocess.Popen(
-        command, env=env, stdin=pipe, stdout=pipe, stderr=pipe, text=True, start_new_session=True
+    driver = subprocess.Popen(
+        command, env=env, stdout=pipe, stderr=pipe, text=True, start_new_session=True
     )
-
-
-def finish(tmp_path: Path, env: Any, how: str) -> Iterator[SimpleNamespace]:
-    """What each call of write in the driver returns; it goes on when the next is asked for."""
-    driver = start_driver(tmp_path, env, how)
-    assert driver.stdout is not None and driver.stdin is not None and driver.stderr is not None
-    names = ("rows", "computed", "skipped", "failed", "metrics")
-    for line in driver.stdout:
-        if line.startswith("["):
-            yield SimpleNamespace(**dict(zip(names, json.loads(line), strict=True)))
-            driver.stdin.write("\n")
-            driver.stdin.flush()
-    errors = driver.communicate()[1]
-    assert driver.returncode == 0, errors[-2000:]
-
-
-def kill_at_a_part(tmp_path: Path, env: Any) -> SimpleNamespace:
-    """SIGKILL the driver while it writes its third part: what is on disk when all has ended."""
-    driver = start_driver(tmp_path, env, "frame", TORN)
-    mine, mark = psutil.Process(driver.pid), tmp_path / "torn"
-    deadline, seen = time.monotonic() + 240, {mine}
+    mine, mark, deadline = psutil.Process(driver.pid), folder / "torn", time.monotonic() + 240
     while not mark.exists():
         assert driver.poll() is None, driver.communicate()[1][-2000:]
         assert time.monotonic() < deadline
         time.sleep(0.05)
     mark.unlink()
-    seen |= set(mine.children(recursive=True))
+    seen = mine.children(recursive=True)
+    engines = [p for p in seen if "Engine" in p.name() or "Engine" in " ".join(p.cmdline())]
     driver.kill()
     driver.communicate()
-    left = psutil.wait_procs(list(seen), timeout=20)[1]
-    for process in left:  # Ray's own reaper ends them; a test must not leave any
-        process.kill()
-    psutil.wait_procs(left, timeout=10)
-    out = tmp_path / "out"
+    alive = psutil.wait_procs(engines, timeout=30)[1]
+    for process in psutil.wait_procs(seen, timeout=20)[1]:
+        process.kill()  # Ray's own reaper ends them; a test must not leave any
+    psutil.wait_procs(seen, timeout=10)
+    out = folder / "out"
     return SimpleNamespace(
+        folder=folder,
+        engines=engines,
+        alive=alive,
         rows=Parts(out, "id").rows().num_rows,
         unique=pd.read_parquet(out)["id"].is_unique,
         files=hashes(out),
-        half=list(out.glob(".part-*.tmp")),
+        half=[half.read_bytes() for half in out.glob(".part-*.tmp")],
     )
 
 
-@pytest.fixture(scope="module")
-def killed(with_tiny: dict[str, str], tmp_path_factory: pytest.TempPathFactory) -> SimpleNamespace:
-    """200 rows: killed in the middle of a part, resumed and killed so again, finished, then failed
-    rows tried again."""
-    from labkit import cluster
+@pytest.fixture
+def resume(
+    ray_starter: Callable[[], Any], tiny: Any, monkeypatch: pytest.MonkeyPatch
+) -> Callable[[Path], Any]:
+    """`write` on the folder of a killed program: on the engine of the tests."""
+    monkeypatch.setattr("labkit.machine.usable_memory_gib", lambda: STEADY_GIB)
 
-    cluster.stop()  # two Rays and an engine are much for a small machine
-    tmp_path = tmp_path_factory.mktemp("killed")
-    data = pd.DataFrame({"id": [f"q{number:03}" for number in range(200)], "extra": range(200)})
-    data["question"] = [BAD.get(n, f"What is {n} + {n}?") for n in range(200)]
-    data.to_parquet(tmp_path / "in.parquet", index=False)
-    kills = []
-    for _ in range(2):
-        kills.append(kill_at_a_part(tmp_path, with_tiny))
-        for half in kills[-1].half:
-            with pytest.raises(pa.ArrowInvalid):
-                pq.read_table(half)
-    driver = finish(tmp_path, with_tiny, "files")
-    done = next(driver)
-    back = pd.read_parquet(tmp_path / "out").sort_values("id", ignore_index=True)
-    files_3 = hashes(tmp_path / "out")
-    schema = one_schema(tmp_path / "out")
-    (again,) = driver
-    return SimpleNamespace(
-        data=data,
-        kills=kills,
-        files=(kills[0].files, kills[1].files, files_3),
-        half=list((tmp_path / "out").glob(".part-*")),
-        done=done,
-        back=back,
-        schema=schema,
-        again=again,
-        back_again=pd.read_parquet(tmp_path / "out").sort_values("id", ignore_index=True),
-        schema_again=one_schema(tmp_path / "out"),
-    )
+    def write(folder: Path, **options: Any) -> Any:
+        ray_starter()
+        spec = labkit.configure(tiny, warm=True, batch_size=8, max_concurrent_batches=2)
+        options = {"id_column": "id", "progress": False, **options}
+        return labkit.write(
+            faq(max_tokens=6), folder / "in.parquet", folder / "out", spec, **options
+        )
+
+    return write
 
 
 @pytest.mark.engine
 @pytest.mark.slow
-def test_no_row_is_lost_and_none_is_there_twice(killed: SimpleNamespace) -> None:
-    first, second = (kill.rows for kill in killed.kills)
-    assert 0 < first < second < 200
-    assert (killed.done.skipped, killed.done.computed) == (second, 200 - second)
-    assert list(killed.back["id"]) == list(killed.data["id"])
-    pd.testing.assert_frame_equal(killed.back[list(killed.data)], killed.data)
-
-
-@pytest.mark.engine
-@pytest.mark.slow
-def test_finished_parts_are_not_touched_again(killed: SimpleNamespace) -> None:
-    one, two, three = killed.files
-    assert len(one) == 2 and len(two) == 4
-    assert all(kill.unique and len(kill.half) == 1 for kill in killed.kills) and not killed.half
-    assert one.items() <= two.items() <= three.items()
-    assert len(one) < len(two) < len(three)
-
-
-@pytest.mark.engine
-@pytest.mark.slow
-def test_bad_rows_are_rows_with_a_reason(killed: SimpleNamespace) -> None:
-    bad = killed.back[killed.back["error"].notna()]
-    assert list(bad.index) == sorted(BAD) and killed.done.failed == len(BAD)
-    assert bad["answer"].isna().all()
-    good = killed.back.drop(index=list(BAD))
+def test_a_killed_program_loses_no_row_and_has_none_twice(
+    killed_program: SimpleNamespace, resume: Callable[..., Any]
+) -> None:
+    """Killed in the middle of a part; resumed; then the failed rows are tried again."""
+    killed, out = killed_program, killed_program.folder / "out"
+    assert 0 < killed.rows < 200 and killed.unique and len(killed.files) == 2
+    assert len(killed.half) == 1
+    with pytest.raises(pa.ArrowInvalid):
+        pq.read_table(pa.BufferReader(killed.half[0]))
+    done = resume(killed.folder)
+    assert (done.skipped, done.computed) == (killed.rows, 200 - killed.rows)
+    assert (done.failed, done.metrics.failed) == (len(BAD), len(BAD) - (killed.rows > 5))
+    assert done.metrics.rows + done.metrics.failed == done.computed
+    assert done.metrics.output_tokens_per_s > 0
+    back = done.read()
+    pd.testing.assert_frame_equal(back[["id", "extra", "question"]], questions(200))
+    assert killed.files.items() < hashes(out).items(), "finished parts are not touched again"
+    assert not list(out.glob(".part-*"))
+    bad = back[back["error"].notna()]
+    assert list(bad.index) == sorted(BAD) and bad["answer"].isna().all()
+    good = back.drop(index=list(BAD))
     assert good["answer"].str.len().gt(0).all()
     assert (good["num_generated_tokens"] <= 6).all() and (good["num_input_tokens"] > 0).all()
-    assert killed.schema.names == ["id", "extra", "question", *ADDED]
+    schema = one_schema(out)
+    assert schema.names == ["id", "extra", "question", *ADDED]
 
-
-@pytest.mark.engine
-@pytest.mark.slow
-def test_metrics_are_of_the_rows_of_this_time(killed: SimpleNamespace) -> None:
-    numbers = killed.done.metrics
-    assert numbers["rows"] + numbers["failed"] == killed.done.computed
-    assert numbers["output_tokens_per_s"] > 0
-
-
-@pytest.mark.engine
-@pytest.mark.slow
-def test_a_retry_computes_exactly_the_failed_rows(killed: SimpleNamespace) -> None:
-    again = killed.again
+    again = resume(killed.folder, retry_failed=True)
     assert (again.rows, again.computed, again.skipped, again.failed) == (200, 4, 196, 4)
-    pd.testing.assert_frame_equal(killed.back_again, killed.back)
-    assert killed.schema_again.equals(killed.schema)
+    pd.testing.assert_frame_equal(again.read(), back)
+    assert one_schema(out).equals(schema)
+
+
+@pytest.mark.engine
+@pytest.mark.endurance
+def test_a_program_that_is_killed_twice_in_the_middle_of_a_part(
+    with_tiny: dict[str, str], tmp_path: Path, resume: Callable[..., Any]
+) -> None:
+    questions(200).to_parquet(tmp_path / "in.parquet", index=False)
+    first, second = (kill_at_a_part(tmp_path, with_tiny) for _ in range(2))
+    assert 0 < first.rows < second.rows < 200 and first.unique and second.unique
+    assert (len(first.files), len(second.files)) == (2, 4)
+    done = resume(tmp_path)
+    assert (done.skipped, done.computed) == (second.rows, 200 - second.rows)
+    pd.testing.assert_frame_equal(done.read()[["id", "extra", "question"]], questions(200))
+    assert first.files.items() < second.files.items() < hashes(tmp_path / "out").items()
+    assert not list((tmp_path / "out").glob(".part-*"))

@@ -20,6 +20,7 @@ import pytest
 
 import labkit
 from labkit import server as servers
+from labkit.datasets import is_correct
 from labkit.errors import JobFailed, LabError
 from labkit.server import Server, command, group, serve
 from labkit.tasks import Task, ask
@@ -127,6 +128,7 @@ def servers_of(source: str) -> list[int]:
 
 
 @pytest.mark.engine
+@pytest.mark.endurance
 def test_a_server_that_can_not_start_says_why(tiny: Any) -> None:
     before = servers_of(tiny.source)
     spec = labkit.configure(tiny, engine={"max_model_len": 999_999})
@@ -144,12 +146,12 @@ def test_a_server_that_takes_too_long_is_stopped(tiny: Any) -> None:
     assert servers_of(tiny.source) == before
 
 
-# --- one real server, one real job ---------------------------------------------------------------
+# --- one real server with real weights, one real job ---------------------------------------------
 
 
 @pytest.fixture(scope="module")
-def server(tiny: Any) -> Iterator[Server]:
-    with serve(tiny, api_key=KEY, progress=False) as running:
+def server(smollm2: Any) -> Iterator[Server]:
+    with serve(smollm2, api_key=KEY, progress=False) as running:
         yield running
 
 
@@ -179,8 +181,11 @@ def test_every_row_comes_back_once(job: Any) -> None:
 
 
 @pytest.mark.engine
-def test_structured_output_leaves_no_other_word(job: Any) -> None:
+def test_structured_output_leaves_no_other_word_and_tells_love_from_hate(job: Any) -> None:
     assert set(job.answers["label"]) <= set(LABELS)
+    loved = job.answers["text"].str.contains("love")
+    rates = [(job.answers[loved == it]["label"] == "positive").mean() for it in (True, False)]
+    assert rates[0] > rates[1] + 0.3
 
 
 @pytest.mark.engine
@@ -200,6 +205,34 @@ def test_rows_overlap_and_are_counted(job: Any) -> None:
     assert times["first_token_s"].isna().all()
 
 
+QUESTIONS = {
+    "What is 2+2?": "4",
+    "What is the capital of France?": "Paris",
+    "What is the capital of Italy?": "Rome",
+    "How many days are in a week?": "7|seven",
+    "What color is the sky on a clear day?": "blue",
+    "What is the opposite of hot?": "cold",
+}
+
+
+@pytest.mark.engine
+def test_real_weights_answer_and_end_by_themselves(server: Server, local_ray: Any) -> None:
+    """Of the packaged model: most checkable answers are right (with wrong weights or a wrong chat
+    template next to none), and its end tokens are known to the engine.
+
+    The one test of `make test` whose engine has real weights; `make test-slow` runs the lessons so.
+    """
+    rows = [{"text": text} for text in QUESTIONS]
+    task = Task("ask", ask("text"), {"max_tokens": 200, "temperature": 0.0})
+    spec = labkit.endpoint(server.url, server.model, api_key=server.api_key)
+    job = labkit.run(task, rows, spec, progress=False)
+    answers = list(job.answers["answer"])
+    right = [is_correct(a, e) for a, e in zip(answers, QUESTIONS.values(), strict=True)]
+    assert sum(map(bool, right)) >= 4, answers
+    assert (job.rows["num_generated_tokens"] < 200).sum() >= 4
+    assert not any("<|" in answer for answer in answers)
+
+
 @pytest.mark.engine
 def test_a_wrong_key_is_refused(server: Server) -> None:
     for key in (None, "sk-wrong"):
@@ -209,7 +242,7 @@ def test_a_wrong_key_is_refused(server: Server) -> None:
 
 @pytest.mark.engine
 def test_a_model_that_is_not_served_is_named(server: Server) -> None:
-    with pytest.raises(LabError, match="It serves: tiny"):
+    with pytest.raises(LabError, match="It serves: smollm2-135m"):
         labkit.endpoint(server.url, "gpt-4", api_key=KEY).check()
 
 

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import os
 import signal
-import subprocess
-import sys
 import threading
 import time
 from typing import Any
@@ -18,15 +16,14 @@ import labkit
 from labkit import plan, tasks, warm
 from labkit.errors import Cancelled
 from labkit.tasks import Task, ask
+from tests.beside import below
 from tests.conftest import hard_rows
-
-ONE = {"batch_size": 1, "max_concurrent_batches": 1}
 
 
 def engines() -> list[int]:
     """The processes of engines below this process: Ray's actors and vLLM's own."""
     found = []
-    for process in psutil.Process().children(recursive=True):
+    for process in below():
         try:
             words = " ".join(process.cmdline()) + process.name()
         except psutil.Error:
@@ -59,30 +56,26 @@ def test_stopping_what_is_not_there_is_nothing() -> None:
 
 
 @pytest.mark.engine
-def test_the_same_answers_as_a_cold_job(warm_spec: Any) -> None:
-    rows = [{"question": f"Name {n} animals."} for n in range(2, 8)]
-    cold = warm_spec.with_(warm=False, **ONE)
-    expected = labkit.run(tasks.faq(max_tokens=12), rows, cold, progress=False)
-    again = labkit.run(tasks.faq(max_tokens=12), rows, warm_spec.with_(**ONE), progress=False)
-    assert again.answers["answer"].tolist() == expected.answers["answer"].tolist()
-    assert again.rows["num_input_tokens"].tolist() == expected.rows["num_input_tokens"].tolist()
-    assert list(again.rows.columns) == list(expected.rows.columns)
-    assert again.rows.notna().all().all()
-
-
-@pytest.mark.engine
-def test_the_same_error_rows_and_columns_as_a_cold_job(warm_spec: Any, faq_job: Any) -> None:
+def test_the_same_answers_error_rows_and_columns_as_a_cold_job(
+    warm_spec: Any, faq_job: Any
+) -> None:
     spec = warm_spec.with_(batch_size=4, max_concurrent_batches=3)
     job = labkit.run(tasks.faq(max_tokens=12), hard_rows(), spec, into="reply", progress=False)
     cold = faq_job.job
     assert job.failed["id"].tolist() == cold.failed["id"].tolist()
     assert job.failed["error"].tolist() == cold.failed["error"].tolist()
     assert job.answers["id"].tolist() == cold.answers["id"].tolist()
+    assert job.answers["reply"].tolist() == cold.answers["reply"].tolist()
     given = pd.DataFrame(hard_rows())
     pd.testing.assert_frame_equal(
         job.answers.drop(columns="reply"), given[given["id"].isin(job.answers["id"])]
     )
     assert job.metrics.peak_rows_in_flight <= 12
+    counts = ["num_input_tokens", "num_generated_tokens"]
+    assert job.rows[counts].equals(cold.rows[counts])
+    assert list(job.rows.columns) == list(cold.rows.columns)
+    good = job.rows.dropna(subset=["last_token_ts"])
+    assert len(good) == len(job.answers) and good.notna().all().all()
 
 
 @pytest.mark.engine
@@ -189,6 +182,7 @@ def test_a_dataset_and_its_files_work_on_the_warm_engine(warm_spec: Any, tmp_pat
 
 
 @pytest.mark.engine
+@pytest.mark.stops_ray
 def test_another_argument_replaces_the_engine_and_says_why(warm_spec: Any) -> None:
     rows = [{"question": "What is 1 + 1?"}] * 3
     labkit.run(tasks.faq(max_tokens=2), rows, warm_spec, progress=False)
@@ -208,11 +202,6 @@ def test_another_argument_replaces_the_engine_and_says_why(warm_spec: Any) -> No
     after = engines()
     assert after and not set(after) & set(before)
 
-    # One that is killed is noticed, and the next job starts another.
-    for pid in after:
-        os.kill(pid, signal.SIGKILL)
-    again = labkit.run(tasks.faq(max_tokens=2), rows, other, progress=False)
-    assert len(again.answers) == 3 and not set(engines()) & set(after)
     labkit.stop_engine()
     deadline = time.monotonic() + 20
     while engines() and time.monotonic() < deadline:
@@ -220,33 +209,10 @@ def test_another_argument_replaces_the_engine_and_says_why(warm_spec: Any) -> No
     assert engines() == [] and warm.current() is None
 
 
-PROGRAM = """
-import labkit, os, time
-from labkit import tasks
-spec = labkit.configure(warm=True)
-labkit.run(tasks.faq(max_tokens=2), [{"question": "Hello?"}], spec, progress=False)
-print("up", flush=True)
-time.sleep(600)
-"""
-
-
 @pytest.mark.engine
-def test_no_engine_outlives_its_program_that_is_killed(with_tiny: dict[str, str]) -> None:
-    program = subprocess.Popen(
-        [sys.executable, "-W", "ignore", "-c", PROGRAM],
-        env=with_tiny,
-        stdout=subprocess.PIPE,
-        text=True,
-    )
-    assert program.stdout is not None and program.stdout.readline() == "up\n"
-    children = psutil.Process(program.pid).children(recursive=True)
-    mine = [p for p in children if "Engine" in p.name() or "Engine" in " ".join(p.cmdline())]
-    assert len(mine) >= 2, "the actor and vLLM's own process"
-    program.kill()
-    program.wait(30)
-    program.stdout.close()
-    _, alive = psutil.wait_procs(mine, timeout=30)
-    assert alive == []
+def test_no_engine_outlives_its_program_that_is_killed(killed_program: Any) -> None:
+    assert len(killed_program.engines) >= 2, "the actor and vLLM's own process"
+    assert killed_program.alive == []
 
 
 def test_on_a_gpu_the_stages_of_text_have_actors_of_their_own(

@@ -136,13 +136,13 @@ def test_an_execution_that_ends_by_itself(local_ray: Any) -> None:
 def test_a_stage_that_stands_still_is_ended(local_ray: Any) -> None:
     data = batches(quick=2)
     before = settings(data)
-    looking, found = watch(stall_s=30), []
-    with pytest.raises(
-        Stalled, match="no row was finished for 30 s, in the middle.*4 of 12"
-    ) as end:
+    looking, found = watch(), []
+    with pytest.raises(Stalled, match="no row was finished for 1 s, in the middle.*4 of 12") as end:
         for table in run(data, looking):
             looking.shown.advance(table.num_rows, 0)
             found += table["id"].to_pylist()
+            if len(found) == 4:  # the actor is up, and answers no more
+                looking.stall_s = 1
     assert "labkit doctor" in str(end.value) and "stall_s" in str(end.value)
     assert len(set(found)) == len(found) == 4
     assert settings(data) == before
@@ -190,10 +190,11 @@ def test_an_actor_that_ray_only_lets_go_of_is_ended(
 
 @pytest.mark.slow
 def test_time_that_the_caller_takes_is_no_stall(local_ray: Any) -> None:
-    found = 0
-    for table in run(batches(quick=99, blocks=3), watch(stall_s=8)):
+    found, looking = 0, watch()
+    for table in run(batches(quick=99, blocks=3), looking):
+        looking.stall_s = 3  # the actor is up by now
         found += table.num_rows
-        time.sleep(4)
+        time.sleep(1.5)
     assert found == 6
 
 
