@@ -60,7 +60,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     books.add_argument("names", nargs="*", type=Path, help="notebooks (default: all lessons)")
     books.add_argument("--out", type=Path, default=Path("build/notebooks"), help="output folder")
     books.add_argument("--in-place", action="store_true", help="write the outputs into the lessons")
-    commands.add_parser("times", help="write the lessons' minutes anew from docs/times.md")
+    commands.add_parser("times", help="put measured minutes into docs/times.md and the lessons")
     given = parser.parse_args(arguments)
     run = {
         "doctor": _doctor,
@@ -205,9 +205,10 @@ def _notebooks(given: argparse.Namespace) -> int:
 
 
 def _times(given: argparse.Namespace) -> int:
-    from labkit.times import put_into_lessons
+    from labkit.times import put_into_lessons, put_into_page
 
-    print("\n".join(put_into_lessons()) or "All lines are as docs/times.md has them.")
+    changed = put_into_page() + put_into_lessons()
+    print("\n".join(changed) or "docs/times.md and the lessons are up to date.")
     return 0
 
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 import contextlib
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -67,23 +67,27 @@ def heading(source: str) -> str:
     return source.splitlines()[0].lstrip("# ").strip()
 
 
+def _rows(text: str) -> Iterator[tuple[int, str, list[str], list[str]]]:
+    """(line number, section, header, cells) of each row of a page's tables, without marks."""
+    section, header = "", []  # type: str, list[str]
+    for number, line in enumerate(text.splitlines()):
+        if line.startswith("#"):
+            section, header = heading(line), []
+        if line.startswith("| "):
+            cells = [cell.strip().strip("*`") for cell in line.strip("|").split("|")]
+            if header:
+                yield number, section, header, cells
+            else:
+                header = cells
+
+
 def tables(text: str) -> dict[str, dict[str, dict[str, float]]]:
     """{section of the page: {first column: {kind: seconds}}} of a page such as docs/times.md."""
     found: dict[str, dict[str, dict[str, float]]] = {}
-    section, kinds = "", []  # type: str, list[str]
-    for line in text.splitlines():
-        if line.startswith("#"):
-            section, kinds = heading(line), []
-        if not line.startswith("| "):
-            continue
-        name, *cells = [cell.strip().strip("*`") for cell in line.strip("|").split("|")]
-        if set("".join(cells)) <= {"-", ":"}:
-            continue
-        if not kinds:
-            kinds = cells
-            continue
-        row = {k: float(c.replace(",", "")) for k, c in zip(kinds, cells, strict=True) if c != "–"}
-        found.setdefault(section, {})[name] = row
+    for _, section, header, (name, *cells) in _rows(text):
+        known = {k: c.replace(",", "") for k, c in zip(header[1:], cells, strict=True)}
+        seconds = {k: float(c) for k, c in known.items() if c.replace(".", "").isdigit()}
+        found.setdefault(section, {})[name] = seconds
     return found
 
 
@@ -120,6 +124,42 @@ def numbers(text: str) -> dict[str, float]:
     return found
 
 
+def measured() -> tuple[str, dict[str, dict[str, float]]]:
+    """(kind of machine, {section of the page: {row: seconds}}) of what lies in build/times."""
+    kind_, found = "", {}  # type: str, dict[str, dict[str, float]]
+    with contextlib.suppress(OSError, ValueError):
+        noted = json.loads((BUILD / "lessons.json").read_text())
+        kind_, lessons = noted["kind"], noted["times"]
+        found = {name: {"all of it": t["seconds"], **t["sections"]} for name, t in lessons.items()}
+        if len(lessons) == len(list(NOTEBOOKS.glob("[0-9]*.ipynb"))):
+            found["Commands"] = {"make run": sum(t["seconds"] for t in lessons.values())}
+    with contextlib.suppress(OSError, ValueError):
+        noted = json.loads((BUILD / "tests.json").read_text())
+        if noted["kind"] == (kind_ or noted["kind"]):
+            kind_ = noted["kind"]
+            commands = {name: times["seconds"] for name, times in noted["times"].items()}
+            found["Commands"] = found.get("Commands", {}) | commands
+    return kind_, found
+
+
+def put_into_page() -> list[str]:
+    """Write what was measured on this machine into its column of docs/times.md; what changed."""
+    kind_, found = measured()
+    lines, changed = PAGE.read_text().splitlines(), []
+    for number, section, header, (name, *_) in _rows(PAGE.read_text()):
+        seconds = found.get(section, {}).get(name)
+        if seconds is None or kind_ not in header:
+            continue
+        cells = lines[number].split("|")
+        at, new = 1 + header.index(kind_), f" {max(1, round(seconds)):,} "
+        if cells[at] != new:
+            cells[at] = new
+            lines[number] = "|".join(cells)
+            changed.append(f"{section}, {name}: {new.strip()} s")
+    PAGE.write_text("\n".join(lines) + "\n")
+    return changed
+
+
 def put_into_lessons() -> list[str]:
     """Write the line of each section of the lessons anew from docs/times.md; what changed.
 
@@ -133,8 +173,10 @@ def put_into_lessons() -> list[str]:
         for cell in notebook["cells"]:
             if cell["cell_type"] != "markdown" or not cell["source"].startswith("#"):
                 continue
-            seconds = known.get(path.name, {}).get(heading(cell["source"]))
-            if seconds is None:
+            whole = cell["source"].startswith("# ")
+            name = "all of it" if whole else heading(cell["source"])
+            seconds = known.get(path.name, {}).get(name)
+            if not seconds:
                 continue
             first, *rest = cell["source"].split("\n")
             body = "\n".join(r for r in rest if not r.startswith(CLOCK)).strip("\n")

@@ -140,7 +140,7 @@ def test_jobs_change_nothing(chat: Any, local_ray: Any, tmp_path: Path) -> None:
         labkit.write(task, rows, tmp_path / "out", spec, id_column="none", progress=False)
     chat.delay_s = 30.0
     with pytest.raises(Stalled):
-        labkit.run(task, rows, spec, progress=False, stall_s=8)
+        labkit.run(task, rows, spec, progress=False, stall_s=1)
     stop, asked = threading.Event(), len(chat.bodies)
 
     def cancel() -> None:

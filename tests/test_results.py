@@ -455,7 +455,13 @@ def test_an_answer_of_another_shape_is_an_error_row(tmp_path: Path, spec: Any) -
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("how", ["frame", "list", "dataset", "parquet", "folder", "csv"])
+@pytest.mark.parametrize(
+    "how",
+    [
+        *("dataset", "folder", "csv"),
+        *(pytest.param(how, marks=pytest.mark.endurance) for how in ("frame", "list", "parquet")),
+    ],
+)
 def test_data_from_anywhere(tmp_path: Path, spec: Any, how: str) -> None:
     import ray.data
 
@@ -713,7 +719,7 @@ def resume(
 
 
 @pytest.mark.engine
-@pytest.mark.slow
+@pytest.mark.endurance
 def test_a_killed_program_loses_no_row_and_has_none_twice(
     killed_program: SimpleNamespace, resume: Callable[..., Any]
 ) -> None:

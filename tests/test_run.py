@@ -327,6 +327,7 @@ def test_each_row_of_a_dataset_has_its_own_sampling(dataset_job: Any) -> None:
 
 
 @pytest.mark.engine
+@pytest.mark.endurance
 def test_an_engine_that_can_not_start_fails_with_its_reason(local_ray: Any, tiny: Any) -> None:
     spec = labkit.configure(tiny, engine={"max_model_len": 999_999})
     began = time.monotonic()

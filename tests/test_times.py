@@ -97,10 +97,11 @@ def test_words_and_numbers_of_a_line_agree() -> None:
 def test_the_page_has_every_lesson_section_and_command() -> None:
     page = times.page()
     for path in lessons():
-        heads = [
+        heads = ["all of it"]
+        heads += [
             times.heading(cell["source"])
             for cell in nbformat.read(path, as_version=4)["cells"]
-            if cell["cell_type"] == "markdown" and cell["source"].startswith("#")
+            if cell["cell_type"] == "markdown" and cell["source"].startswith("## ")
         ]
         timed = page[path.name]
         assert [name for name in heads if name in timed] == list(timed)
@@ -115,7 +116,9 @@ def test_headings_say_what_was_measured(path: Path) -> None:
     """Each kind of machine that the page knows has a number, from half to twice the measured."""
     timed, seen = times.page()[path.name], []
     for cell in nbformat.read(path, as_version=4)["cells"]:
-        name = times.heading(cell["source"]) if cell["source"].startswith("#") else ""
+        name = times.heading(cell["source"]) if cell["source"].startswith("## ") else ""
+        if cell["source"].startswith("# "):
+            name = "all of it"
         if cell["cell_type"] != "markdown" or name not in timed:
             continue
         (said,) = [line for line in cell["source"].splitlines() if line.startswith(times.CLOCK)]
@@ -167,7 +170,7 @@ def test_the_lessons_lines_are_made_from_the_page(
     monkeypatch.setattr(times, "PAGE", tmp_path / "times.md")
     (tmp_path / "times.md").write_text(
         f"# T\n\n## 1_a.ipynb\n\n| section | {KINDS[0]} | H100 |\n|---|---:|---:|\n"
-        "| **A lesson** | 1,200 | – |\n| Work | 31 | 12 |\n"
+        "| *all of it* | 1,200 | – |\n| Work | 31 | 12 |\n"
     )
     cells = [new_markdown_cell(text) for text in ("# A lesson", "## Work\n\nDo it.", "## Recap")]
     cells[1]["source"] = f"## Work\n\n{times.CLOCK} *old*\n\nDo it.\n\nAgain."
@@ -180,3 +183,32 @@ def test_the_lessons_lines_are_made_from_the_page(
         "## Recap",
     ]
     assert times.put_into_lessons() == []
+
+
+def test_what_was_measured_here_goes_into_its_column(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(times, "BUILD", tmp_path)
+    monkeypatch.setattr(times, "NOTEBOOKS", tmp_path)
+    monkeypatch.setattr(times, "PAGE", tmp_path / "times.md")
+    monkeypatch.setattr(machines, "detect", lambda: WITH_GPU)
+    head = f"| x | {KINDS[0]} | H100 |\n|---|---:|---:|\n"
+    text = f"## Commands\n\n{head}| `make run` | 7 | – |\n| `make test` | 7 | 9 |\n\n"
+    text += f"## 1_a.ipynb\n\n{head}| *all of it* | 7 | – |\n| Work | 7 | 9 |\n"
+    (tmp_path / "times.md").write_text(text)
+    (tmp_path / "1_a.ipynb").write_text("{}")
+    assert times.put_into_page() == [] and (tmp_path / "times.md").read_text() == text
+    times.record("lessons", "1_a.ipynb", {"seconds": 1234.5, "sections": {"Work": 0.2, "New": 3}})
+    times.record("tests", "make test", {"seconds": 9.1})
+    assert len(times.put_into_page()) == 3
+    assert times.page() == {
+        "Commands": {
+            "make run": {KINDS[0]: 7, "H100": 1234},
+            "make test": {KINDS[0]: 7, "H100": 9},
+        },
+        "1_a.ipynb": {
+            "all of it": {KINDS[0]: 7, "H100": 1234},
+            "Work": {KINDS[0]: 7, "H100": 1},
+        },
+    }
+    assert times.put_into_page() == []

@@ -210,6 +210,7 @@ def test_another_argument_replaces_the_engine_and_says_why(warm_spec: Any) -> No
 
 
 @pytest.mark.engine
+@pytest.mark.endurance
 def test_no_engine_outlives_its_program_that_is_killed(killed_program: Any) -> None:
     assert len(killed_program.engines) >= 2, "the actor and vLLM's own process"
     assert killed_program.alive == []
