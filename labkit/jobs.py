@@ -28,6 +28,7 @@ class Job:
     metrics: the job's numbers. spec: what it ran with. started: Unix seconds.
     missing: rows that a stopped job did not finish (`labkit.partial`): they are in none of the
     frames. None when some are missing of a Dataset, whose length is not known.
+    clocks: on how many hosts the engines may have run.
     """
 
     answers: pd.DataFrame
@@ -37,10 +38,11 @@ class Job:
     spec: Spec
     started: float
     missing: int | None = 0
+    clocks: int = 1
 
     def timeline(self) -> pd.DataFrame:
         """The answered rows with their times in seconds since the call (`metrics.timeline`)."""
-        return metrics.timeline(self.rows, self.started)
+        return metrics.timeline(self.rows, self.started, self.clocks)
 
     def _repr_html_(self) -> str:
         table: str = show(self.metrics.table())._repr_html_()
@@ -59,12 +61,14 @@ def collect(
     started: float,
     finished: float,
     *,
+    clocks: int = 1,
     partial: bool = False,
 ) -> Job:
     """Finished tables of `run.answers` → a Job.
 
     inputs: the rows that went in; None for a Dataset, whose rows came back with the answers.
-    frame: the pandas frame they were, if so. partial: rows may be missing; else that is an error.
+    frame: the pandas frame they were, if so. clocks: on how many hosts the engines may have run.
+    partial: rows may be missing; else that is an error.
     """
     import pyarrow as pa
 
@@ -90,10 +94,10 @@ def collect(
     failed = frame[~ok].copy()
     failed["error"] = done["error"][~ok].to_numpy()
     rows = done[[*metrics.ROW_COLUMNS]]
-    numbers = metrics.compute(rows, started, finished)
+    numbers = metrics.compute(rows, started, finished, clocks)
     # An answer that can't be read took the engine's time, but is no answer.
     numbers = replace(numbers, rows=int(ok.sum()), failed=int((~ok).sum()))
-    return Job(answers, failed, rows, numbers, spec, started, missing)
+    return Job(answers, failed, rows, numbers, spec, started, missing, clocks)
 
 
 _stopped: Callable[[], Job] | None = None
@@ -106,13 +110,15 @@ def keep(
     into: str,
     spec: Spec,
     started: float,
+    clocks: int = 1,
 ) -> None:
     """Note what a stopped job has finished, as `collect` takes it; `partial` looks at it."""
     global _stopped
     finished = time.time()
 
     def made() -> Job:
-        return collect(tables, inputs, frame, into, spec, started, finished, partial=True)
+        about = (inputs, frame, into, spec, started, finished)
+        return collect(tables, *about, clocks=clocks, partial=True)
 
     _stopped = made
 

@@ -25,8 +25,8 @@ ROW_COLUMNS = (
     "num_generated_tokens",
     "batch_uuid",
 )
-#: Batches whose clock offsets differ by less than this (seconds) ran on the same host.
-SAME_HOST_S = 1.0
+#: Where engines may run on several hosts: clocks further apart than this (seconds) are two.
+OTHER_HOST_S = 1.0
 
 
 @dataclass(frozen=True)
@@ -100,18 +100,19 @@ def _show(value: float, unit: str) -> str:
     return f"{value:,.{digits}f} {unit}".strip()
 
 
-def compute(rows: pd.DataFrame, started: float, finished: float) -> Metrics:
+def compute(rows: pd.DataFrame, started: float, finished: float, clocks: int = 1) -> Metrics:
     """All metrics of one job.
 
     rows: columns of ROW_COLUMNS, one row each; failed rows have NaN in `last_token_ts`.
     started, finished: Unix seconds of the call and of its result.
+    clocks: on how many hosts its engines ran, at most (see `timeline`).
     Raises ValueError when a column is missing or the job ended before it began.
     """
     if lacking := [name for name in ROW_COLUMNS if name not in rows.columns]:
         raise ValueError(f"rows lack the columns {lacking}")
     if finished < started:
         raise ValueError(f"finished ({finished}) is before started ({started})")
-    times = timeline(rows, started)
+    times = timeline(rows, started, clocks)
     failed, wall = len(rows) - len(times), finished - started
     inputs, outputs = int(times["num_input_tokens"].sum()), int(times["num_generated_tokens"].sum())
     if times.empty:
@@ -157,26 +158,32 @@ def _nothing_answered(failed: int, wall: float) -> Metrics:
     return Metrics(**(unknown | counts | times | rest))  # type: ignore[arg-type]
 
 
-def timeline(rows: pd.DataFrame, started: float = 0.0) -> pd.DataFrame:
+def timeline(rows: pd.DataFrame, started: float = 0.0, clocks: int = 1) -> pd.DataFrame:
     """The answered rows with their times in seconds since `started`, in the order of scheduling.
 
-    Adds queued_s, scheduled_s, first_token_s, last_token_s. Engines on several hosts have
-    clocks of their own: each batch ran on one host, and wall clock minus monotonic clock tells
-    which (a row arrives just before it is queued, so the largest difference is the best).
+    Adds queued_s, scheduled_s, first_token_s, last_token_s. Wall clock minus monotonic clock turns
+    the one into the other. A row arrives before it is queued, by the rest of the step that the
+    engine is at, so the largest difference of all rows is the best; it is one for a host.
+
+    clocks: on how many hosts the engines ran, at most. With one, all rows have one clock, however
+    long they waited. With more, each batch ran on one host, and the batches are told apart at the
+    `clocks - 1` widest gaps between their differences, where these are wider than OTHER_HOST_S.
     """
     good = rows[rows["last_token_ts"].notna()].copy()
     for name in ROW_COLUMNS[:-1]:
         good[name] = good[name].astype(float)
     batch_offset = (good["arrival_time"] - good["queued_ts"]).groupby(good["batch_uuid"]).max()
-    offsets = good["batch_uuid"].map(_by_host(batch_offset))
+    offsets = good["batch_uuid"].map(_by_host(batch_offset, clocks))
     for name in ("queued", "scheduled", "first_token", "last_token"):
         good[f"{name}_s"] = good[f"{name}_ts"] + offsets.astype(float) - started
     return good.sort_values("scheduled_s", kind="stable")
 
 
-def _by_host(batch_offset: pd.Series) -> pd.Series:
+def _by_host(batch_offset: pd.Series, clocks: int) -> pd.Series:
     ordered = batch_offset.sort_values()
-    host = (ordered.diff() > SAME_HOST_S).cumsum()
+    gaps = ordered.diff()
+    widest = gaps.nlargest(clocks - 1).index
+    host = (gaps.index.isin(widest) & (gaps > OTHER_HOST_S)).cumsum()
     return ordered.groupby(host).transform("max")
 
 

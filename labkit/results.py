@@ -16,7 +16,7 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from labkit import cluster, columns, metrics, noted
+from labkit import cluster, columns, metrics, noted, room
 from labkit.errors import JobFailed, LabError
 from labkit.parts import Parts
 from labkit.processor import configure
@@ -120,7 +120,7 @@ def write(
             numbers = None
             if todo:
                 cluster.start(verbose=verbose)
-                started = time.time()
+                started, clocks = time.time(), room.clocks(spec.replicas)
                 packed = source.packed(id_column, done, spec["batch_size"])
                 writer = _Writer(task, source, parts, into, known)
                 with (
@@ -131,7 +131,7 @@ def write(
                     output = answers(task, packed, spec, source.table is None, shown, watch)
                     for finished in _stream(output, packed, watch):
                         writer.take(finished)
-                numbers = writer.numbers(started)
+                numbers = writer.numbers(started, clocks)
                 there = parts.rows()
             failures = pc.sum(there["failed"]).as_py()
             return Written(
@@ -200,10 +200,10 @@ class _Writer:
                 self.known["prompt"] = {"id": row[self.parts.id_column], "asked": asked}
                 self.parts.note(self.known)
 
-    def numbers(self, started: float) -> metrics.Metrics:
+    def numbers(self, started: float, clocks: int = 1) -> metrics.Metrics:
         """The metrics of the rows of this call."""
         rows = pa.concat_tables(self.seen).to_pandas()
-        found = metrics.compute(rows, started, time.time())
+        found = metrics.compute(rows, started, time.time(), clocks)
         return replace(found, rows=len(rows) - self.errors, failed=self.errors)
 
     def __enter__(self) -> Self:

@@ -19,6 +19,13 @@ def nodes() -> list[dict[str, float]]:
     return [dict(node["Resources"]) for node in ray.nodes() if node["Alive"]]
 
 
+def clocks(engines: int) -> int:
+    """On how many hosts so many engines may run: not more than there are nodes, or engines."""
+    import ray
+
+    return min(engines, len(nodes())) if engines > 1 and ray.is_initialized() else 1
+
+
 def missing(bundles: Sequence[dict[str, float]], light_cpus: float) -> str | None:
     """What the live nodes lack for these bundles plus the light stages; None when all fits.
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
-from labkit import cluster, execution, jobs, pipeline, warm
+from labkit import cluster, execution, jobs, pipeline, room, warm
 from labkit.choices import STAGE_CPUS
 from labkit.errors import JobFailed, LabError, Stalled
 from labkit.jobs import Job
@@ -55,7 +55,7 @@ def run(
     spec = spec or configure()
     seconds = limit(stall_s, getattr(spec, "patience_s", 0.0))
     cluster.start(verbose=verbose)
-    started = time.time()
+    started, clocks = time.time(), room.clocks(spec.replicas)
     with cluster.one_job(), cluster.quiet(verbose), _quiet_data(verbose, data):
         jobs.forget()
         dataset, inputs = _load(data, spec["batch_size"])
@@ -70,9 +70,9 @@ def run(
                     output = answers(task, dataset, spec, inputs is None, shown, watch)
                     for table in _stream(output, dataset, watch):
                         tables.append(table)
-                return jobs.collect(tables, *about, time.time())
+                return jobs.collect(tables, *about, time.time(), clocks=clocks)
             except BaseException:
-                jobs.keep(tables, *about)
+                jobs.keep(tables, *about, clocks)
                 shown.kept = "labkit.partial() has them" if shown.rows else ""
                 raise
 

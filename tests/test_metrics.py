@@ -162,10 +162,10 @@ def test_two_hosts_with_clocks_of_their_own_are_aligned() -> None:
         row(1e6 + 110.5, 1e6 + 110.5, 1e6 + 111, 1e6 + 116, 6, batch="z", offset=far),
         row(1e6 + 111, 1e6 + 111, 1e6 + 112, 1e6 + 113, 2, batch="w", offset=far),
     ]
-    times = timeline(frame(*here, *there), 1000)
+    times = timeline(frame(*here, *there), 1000, clocks=2)
     assert list(times["scheduled_s"]) == pytest.approx([10, 10.5, 11, 12])
     assert list(times["last_token_s"]) == pytest.approx([14, 16, 13, 15])
-    found = compute(frame(*here, *there), 1000, 1020)
+    found = compute(frame(*here, *there), 1000, 1020, clocks=2)
     assert found.startup_s == pytest.approx(10)
     assert found.engine_span_s == pytest.approx(6)
     assert found.peak_rows_in_flight == 4
@@ -466,7 +466,55 @@ def test_a_second_host_changes_nothing_but_its_own_clock(job: Any, engine: int) 
     moved = rows.copy()
     for name in ("queued_ts", "scheduled_ts", "first_token_ts", "last_token_ts"):
         moved.loc[there, name] = moved.loc[there, name].astype(float) + engine / TICK
-    same(compute(moved, started, finished), compute(rows, started, finished))
+    same(compute(moved, started, finished, clocks=2), compute(rows, started, finished))
+
+
+@given(jobs(), st.dictionaries(st.sampled_from("abcd"), st.integers(0, 100_000)))
+def test_one_engine_has_one_clock_however_long_its_steps(job: Any, waits: Any) -> None:
+    """A batch that arrives during a long step is queued when the step ends: that is its wait, not
+    another host. The engine's own times tell the same numbers, if one batch did not wait."""
+    rows, started, finished = job
+    good = rows["last_token_ts"].notna()
+    assume(good.any())
+    rows.loc[good, "arrival_time"] = rows.loc[good, "queued_ts"].astype(float) + 1.7e9
+    late = rows.copy()
+    first = rows.loc[good, "batch_uuid"].iloc[0]
+    for batch, wait in waits.items():
+        if batch != first:
+            these = good & (rows["batch_uuid"] == batch)
+            late.loc[these, "arrival_time"] = late.loc[these, "arrival_time"] - wait / TICK
+    same(compute(late, started, finished), compute(rows, started, finished))
+
+
+@pytest.mark.parametrize("step_s", [0.5, 0.9, 1.5, 3.0, 20.0])
+def test_a_long_first_step_shortens_no_span(step_s: float) -> None:
+    """Four batches of 16; three of them arrive during the first step of the one engine."""
+    batches = [
+        row(
+            100.0 if n == 0 else 100.0 + step_s,
+            100.0 if n == 0 else 100.0 + step_s,
+            100.5 + step_s,
+            109.0,
+            8,
+            batch=f"b{n}",
+            arrives_before=0.0 if n == 0 else step_s - 0.01,
+        )
+        for n in range(4)
+        for _ in range(16)
+    ]
+    found = compute(frame(*batches), 990, 1020)
+    assert found.engine_span_s == pytest.approx(9.0)
+    assert found.output_tokens_per_s == pytest.approx(4 * 16 * 8 / 9.0)
+
+
+def test_two_hosts_are_told_apart_at_the_widest_gap() -> None:
+    """A batch that waited two seconds is no third host where there are two."""
+    far = 900 - 1e6
+    here = [row(110, 110, 111, 114, batch="x"), row(112, 112, 113, 115, batch="y")]
+    here[1] = row(112, 112, 113, 115, batch="y", arrives_before=2.0)
+    there = [row(1e6 + 110, 1e6 + 110, 1e6 + 111, 1e6 + 112, batch="z", offset=far)]
+    times = timeline(frame(*here, *there), 1000, clocks=2)
+    assert sorted(times["queued_s"]) == pytest.approx([10, 10, 12])
 
 
 @given(jobs(), st.randoms(use_true_random=False))
