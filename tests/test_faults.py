@@ -24,6 +24,7 @@ import labkit
 from labkit import cluster, results
 from labkit.errors import Cancelled, JobFailed, LabError, Stalled
 from labkit.tasks import Task, ask
+from labkit.watchdog import Watch
 from tests.beside import below
 
 pytestmark = [pytest.mark.endurance, pytest.mark.engine]
@@ -33,8 +34,10 @@ DATA = [{"id": f"r{n:03}", "question": f"What is {n} + {n}?"} for n in range(ROW
 IDS = [row["id"] for row in DATA]
 #: Tokens enough for a fault to find the job at work.
 TASK = Task("say", ask("question"), {"max_tokens": 256, "ignore_eos": True, "temperature": 0.0})
-#: Longer than a start of the engine here takes, and than a batch takes by far.
-STALL_S = 60
+#: Longer than a start of the engine takes on a slow machine.
+START_S = 300
+#: From the fault on, without a finished row; longer than a batch takes by far.
+STALL_S = 10
 
 
 def processes(*words: str) -> list[psutil.Process]:
@@ -50,6 +53,8 @@ def processes(*words: str) -> list[psutil.Process]:
     return found
 
 
+#: The watchdogs of the jobs so far.
+WATCHES: list[Watch] = []
 CORE, COLD, WARM = "EngineCore", "vLLMEngineStage", "ray::Engine"
 
 
@@ -84,8 +89,23 @@ def send(what: signal.Signals, *words: str) -> Callable[[], None]:
         assert found, f"no process {words} to send {what.name} to"
         for process in found:
             process.send_signal(what)
+        if what == signal.SIGSTOP:
+            WATCHES[-1].stall_s = STALL_S
 
     return act
+
+
+@pytest.fixture(autouse=True)
+def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A process that stands still shortens the watchdog's patience: an engine had to start before."""
+
+    class Noted(Watch):
+        def __enter__(self) -> Noted:
+            WATCHES.append(self)
+            return super().__enter__()
+
+    monkeypatch.setattr(sys.modules["labkit.run"], "Watch", Noted)
+    monkeypatch.setattr(results, "Watch", Noted)
 
 
 @pytest.fixture
@@ -134,7 +154,7 @@ def test_a_worker_that_is_killed_is_replaced(spec: Any, who: str, rows: int) -> 
 def test_an_engine_that_stands_still_is_ended(spec: Any, local_ray: Any, who: str) -> None:
     view = At(12, send(signal.SIGSTOP, who))
     with pytest.raises(Stalled, match=f"no row was finished for {STALL_S} s, in the middle") as end:
-        labkit.run(TASK, DATA, spec, progress=view, stall_s=STALL_S)
+        labkit.run(TASK, DATA, spec, progress=view, stall_s=START_S)
     assert "The engine's last words: " in str(end.value)
     check_partial(at_least=12)
     check_nothing_is_held(local_ray)
@@ -155,7 +175,7 @@ def test_an_engine_that_never_starts_is_ended(spec: Any, local_ray: Any) -> None
     freezer.start()
     try:
         with pytest.raises(Stalled, match="since “starting the engine.*0 of 80 rows"):
-            labkit.run(TASK, DATA, spec, progress=False, stall_s=STALL_S)
+            labkit.run(TASK, DATA, spec, progress=False, stall_s=40)
     finally:
         stop.set()
         freezer.join()
@@ -191,7 +211,7 @@ def test_a_warm_engine_that_fails_is_replaced_by_the_next_job(
     warm: Any, what: signal.Signals, who: str, kind: type[JobFailed]
 ) -> None:
     with pytest.raises(kind):
-        labkit.run(TASK, DATA, warm, progress=At(12, send(what, who)), stall_s=STALL_S)
+        labkit.run(TASK, DATA, warm, progress=At(12, send(what, who)), stall_s=START_S)
     check_partial(at_least=12)
     before = {process.pid for process in engines()}
     job = labkit.run(TASK, DATA[:12], warm, progress=False)
@@ -216,7 +236,7 @@ def test_written_rows_of_a_failed_job_are_kept_and_not_computed_again(
         if 12 <= count[0] < 12 + finished.num_rows:
             fault()
 
-    options: Any = {"id_column": "id", "progress": False, "stall_s": STALL_S}
+    options: Any = {"id_column": "id", "progress": False, "stall_s": START_S}
     with monkeypatch.context() as patch, pytest.raises(JobFailed, match="rows are kept.*write ag"):
         patch.setattr(results._Writer, "take", take)
         labkit.write(TASK, DATA, tmp_path, warm, **options)
@@ -273,6 +293,7 @@ def test_nothing_is_left_of_the_engines(local_ray: Any) -> None:
 SCRIPT = """
 import json, labkit
 from labkit.tasks import Task, ask
+from labkit.watchdog import Watch
 from tests.beside import below
 
 class Ready:
