@@ -97,7 +97,7 @@ def send(what: signal.Signals, *words: str) -> Callable[[], None]:
 
 @pytest.fixture(autouse=True)
 def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A process that stands still shortens the watchdog's patience: an engine had to start before."""
+    """A process that stands still shortens the watchdog's patience: before, an engine started."""
 
     class Noted(Watch):
         def __enter__(self) -> Noted:
