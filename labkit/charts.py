@@ -23,7 +23,7 @@ from labkit.style import ACCENT, DARK, LIGHT, MID, caption, new_figure, styled
 def provenance(*jobs: Job, note: str = "engine span only: startup is left out") -> str:
     """On what it was measured: device, model, versions, token lengths, and a note."""
     spec, versions = jobs[0].spec, jobs[0].spec.machine.versions
-    rows = max(1, sum(job.metrics.rows for job in jobs))
+    rows = max(1, sum(len(job.timeline()) for job in jobs))  # those that can't be read, too
     inputs = sum(job.metrics.input_tokens for job in jobs) / rows
     outputs = sum(job.metrics.output_tokens for job in jobs) / rows
     models = ", ".join(dict.fromkeys(job.spec.model.name for job in jobs))

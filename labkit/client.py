@@ -109,7 +109,7 @@ class Client:
                 if response.status not in RETRIED and response.status < 500:
                     return "", (None, None), problem
                 asked = retry_after(response.headers.get("Retry-After"))
-                wait = wait if asked is None else asked
+                wait = max(wait, asked or 0.0)  # 0, or a date that is past here, is no invitation
             except TimeoutError:
                 problem = f"the server gave no answer within {self.timeout_s:g} s"
             except (aiohttp.ClientError, OSError) as error:

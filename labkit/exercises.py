@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from html import escape
+from numbers import Real
 from typing import Any
 
 from labkit import metrics
@@ -42,7 +43,7 @@ def _open(answer: Any) -> Verdict | None:
 def _close(answer: Any, expected: float, hint: str, done: str, within: float = 0.02) -> Verdict:
     if untouched := _open(answer):
         return untouched
-    if isinstance(answer, bool) or not isinstance(answer, int | float):
+    if isinstance(answer, bool) or not isinstance(answer, Real):  # NumPy's numbers are Real, too
         return Verdict(WRONG, f"a number is wanted, not {type(answer).__name__}")
     if abs(answer - expected) <= within * abs(expected):
         return Verdict(RIGHT, done)

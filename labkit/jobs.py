@@ -5,7 +5,7 @@ from __future__ import annotations
 import pickle
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 import pandas as pd
@@ -95,8 +95,7 @@ def collect(
     failed["error"] = done["error"][~ok].to_numpy()
     rows = done[[*metrics.ROW_COLUMNS]]
     numbers = metrics.compute(rows, started, finished, clocks)
-    # An answer that can't be read took the engine's time, but is no answer.
-    numbers = replace(numbers, rows=int(ok.sum()), failed=int((~ok).sum()))
+    numbers = metrics.without_unreadable(numbers, int(ok.sum()), int((~ok).sum()))
     return Job(answers, failed, rows, numbers, spec, started, missing, clocks)
 
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass, fields, replace
 
 import numpy as np
 import pandas as pd
@@ -148,6 +148,13 @@ def compute(rows: pd.DataFrame, started: float, finished: float, clocks: int = 1
         peak_rows_in_flight=int(flight["rows"].max()),
         mean_rows_in_flight=float(in_span.sum() / span),
     )
+
+
+def without_unreadable(found: Metrics, answered: int, failed: int) -> Metrics:
+    """The numbers of a job some of whose answers can't be read: they took the engine's time and its
+    tokens, but are no answers, in the count and in rows/s."""
+    rate = answered / found.engine_span_s if found.engine_span_s else found.rows_per_s
+    return replace(found, rows=answered, failed=failed, rows_per_s=rate)
 
 
 def _nothing_answered(failed: int, wall: float) -> Metrics:

@@ -137,9 +137,13 @@ class Parts:
 
     def row(self, id_: Any) -> dict[str, Any] | None:
         """The row with this id, if it is in a part."""
+        schema = self.schema()
+        if schema is None:
+            return None
+        wanted = pc.field(self.id_column) == pa.scalar(id_, schema.field(self.id_column).type)
         for file in self.files():
             with self._reading():
-                rows = pq.read_table(file, filters=[(self.id_column, "==", id_)]).to_pylist()
+                rows = pq.read_table(file, filters=wanted).to_pylist()
             if rows:
                 return dict(rows[0])
         return None

@@ -11,6 +11,8 @@ import pandas as pd
 
 #: 95% of a normal distribution lies within this many standard deviations.
 Z95 = 1.959964
+#: How the confusion matrix calls a prediction that is none of the labels.
+OTHER = "other"
 
 
 @dataclass(frozen=True)
@@ -48,16 +50,19 @@ def evaluate(truth: Sequence[str], predicted: Sequence[str], labels: Sequence[st
     guess = np.array([codes.get(label, len(labels)) for label in predicted])
     accuracy = float((true == guess).mean())
     low, high = wilson(accuracy, len(true))
+    # The classes of the whole sample: one that a resample lacks has an F1 of 0 there, as it has
+    # where it is never hit; left out, a rare class that is always wrong would raise the interval.
+    classes = np.array([code for code in range(len(labels)) if code in true or code in guess])
     random = np.random.default_rng(0)
-    drawn = random.integers(0, len(true), (1000, len(true)))
-    scores = [_macro_f1(true[d], guess[d], len(labels)) for d in drawn]
+    draws = (random.integers(0, len(true), len(true)) for _ in range(1000))
+    scores = [_macro_f1(true[d], guess[d], classes) for d in draws]
     f1_low, f1_high = np.quantile(scores, [0.025, 0.975])
     return Quality(
         rows=len(true),
         accuracy=accuracy,
         accuracy_low=low,
         accuracy_high=high,
-        macro_f1=_macro_f1(true, guess, len(labels)),
+        macro_f1=_macro_f1(true, guess, classes),
         macro_f1_low=float(f1_low),
         macro_f1_high=float(f1_high),
     )
@@ -71,20 +76,25 @@ def wilson(share: float, rows: int) -> tuple[float, float]:
     return max(0.0, middle - half), min(1.0, round(middle + half, 12))
 
 
-def _macro_f1(true: np.ndarray, guess: np.ndarray, classes: int) -> float:
-    hits = np.bincount(true[true == guess], minlength=classes)[:classes]
-    actual = np.bincount(true, minlength=classes)[:classes]
-    claimed = np.bincount(guess, minlength=classes + 1)[:classes]
-    present = (actual + claimed) > 0  # a class that is in neither has no F1
-    return float(np.mean(2 * hits[present] / (actual + claimed)[present]))
+def _macro_f1(true: np.ndarray, guess: np.ndarray, classes: np.ndarray) -> float:
+    """The mean F1 of these classes, 0 for one that is nowhere."""
+    size = 2 + max(int(classes.max()), int(guess.max()), int(true.max()))
+    hits = np.bincount(true[true == guess], minlength=size)[classes]
+    both = np.bincount(true, minlength=size)[classes] + np.bincount(guess, minlength=size)[classes]
+    return float(np.mean(2 * hits / np.maximum(both, 1)))
 
 
 def confusion(
     truth: Sequence[str], predicted: Sequence[str], labels: Sequence[str]
 ) -> pd.DataFrame:
-    """Counts: a row for each true label, a column for each predicted one."""
-    pairs = pd.crosstab(pd.Series(list(truth)), pd.Series(list(predicted)))
-    table = pairs.reindex(index=list(labels), columns=list(labels), fill_value=0)
+    """Counts: a row for each true label, a column for each predicted one.
+
+    Predictions outside `labels`, None among them, stand in a last column `other`, if there are any.
+    """
+    said = [label if label in labels else OTHER for label in predicted]
+    columns = [*labels, *([OTHER] if OTHER in said else [])]
+    pairs = pd.crosstab(pd.Series(list(truth)), pd.Series(said))
+    table = pairs.reindex(index=list(labels), columns=columns, fill_value=0)
     return table.rename_axis(index="people say", columns="predicted")
 
 

@@ -8,7 +8,7 @@ import pickle
 import sys
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
@@ -204,7 +204,7 @@ class _Writer:
         """The metrics of the rows of this call."""
         rows = pa.concat_tables(self.seen).to_pandas()
         found = metrics.compute(rows, started, time.time(), clocks)
-        return replace(found, rows=len(rows) - self.errors, failed=self.errors)
+        return metrics.without_unreadable(found, len(rows) - self.errors, self.errors)
 
     def __enter__(self) -> Self:
         return self

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from fractions import Fraction
 from types import SimpleNamespace
 from typing import Any
 
+import numpy as np
 import pandas as pd
 import pytest
 
@@ -24,6 +26,14 @@ JOB = SimpleNamespace(
 )
 def test_throughput(answer: object, state: str) -> None:
     assert exercises.throughput(JOB, answer).state == state
+
+
+@pytest.mark.parametrize("kind", [int, float, np.int64, np.float32, np.float64, Fraction])
+def test_a_right_number_of_any_type_is_right(kind: Any) -> None:
+    """Such as a pandas sum gives."""
+    assert exercises.rows_to_resume(kind(35)).state == RIGHT
+    assert exercises.rows_to_resume(pd.Series([kind(30), kind(5)]).sum()).state == RIGHT
+    assert exercises.rows_to_resume(np.bool_(True)).state == WRONG
 
 
 def test_each_number_has_its_right_answer() -> None:

@@ -5,11 +5,12 @@ from __future__ import annotations
 from typing import Any
 
 import pandas as pd
+import pyarrow as pa
 import pytest
 from test_run import engine_rows
 
 import labkit
-from labkit import jobs
+from labkit import charts, jobs
 from labkit.errors import LabError
 from labkit.tables import frame
 
@@ -57,8 +58,6 @@ def test_a_job_stopped_before_its_first_row(spec: Any) -> None:
 def test_a_dataset_of_unknown_length(spec: Any) -> None:
     import pickle
 
-    import pyarrow as pa
-
     rows = pa.array([pickle.dumps({"n": n}) for n in range(3)], pa.binary())
     tables = [engine_rows(3).slice(0, count).append_column("row", rows[:count]) for count in (0, 3)]
     jobs.keep(tables, None, None, "answer", spec, 100.0)
@@ -70,6 +69,17 @@ def test_a_dataset_of_unknown_length(spec: Any) -> None:
 def test_rows_that_came_twice_are_never_passed_on(spec: Any) -> None:
     with pytest.raises(labkit.JobFailed, match="came out"):
         stop([engine_rows(2), engine_rows(1)], [{"n": n} for n in range(5)], None, spec)
+
+
+def test_answers_that_can_not_be_read_are_no_answers_in_any_rate(spec: Any) -> None:
+    table = engine_rows(10)
+    errors = pa.array([None, "unreadable"] * 5, pa.string())
+    table = table.set_column(table.column_names.index("error"), "error", errors)
+    job = jobs.collect([table], [{"n": n} for n in range(10)], None, "answer", spec, 0.0, 99.0)
+    found = job.metrics
+    assert (found.rows, found.failed, found.output_tokens) == (5, 5, 10)
+    assert found.rows_per_s == pytest.approx(5 / found.engine_span_s)
+    assert "mean 1 input and 1 output tokens a row" in charts.provenance(job)
 
 
 def test_a_whole_job_says_nothing_of_parts(spec: Any) -> None:

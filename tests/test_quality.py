@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from labkit import quality
 from labkit.datasets import load_posts
@@ -58,6 +60,31 @@ def test_confusion_counts() -> None:
     assert table.loc["a"].tolist() == [1, 1, 0]
     assert table.loc["b"].tolist() == [0, 1, 0]
     assert table.loc["c"].tolist() == [0, 0, 0]
+
+
+@pytest.mark.parametrize("odd", ["banana", None, 3, "A"])
+def test_confusion_keeps_predictions_outside_the_labels(odd: object) -> None:
+    table = quality.confusion(["a", "a", "b"], ["a", odd, odd], AB)
+    assert table.to_dict("list") == {"a": [1, 0], "b": [0, 0], "other": [1, 1]}
+    assert table.to_numpy().sum() == 3
+
+
+def test_a_rare_class_that_is_always_wrong_raises_no_interval() -> None:
+    """In a resample that lacks it, it is no reason for a perfect score."""
+    truth = ["a"] * 60 + ["b"] * 39 + ["c"]
+    predicted = ["a"] * 60 + ["b"] * 39 + ["a"]
+    found = quality.evaluate(truth, predicted, ("a", "b", "c"))
+    assert found.macro_f1 == pytest.approx(0.664, abs=0.001)
+    assert found.macro_f1_low <= found.macro_f1 <= found.macro_f1_high < 0.67
+
+
+@given(st.lists(st.tuples(st.sampled_from("abc"), st.sampled_from("abcx")), min_size=1))
+def test_an_interval_never_leaves_what_the_classes_allow(pairs: list[tuple[str, str]]) -> None:
+    truth, predicted = ([pair[at] for pair in pairs] for at in (0, 1))
+    found = quality.evaluate(truth, predicted, tuple("abc"))
+    assert 0 <= found.macro_f1_low <= found.macro_f1_high <= 1
+    never_hit = {t for t in {*truth, *predicted} - {"x"} if (t, t) not in pairs}
+    assert found.macro_f1_high <= 1 - len(never_hit) / len({*truth, *predicted} - {"x"}) + 1e-9
 
 
 def test_compare_has_a_row_for_each_labeller() -> None:

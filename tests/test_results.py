@@ -372,6 +372,18 @@ def write(data: Any, path: Path, spec: Any, task: Task | None = None, **changes:
     return labkit.write(task or faq(), data, path, spec, **keywords)
 
 
+@pytest.mark.parametrize("kind", ["int8", "int64", "uint64", "Int64", "string", "str"])
+def test_ids_of_any_type_go_on_where_they_stopped(tmp_path: Path, spec: Any, kind: str) -> None:
+    """Such as hashes: half of those of 64 bits are above what a signed number holds."""
+    top = {"int8": 2**7 - 8, "int64": 2**63 - 8, "uint64": 2**64 - 8, "Int64": 2**62}.get(kind)
+    ids = [(top or 0) + n for n in range(8)]
+    data = frame(8, bad=()).assign(id=pd.array([str(i) if top is None else i for i in ids], kind))
+    write(data.head(3), tmp_path / "out", spec)
+    assert write(data, tmp_path / "out", spec).computed == 5
+    assert write(data, tmp_path / "out", spec).computed == 0
+    assert list(pq.read_table(tmp_path / "out")["id"].to_pylist()) == list(data["id"])
+
+
 def test_the_files_hold_the_rows_and_their_answers(tmp_path: Path, spec: Any) -> None:
     data = frame()
     out = write(data, tmp_path / "out", spec)
