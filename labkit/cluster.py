@@ -46,7 +46,6 @@ def start(address: str | None = None, *, verbose: bool = False, num_cpus: int | 
 
 
 def _start(address: str | None, verbose: bool, num_cpus: int | None) -> Any:
-    import ray
 
     if threading.current_thread() is not threading.main_thread():
         raise LabError(  # Linux ends a process's children with the thread that started them
@@ -63,15 +62,16 @@ def _start(address: str | None, verbose: bool, num_cpus: int | None) -> Any:
         check_listens(address)
         # Workers on other machines get this package from here.
         local = {"runtime_env": {"py_modules": [str(Path(__file__).parent)]}}
+    options: dict[str, Any] = {
+        "address": address or "local",
+        "include_dashboard": False,
+        "log_to_driver": verbose,
+        "logging_level": logging.INFO if verbose else logging.CRITICAL,
+        **local,
+    }
     with _settings_of_ray(verbose):
         try:
-            return ray.init(
-                address=address or "local",
-                include_dashboard=False,
-                log_to_driver=verbose,
-                logging_level=logging.INFO if verbose else logging.CRITICAL,
-                **local,
-            )
+            return _init(options)
         except ConnectionError as problem:
             if not address:
                 raise
@@ -81,6 +81,30 @@ def _start(address: str | None, verbose: bool, num_cpus: int | None) -> Any:
                 "it up, and reachable from here? If it asks for a token, set RAY_AUTH_MODE=token "
                 "(and RAY_AUTH_TOKEN, or ~/.ray/auth_token) before Python starts."
             ) from problem
+
+
+def _init(options: dict[str, Any]) -> Any:
+    """`ray.init`, once more where the machine was too busy for it.
+
+    Ray gives its own node 30 s to start (`ray/_private/node.py`), which is little where other
+    programs take the cores. Raises LabError when it is not enough twice.
+    """
+    import ray
+
+    late = "timed out during startup"
+    for _ in range(2):
+        try:
+            return ray.init(**options)
+        except ConnectionError:
+            raise
+        except Exception as problem:  # a bare one of Ray's
+            if late not in str(problem):
+                raise
+            ray.shutdown()
+    raise LabError(
+        "Ray did not start within 30 s, twice: other programs take the processor. End some of "
+        "them (a kernel that still runs, another lesson), and try again."
+    )
 
 
 def stop() -> None:

@@ -158,13 +158,7 @@ def ray_starter(clean_environment: None) -> Iterator[Callable[[], Any]]:
     def start() -> Any:
         if not ray.is_initialized() or ray.cluster_resources().get("CPU") != 4:
             cluster.stop()
-            try:
-                cluster.start(num_cpus=4)
-            except Exception as problem:  # Ray gives a node 30 s: little, while lessons start
-                if "timed out during startup" not in str(problem):
-                    raise
-                cluster.stop()
-                cluster.start(num_cpus=4)
+            cluster.start(num_cpus=4)
         return ray
 
     yield start

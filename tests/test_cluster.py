@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from labkit import cluster, room
+from labkit.errors import LabError
 
 
 def test_start_twice_keeps_the_first_ray(local_ray: Any) -> None:
@@ -43,6 +44,42 @@ def test_no_log_folder_and_nothing_to_stop_before_start(monkeypatch: pytest.Monk
     monkeypatch.setattr(ray, "shutdown", None)
     assert cluster.log_folder() is None
     cluster.stop()
+
+
+@pytest.mark.parametrize("times", [0, 1, 2])
+def test_a_node_that_starts_too_late_is_tried_once_more(
+    times: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Ray's own limit is 30 s, which a busy machine may need."""
+    import ray
+
+    calls: list[Any] = []
+
+    def init(**options: Any) -> str:
+        calls.append(options)
+        if len(calls) <= times:
+            raise Exception("The current node timed out during startup. This could happen …")
+        return "up"
+
+    monkeypatch.setattr(ray, "init", init)
+    monkeypatch.setattr(ray, "shutdown", lambda: None)
+    if times == 2:
+        with pytest.raises(LabError, match="did not start within 30 s.*End some"):
+            cluster._init({"address": "local"})
+    else:
+        assert cluster._init({"address": "local"}) == "up"
+    assert calls == [{"address": "local"}] * min(2, times + 1)
+
+
+def test_any_other_error_of_ray_s_start_is_not_hidden(monkeypatch: pytest.MonkeyPatch) -> None:
+    import ray
+
+    def init(**options: Any) -> None:
+        raise Exception("something else")
+
+    monkeypatch.setattr(ray, "init", init)
+    with pytest.raises(Exception, match="something else"):
+        cluster._init({})
 
 
 def test_nodes_are_the_live_ones(local_ray: Any) -> None:
