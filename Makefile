@@ -27,20 +27,20 @@ help: ## Show this list
 setup: ## Install what the lab needs and fetch its model and data (minutes once, then a second)
 	@$(FIND_PYTHON) scripts/setup.py
 
-run: setup ## Execute the three notebooks into build/notebooks (RUN min, without AVX-512 RUNX min)
+run: setup ## Execute the three notebooks into build/notebooks (20 min; without AVX-512 48 min)
 	@"$(BIN)/python" -m labkit notebooks --out build/notebooks
 
 lab: setup ## Open the notebooks in JupyterLab
 	@"$(BIN)/jupyter" lab notebooks/ $(if $(filter 0,$(shell id -u)),--allow-root)
 
-test: setup lint ## Run what no change may break, lessons and browser too (TEST min, TESTX min)
+test: setup lint ## Run what no change may break, lessons and browser too (12 min)
 	@LABKIT_TESTS="make $@" "$(BIN)/python" -m pytest
 
-test-fast: setup ## Run the tests without engine and browser (FAST min, FASTX min)
+test-fast: setup ## Run the tests without engine and browser (1 min)
 	@LABKIT_TESTS="make $@" "$(BIN)/python" -m pytest tests \
 		-m "not engine and not browser and not slow and not endurance"
 
-test-slow: setup ## Run the lessons on real weights, and the faults (SLOW min, SLOWX min)
+test-slow: setup ## Run the lessons on real weights, and the faults (33 min)
 	@LABKIT_TESTS="make $@" "$(BIN)/python" -m pytest tests -m endurance
 
 lint: setup ## Check style and types
