@@ -45,7 +45,7 @@ def _close(answer: Any, expected: float, hint: str, done: str, within: float = 0
         return untouched
     if isinstance(answer, bool) or not isinstance(answer, Real):  # NumPy's numbers are Real, too
         return Verdict(WRONG, f"a number is wanted, not {type(answer).__name__}")
-    if abs(answer - expected) <= within * abs(expected):
+    if abs(float(answer) - expected) <= within * abs(expected):
         return Verdict(RIGHT, done)
     return Verdict(WRONG, hint)
 
