@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import socket
 import subprocess
 import threading
@@ -21,6 +22,8 @@ from labkit.cluster import local_nodes
 from labkit.errors import LabError
 from labkit.tasks import faq
 from tests.beside import below
+from tests.test_restore import bare  # noqa: F401
+from tests.test_restore import settings as process_settings
 
 #: Room for one engine of two CPUs on each node, and for reading and the light stages beside it.
 CPUS = 3
@@ -181,18 +184,21 @@ def test_a_node_that_is_lost_and_comes_back(tiny: Any, no_ray: None) -> None:
 
 
 @pytest.mark.slow
-def test_an_error_in_the_block_ends_the_cluster_too(no_ray: None) -> None:
-    before = set(processes())
+def test_an_error_in_the_block_ends_the_cluster_too_and_changes_nothing(
+    bare: None,  # noqa: F811
+) -> None:
+    before, settings = set(processes()), process_settings()
     with pytest.raises(ZeroDivisionError), local_nodes(count=1) as address:
         labkit.start(address)
-        assert len(room.nodes()) == 1
+        assert len(room.nodes()) == 1 and os.environ["RAY_AUTH_MODE"] == "token"
         mine = set(processes()) - before
         1 / 0  # noqa: B018
     assert mine
     assert not any(p.is_running() and p.status() != psutil.STATUS_ZOMBIE for p in mine)
+    assert process_settings() == settings
 
 
-@pytest.mark.slow
+@pytest.mark.endurance
 def test_a_node_that_does_not_start_says_why(no_ray: None, monkeypatch: pytest.MonkeyPatch) -> None:
     before = set(processes())
     monkeypatch.setattr(localnodes, "OBJECT_STORE_BYTES", 1)

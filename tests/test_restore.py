@@ -117,15 +117,6 @@ def test_a_start_that_fails_changes_nothing(bare: None) -> None:
 
 
 @pytest.mark.slow
-def test_a_cluster_of_local_nodes_changes_nothing(bare: None) -> None:
-    before = settings()
-    with labkit.local_nodes(count=1, cpus=1) as address:
-        assert os.environ["RAY_AUTH_MODE"] == "token"
-        labkit.start(address)
-    assert settings() == before
-
-
-@pytest.mark.slow
 def test_jobs_change_nothing(chat: Any, local_ray: Any, tmp_path: Path) -> None:  # noqa: F811
     spec = labkit.endpoint(chat.url, "small")
     rows = [{"id": n, "text": str(n)} for n in range(4)]
