@@ -46,10 +46,13 @@ OWN_SETTINGS = (
 )
 
 
+@pytest.hookimpl(tryfirst=True)  # before -m looks at the marks
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Those that share Ray first, a cold engine among them (which stops a warm one); then those
-    that share the warm engine, then those that stop it or Ray, then the lessons, which run beside
-    all others; then what looks at what is left."""
+    """What starts Ray is slow.
+
+    The order: those that share Ray first, a cold engine among them (which stops a warm one); then
+    those that share the warm engine, then those that stop it or Ray, then the lessons, which run
+    beside all others; then what looks at what is left."""
 
     def place(item: pytest.Item) -> int:
         uses = set(getattr(item, "fixturenames", ()))
@@ -61,6 +64,9 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
             return 2
         return int(bool({"warm_spec", "resume", "dataset_job"} & uses))
 
+    for item in items:
+        if "ray_starter" in getattr(item, "fixturenames", ()):
+            item.add_marker(pytest.mark.slow)
     items.sort(key=place)
 
 

@@ -90,6 +90,7 @@ def test_a_bundle_is_installed_from_its_parts(small: None, tmp_path: Path) -> No
     assert "not empty" in install(out, tmp_path / "there").stderr
 
 
+@pytest.mark.slow
 def test_more_than_a_hundred_parts_are_joined_in_their_order(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -166,6 +167,7 @@ def test_a_damaged_or_missing_part_is_named(small: None, tmp_path: Path) -> None
     assert "bundle.tar.02 is missing" in install(out, tmp_path / "b").stderr
 
 
+@pytest.mark.slow
 def test_a_host_with_packages_of_its_own_gets_one_folder(
     small: None,
     tmp_path: Path,

@@ -313,6 +313,7 @@ def test_posts_are_cached(posts_file: Path, monkeypatch: pytest.MonkeyPatch) -> 
     assert posts_file.stat().st_mtime_ns == before
 
 
+@pytest.mark.slow
 def test_tampered_cache_is_fetched_again(posts_file: Path, tmp_path: Path) -> None:
     folder = tmp_path / "posts"
     folder.mkdir()

@@ -50,6 +50,7 @@ def test_every_block_is_of_a_kind_that_is_run() -> None:
     assert [page for page, _ in blocks("yaml")] == ["docs/ci.md"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("page", "code"), blocks("bash"))
 def test_bash_blocks_name_what_exists(page: str, code: str) -> None:
     """Make resolves each target, and each module answers to --help (a real run is make's own)."""
@@ -85,6 +86,7 @@ def test_python_blocks_run(
     assert "output tokens/s" in capsys.readouterr().out
 
 
+@pytest.mark.slow
 def test_the_workflow_s_commands_run() -> None:
     """All but the last, which test_nbval runs for each lesson."""
     *before, last = ci_commands()

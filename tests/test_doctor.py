@@ -281,12 +281,14 @@ def shell(*arguments: str, **environment: str) -> subprocess.CompletedProcess[st
     )
 
 
+@pytest.mark.slow
 def test_the_command_exits_0_where_a_job_can_run() -> None:
     done = shell()
     assert (done.returncode, done.stderr) == (0, "")
     assert done.stdout.endswith("A job can run here.\n")
 
 
+@pytest.mark.slow
 def test_the_command_exits_1_with_the_reason_where_a_gpu_is_lacking() -> None:
     began = time.monotonic()
     done = shell("--device", "gpu", CUDA_VISIBLE_DEVICES="")

@@ -190,6 +190,7 @@ def test_a_good_answer_has_the_columns_of_an_engine(server: Any) -> None:
     assert times["first_token_ts"] is None
 
 
+@pytest.mark.slow
 def test_too_many_requests_is_tried_again_when_the_server_says(server: Any) -> None:
     began = time.monotonic()
     (row,) = answers(server.url, ["busy"])

@@ -24,6 +24,7 @@ print(multiprocessing.forkserver._forkserver._forkserver_pid)
 """
 
 
+@pytest.mark.slow
 def test_a_worker_without_vllm_starts_all_the_same() -> None:
     done = subprocess.run(
         [sys.executable, "-c", BROKEN], capture_output=True, text=True, timeout=60, check=True

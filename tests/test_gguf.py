@@ -126,6 +126,7 @@ def test_a_gguf_with_another_hash_is_refused(
     assert nothing_but_the_lock(tmp_path / "models")
 
 
+@pytest.mark.slow
 def test_what_is_no_gguf_is_refused_by_the_real_converter(package: Package, tmp_path: Path) -> None:
     from transformers.utils import logging
 
@@ -294,11 +295,13 @@ def converted(
     }
 
 
+@pytest.mark.slow
 def test_a_killed_process_leaves_no_model_behind(converted: dict[str, Any]) -> None:
     assert converted["began_to_convert"]
     assert "smollm2-135m" not in converted["left"]
 
 
+@pytest.mark.slow
 def test_two_processes_at_once_share_one_conversion(converted: dict[str, Any]) -> None:
     folder = str(converted["cache"] / "models" / "smollm2-135m")
     assert converted["answers"] == [folder, folder]
@@ -306,6 +309,7 @@ def test_two_processes_at_once_share_one_conversion(converted: dict[str, Any]) -
     assert converted["conversions"] == "x"
 
 
+@pytest.mark.slow
 def test_nothing_is_left_of_the_killed_process(converted: dict[str, Any]) -> None:
     names = {path.name for path in (converted["cache"] / "models").iterdir()}
     assert names == {"smollm2-135m", "smollm2-135m.lock"}
@@ -330,6 +334,7 @@ def test_config_names_rope_theta_for_older_readers(smollm2: Any) -> None:
     assert config["dtype"] == "bfloat16" and "quantization_config" not in config
 
 
+@pytest.mark.slow
 def test_generation_ends_at_either_end_token(smollm2: Any) -> None:
     from transformers import AutoTokenizer
 

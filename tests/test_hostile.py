@@ -353,6 +353,7 @@ def test_a_number_that_is_none_is_no_sampling_parameter(value: Any, words: str) 
     assert words in pipeline.question(task, one({"q": "a", "p": value}))[2]
 
 
+@pytest.mark.slow
 def test_every_parameter_of_vllm_has_a_type() -> None:
     """Those that vLLM itself reads with care are left to it; a new one must be looked at."""
     import msgspec

@@ -128,11 +128,13 @@ CELLS = {
 }
 
 
+@pytest.mark.slow
 def test_what_is_cut_out_of_a_lesson_passes_unbroken(tmp_path: Path) -> None:
     """Else the tests below would prove nothing."""
     assert "4 passed" in verdict(broken(tmp_path, 1, dict.fromkeys(CELLS)))
 
 
+@pytest.mark.slow
 def test_a_renamed_function_a_changed_output_and_a_callback_that_raises_are_caught(
     tmp_path: Path,
 ) -> None:
@@ -152,6 +154,7 @@ replayed._run.click()
 """
 
 
+@pytest.mark.slow
 def test_a_panel_whose_run_button_raises_is_caught(tmp_path: Path) -> None:
     """Its error stays in the panel, where no test would see it: the next cell raises it."""
     cells = {
@@ -163,6 +166,7 @@ def test_a_panel_whose_run_button_raises_is_caught(tmp_path: Path) -> None:
     assert "RuntimeError: broken on purpose" in said and "1 failed, 2 passed" in said
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "code",
     [

@@ -50,6 +50,7 @@ def test_it_is_a_model_as_any_other(tiny: Model) -> None:
     assert names >= {"config.json", "model.safetensors", "tokenizer.json", "chat_template.jinja"}
 
 
+@pytest.mark.slow
 @given(st.text())
 def test_its_tokenizer_reads_as_smollm2_s_with_more_tokens(
     tiny: Model, smollm2: Model, text: str

@@ -106,6 +106,7 @@ def settings(data: Any) -> tuple[Any, ...]:
     return list(context.custom_execution_callback_classes), context.execution_no_progress_timeout_s
 
 
+@pytest.mark.slow
 def test_a_stall_that_the_other_thread_sees_first_is_a_stall() -> None:
     """What makes the tables looks at the same watch, and can only say Cancelled."""
     looking = watch(stall_s=0.3)
