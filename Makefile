@@ -33,14 +33,14 @@ run: setup ## Execute the three notebooks into build/notebooks (20 min; without 
 lab: setup ## Open the notebooks in JupyterLab
 	@"$(BIN)/jupyter" lab notebooks/ $(if $(filter 0,$(shell id -u)),--allow-root)
 
-test: setup lint ## Run what no change may break, lessons and browser too (12 min)
+test: setup lint ## Run what no change may break, lessons and browser too (12 min; without AVX-512 12 min)
 	@LABKIT_TESTS="make $@" "$(BIN)/python" -m pytest
 
 test-fast: setup ## Run the tests without engine and browser (1 min)
 	@LABKIT_TESTS="make $@" "$(BIN)/python" -m pytest tests \
 		-m "not engine and not browser and not slow and not endurance"
 
-test-slow: setup ## Run the lessons on real weights, and the faults (33 min)
+test-slow: setup ## Run the lessons on real weights, and the faults (takes long)
 	@LABKIT_TESTS="make $@" "$(BIN)/python" -m pytest tests -m endurance
 
 lint: setup ## Check style and types
