@@ -19,8 +19,8 @@ ROOT = Path(__file__).resolve().parent.parent
 BUILD = ROOT / "build" / "times"
 PAGE = ROOT / "docs" / "times.md"
 NOTEBOOKS = ROOT / "notebooks"
-#: The mark of the line with a section's times.
-CLOCK = "⏱"
+#: How the line with a section's times begins.
+TIME = "*Time: "
 #: How the line of a section calls each kind of machine, in this order.
 PHRASES = {
     "2 cores with AVX-512": "on 2 CPU cores",
@@ -111,7 +111,7 @@ def line(seconds: Mapping[str, float]) -> str:
     parts = [f"{words(seconds[k])} {phrase}" for k, phrase in PHRASES.items() if k in seconds]
     if {words(s) for s in seconds.values()} == {"a few seconds"}:
         parts = ["a few seconds"]
-    return f"{CLOCK} *{' · '.join(parts)}*"
+    return f"{TIME}{' · '.join(parts)}*"
 
 
 def numbers(text: str) -> dict[str, float]:
@@ -179,7 +179,7 @@ def put_into_lessons() -> list[str]:
             if not seconds:
                 continue
             first, *rest = cell["source"].split("\n")
-            body = "\n".join(r for r in rest if not r.startswith(CLOCK)).strip("\n")
+            body = "\n".join(r for r in rest if not r.startswith(TIME)).strip("\n")
             source = "\n\n".join(filter(None, [first, line(seconds), body]))
             if source != cell["source"]:
                 cell["source"] = source

@@ -45,7 +45,7 @@ def test_sections_are_timed_by_their_cells() -> None:
         }
         return new_code_cell("1", metadata={"execution": noted})
 
-    heads = [new_markdown_cell(f"## {name}\n\n⏱ *1 min*\n\ntext") for name in "AB"]
+    heads = [new_markdown_cell(f"## {name}\n\n*Time: 1 min*\n\ntext") for name in "AB"]
     cells = [heads[0], cell(0, 1), cell(1, 3.5), heads[1], new_code_cell("never ran"), cell(4, 5)]
     assert section_seconds(new_notebook(cells=cells)) == {"A": 3.5, "B": 1.0}
 
@@ -88,9 +88,9 @@ def test_words_and_numbers_of_a_line_agree() -> None:
         said = times.numbers(times.line(dict.fromkeys(KINDS, float(seconds))))
         assert list(said) == KINDS
         assert all(seconds / 2 <= one <= 2 * seconds for one in said.values()), seconds
-    assert times.line({KINDS[0]: 3.0, KINDS[1]: 5.0}) == "⏱ *a few seconds*"
+    assert times.line({KINDS[0]: 3.0, KINDS[1]: 5.0}) == "*Time: a few seconds*"
     mixed = times.line({KINDS[0]: 3.0, KINDS[1]: 62.0})
-    assert mixed == "⏱ *a few seconds on 2 CPU cores · 60 s without AVX-512*"
+    assert mixed == "*Time: a few seconds on 2 CPU cores · 60 s without AVX-512*"
     assert times.numbers(mixed) == {KINDS[0]: 5.0, KINDS[1]: 60.0}
 
 
@@ -121,7 +121,7 @@ def test_headings_say_what_was_measured(path: Path) -> None:
             name = "all of it"
         if cell["cell_type"] != "markdown" or name not in timed:
             continue
-        (said,) = [line for line in cell["source"].splitlines() if line.startswith(times.CLOCK)]
+        (said,) = [line for line in cell["source"].splitlines() if line.startswith(times.TIME)]
         seen.append(name)
         if "a few seconds*" in said and "·" not in said and "on " not in said:
             assert max(timed[name].values()) <= 15
@@ -171,13 +171,13 @@ def test_the_lessons_lines_are_made_from_the_page(
         "| *all of it* | 1,200 | – |\n| Work | 31 | 12 |\n"
     )
     cells = [new_markdown_cell(text) for text in ("# A lesson", "## Work\n\nDo it.", "## Recap")]
-    cells[1]["source"] = f"## Work\n\n{times.CLOCK} *old*\n\nDo it.\n\nAgain."
+    cells[1]["source"] = f"## Work\n\n{times.TIME}old*\n\nDo it.\n\nAgain."
     nbformat.write(new_notebook(cells=cells), tmp_path / "1_a.ipynb")
     assert times.put_into_lessons() == ["1_a.ipynb: A lesson", "1_a.ipynb: Work"]
     made = [c["source"] for c in nbformat.read(tmp_path / "1_a.ipynb", as_version=4)["cells"]]
     assert made == [
-        "# A lesson\n\n⏱ *20 min on 2 CPU cores*",
-        "## Work\n\n⏱ *30 s on 2 CPU cores · 10 s on an H100*\n\nDo it.\n\nAgain.",
+        "# A lesson\n\n*Time: 20 min on 2 CPU cores*",
+        "## Work\n\n*Time: 30 s on 2 CPU cores · 10 s on an H100*\n\nDo it.\n\nAgain.",
         "## Recap",
     ]
     assert times.put_into_lessons() == []
