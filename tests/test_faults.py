@@ -293,8 +293,6 @@ def test_nothing_is_left_of_the_engines(local_ray: Any) -> None:
 SCRIPT = """
 import json, labkit
 from labkit.tasks import Task, ask
-from labkit.watchdog import Watch
-from tests.beside import below
 
 class Ready:
     said = False
