@@ -26,9 +26,9 @@ def execute(
 ) -> dict[str, float]:
     """Run each notebook in a fresh kernel and save it with its outputs; seconds by name.
 
-    out: the folder for the executed copies; None writes in place. The seconds of each section go
-    to build/times/lessons.json. Raises JobFailed with the failing cell and its error, after saving
-    what ran.
+    out: the folder for the executed copies; None writes in place. The seconds of each section of a
+    lesson go to build/times/lessons.json. Raises JobFailed with the failing cell and its error,
+    after saving what ran.
     """
     import nbformat
     from nbclient import NotebookClient
@@ -61,7 +61,8 @@ def execute(
             nbformat.write(notebook, scratch)
             os.replace(scratch, target)
         took[path.name] = time.monotonic() - began
-        times.record("lessons", path.name, {"seconds": took[path.name], "sections": spent})
+        if path in lessons() and times.as_a_reader():
+            times.record("lessons", path.name, {"seconds": took[path.name], "sections": spent})
         print(f"{took[path.name]:.0f} s → {os.path.relpath(target)}", flush=True)
     return took
 

@@ -32,14 +32,13 @@ def without_network(command: list[str], env: dict[str, str]) -> tuple[list[str],
     return command, env | dead
 
 
-def below(process: psutil.Process | None = None) -> list[psutil.Process]:
-    """The processes below this one, or another, less those of the lessons beside."""
+def below() -> list[psutil.Process]:
+    """The processes below this one, less those of the lessons beside."""
     others: set[int] = set()
     for program in PROGRAMS:
         with contextlib.suppress(psutil.Error):
             others |= {program, *(p.pid for p in psutil.Process(program).children(recursive=True))}
-    found = (process or psutil.Process()).children(recursive=True)
-    return [p for p in found if p.pid not in others]
+    return [p for p in psutil.Process().children(recursive=True) if p.pid not in others]
 
 
 class Lessons:

@@ -50,6 +50,15 @@ def test_sections_are_timed_by_their_cells() -> None:
     assert section_seconds(new_notebook(cells=cells)) == {"A": 3.5, "B": 1.0}
 
 
+@pytest.mark.parametrize("name", ["QUICK", "FULL", "LABKIT_MODEL"])
+def test_seconds_of_other_rows_or_models_are_not_the_page_s(
+    name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert times.as_a_reader()
+    monkeypatch.setenv(name, "1")
+    assert not times.as_a_reader()
+
+
 def test_times_are_kept_by_kind_of_machine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(times, "BUILD", tmp_path / "times")
     monkeypatch.setattr(machines, "detect", lambda: CPU_ONLY)
