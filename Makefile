@@ -63,7 +63,7 @@ lock: ## Make the locks and the conda environments anew from locks/*.in (UPGRADE
 
 clean: ## Remove what builds, tests and checks leave behind
 	@rm -rf build *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis notebooks/.ipynb_checkpoints
-	@for d in labkit tests benchmarks scripts datasets; do \
+	@for d in labkit tools tests benchmarks scripts datasets; do \
 		if [ -d $$d ]; then find $$d -name __pycache__ -prune -exec rm -rf {} +; fi; done
 
 distclean: clean ## Remove the environment as well, if `make setup` made it

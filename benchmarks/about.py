@@ -7,7 +7,7 @@ import sys
 import time
 from typing import Any
 
-from labkit.processor import ProcessorSpec
+from labkit.settings.processor_spec import ProcessorSpec
 
 
 def about(name: str, spec: ProcessorSpec) -> dict[str, Any]:

@@ -12,8 +12,8 @@ from typing import Any
 import labkit
 from benchmarks.parity import settings
 from benchmarks.phases import engine_log
-from labkit import cluster
-from labkit.processor import ProcessorSpec
+from labkit.ray_session import session
+from labkit.settings.processor_spec import ProcessorSpec
 from labkit.tasks import Task, ask
 
 #: What a program does before its first job.
@@ -53,7 +53,7 @@ def main(request: Path, answer: Path) -> None:
         runs.append({**run, "in_flight": limit})
     times.append(runs[0]["started"])
     took = [round(b - a, 1) for a, b in pairwise(times)]
-    log = engine_log(cluster.log_folder() or "")
+    log = engine_log(session.log_folder() or "")
     labkit.stop()
     found = {
         "runs": runs,

@@ -29,7 +29,7 @@ import labkit
 from benchmarks.about import about
 from benchmarks.phases import facts, phases
 from labkit import metrics
-from labkit.processor import ProcessorSpec
+from labkit.settings.processor_spec import ProcessorSpec
 
 #: Jobs of each program that do not count. On 2 CPU cores the first two wrote 528 and 514 output
 #: tokens/s, the ten after them 602 to 660.

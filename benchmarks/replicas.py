@@ -15,7 +15,7 @@ from pathlib import Path
 import labkit
 from benchmarks.about import about
 from benchmarks.parity import WARM_UP
-from labkit.processor import ProcessorSpec
+from labkit.settings.processor_spec import ProcessorSpec
 from labkit.tasks import Task, ask
 
 ONE = (1, 1)

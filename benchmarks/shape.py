@@ -10,8 +10,8 @@ import argparse
 import json
 from pathlib import Path
 
-from labkit.shapes import LLAMA_8B
-from labkit.tiny import copy_tokenizer
+from labkit.weights.architecture import LLAMA_8B
+from labkit.weights.tiny import copy_tokenizer
 
 
 def make(folder: Path) -> Path:

@@ -12,7 +12,7 @@ import time
 
 import labkit
 from labkit import tasks
-from labkit.processor import ProcessorSpec
+from labkit.settings.processor_spec import ProcessorSpec
 
 
 def main() -> None:

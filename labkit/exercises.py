@@ -12,8 +12,8 @@ from numbers import Real
 from typing import Any
 
 from labkit import metrics
-from labkit.processor import ProcessorSpec
-from labkit.run import Job
+from labkit.api.run_job import Job
+from labkit.settings.processor_spec import ProcessorSpec
 
 OPEN, RIGHT, WRONG = "open", "right", "not yet"
 

@@ -75,7 +75,7 @@ def pytest_runtest_protocol(item: pytest.Item) -> Iterator[None]:
     """Notes what each test took, the fixtures that it was the first to use included."""
     before, began = engine_starts.count(), time.monotonic()
     result = yield
-    file, _, name = item.nodeid.removeprefix("tests/").partition("::")
+    file, name = item.path.name, item.name
     engine_starts.note(f"{file}::{name.partition('[')[0]}", engine_starts.count() - before)
     SECONDS[file] += time.monotonic() - began
     return result
@@ -90,7 +90,7 @@ def pytest_terminal_summary(terminalreporter: Any) -> None:
 def pytest_sessionfinish() -> None:
     """`make test` and its like leave their minutes in build/times/tests.json."""
     if command := os.environ.get("LABKIT_TESTS"):
-        from labkit import times
+        from tools import times
 
         files = {file: round(seconds, 1) for file, seconds in sorted(SECONDS.items())}
         times.record(
@@ -115,7 +115,7 @@ def clean_environment() -> Iterator[None]:
 @pytest.fixture(scope="session")
 def smollm2(clean_environment: None) -> Any:
     """The packaged model, from the user's usual cache; fetched if set-up has not done so."""
-    from labkit.model import get
+    from labkit.weights.catalogue import get
 
     return get("smollm2-135m")
 
@@ -123,8 +123,8 @@ def smollm2(clean_environment: None) -> Any:
 @pytest.fixture(scope="session")
 def tiny(clean_environment: None, tmp_path_factory: pytest.TempPathFactory) -> Any:
     """Two layers of random weights: for every test that does not ask what a model answers."""
-    from labkit.model import get
-    from labkit.tiny import tiny_model
+    from labkit.weights.catalogue import get
+    from labkit.weights.tiny import tiny_model
 
     return get(str(tiny_model(tmp_path_factory.mktemp("models") / "tiny")))
 
@@ -145,7 +145,7 @@ def lessons_beside(request: pytest.FixtureRequest) -> Iterator[Any]:
     if not asked:
         yield None
         return
-    from labkit.tiny import tiny_model
+    from labkit.weights.tiny import tiny_model
 
     factory = request.getfixturevalue("tmp_path_factory")
     model = tiny_model(factory.mktemp("lessons") / "tiny-for-lessons")
@@ -159,16 +159,16 @@ def ray_starter(clean_environment: None) -> Iterator[Callable[[], Any]]:
     """Start (or keep) a Ray of 4 logical CPUs: some tests stop it or join another in between."""
     import ray
 
-    from labkit import cluster
+    from labkit.ray_session import session
 
     def start() -> Any:
         if not ray.is_initialized() or ray.cluster_resources().get("CPU") != 4:
-            cluster.stop()
-            cluster.start(num_cpus=4)
+            session.stop()
+            session.start(num_cpus=4)
         return ray
 
     yield start
-    cluster.stop()
+    session.stop()
 
 
 @pytest.fixture
@@ -293,7 +293,7 @@ def dataset_job(
         parse=picky,
     )
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("labkit.machine.usable_memory_gib", lambda: STEADY_GIB)
+        patch.setattr("labkit.hardware.machine.usable_memory_gib", lambda: STEADY_GIB)
         spec = labkit.configure(tiny, warm=request.param, batch_size=5, max_concurrent_batches=2)
     data = ray.data.from_items(rows, override_num_blocks=3)
     job = labkit.run(task, data, spec, progress=False, verbose=True)
@@ -309,7 +309,7 @@ def warm_spec(ray_starter: Callable[[], Any], tiny: Any, monkeypatch: pytest.Mon
     """
     import labkit
 
-    monkeypatch.setattr("labkit.machine.usable_memory_gib", lambda: STEADY_GIB)
+    monkeypatch.setattr("labkit.hardware.machine.usable_memory_gib", lambda: STEADY_GIB)
     ray_starter()
     return labkit.configure(tiny, warm=True)
 
@@ -317,7 +317,7 @@ def warm_spec(ray_starter: Callable[[], Any], tiny: Any, monkeypatch: pytest.Mon
 @pytest.fixture(scope="session")
 def killed_program(with_tiny: dict[str, str], tmp_path_factory: pytest.TempPathFactory) -> Any:
     """ONE program with a warm engine, killed while it writes a part: see test_results."""
-    from tests.test_results import kill_at_a_part, questions
+    from tests.api.test_write_job import kill_at_a_part, questions
 
     folder = tmp_path_factory.mktemp("killed")
     questions(200).to_parquet(folder / "in.parquet", index=False)

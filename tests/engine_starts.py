@@ -30,7 +30,7 @@ REASONS = {
         1,
         "the README's blocks; one ends with labkit.stop(), so the next needs an engine",
     ),
-    "test_forked.py::test_the_engine_is_forked_by_a_server_of_its_worker": (
+    "test_fork_server.py::test_the_engine_is_forked_by_a_server_of_its_worker": (
         1,
         "the warm engine that all tests share; this one is the first to ask for it",
     ),
@@ -39,16 +39,16 @@ REASONS = {
         "the lessons: 5 in the first (cold jobs are what it measures), 1 in the second, 5 in the "
         "third (warm, label, two nodes, a server), and one more where label is killed in time",
     ),
-    "test_panels_browser.py::test_notebook_02_from_run_to_the_chart_and_its_errors": (
+    "test_panel_browser.py::test_notebook_02_from_run_to_the_chart_and_its_errors": (
         1,
         "the panel's own kernel in JupyterLab",
     ),
-    "test_run.py::test_every_row_comes_back_once": (1, "a cold job over hard rows, read by 16"),
-    "test_server.py::test_every_row_comes_back_once": (
+    "test_run_job.py::test_every_row_comes_back_once": (1, "a cold job over hard rows, read by 16"),
+    "test_serve_model.py::test_every_row_comes_back_once": (
         1,
         "vllm serve, with real weights: jobs over HTTP, keys, ports, checkable answers",
     ),
-    "test_warm.py::test_another_argument_replaces_the_engine_and_says_why": (
+    "test_warm_engine.py::test_another_argument_replaces_the_engine_and_says_why": (
         2,
         "the one before and the one after",
     ),

@@ -9,7 +9,7 @@ import pytest
 from benchmarks import replicas
 from benchmarks.parity import LAB, PLAIN, compare
 from benchmarks.phases import facts, phases
-from labkit.recordings import FOLDER
+from labkit.results.recordings import FOLDER
 
 PAGE = (Path(__file__).parent.parent / "docs" / "gpu.md").read_text()
 PARITY = sorted(FOLDER.glob("*-parity.json"))

@@ -17,10 +17,10 @@ from typing import Any
 import nbformat
 import pytest
 
-from labkit.notebooks import NOTEBOOKS, lessons
 from tests import beside
 from tests.test_docs import ci_commands
-from tests.test_notebooks import code_cells
+from tests.tools.test_execute_notebooks import code_cells
+from tools.execute_notebooks import NOTEBOOKS, lessons
 
 ROOT = NOTEBOOKS.parent
 NAMES = [path.name for path in lessons()]

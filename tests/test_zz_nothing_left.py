@@ -8,7 +8,7 @@ import time
 import psutil
 import pytest
 
-from labkit import cluster
+from labkit.ray_session import session
 from tests import engine_starts
 from tests.conftest import MARK
 
@@ -27,7 +27,7 @@ def left() -> list[psutil.Process]:
 
 
 def test_no_process_of_the_tests_is_left() -> None:
-    cluster.stop()
+    session.stop()
     # Two small agents of Ray notice the sudden death of a driver after up to a minute.
     deadline = time.monotonic() + 120
     while left() and time.monotonic() < deadline:

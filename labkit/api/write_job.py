@@ -1,0 +1,234 @@
+"""Write answers to Parquet while they come, and go on after a stop where the files end."""
+
+from __future__ import annotations
+
+import contextlib
+import ctypes
+import pickle
+import sys
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Self
+
+import pandas as pd
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from labkit import metrics
+from labkit.api.run_job import _quiet_data, _stream, answers
+from labkit.api.watchdog import Watch, limit
+from labkit.errors import JobFailed, LabError
+from labkit.progress import Progress
+from labkit.ray_session import capacity, session
+from labkit.results import job_fingerprint
+from labkit.results.parquet_folder import Parts
+from labkit.rows import user_data
+from labkit.settings.job_spec import Spec
+from labkit.settings.processor_spec import configure
+from labkit.tasks import Row, Task
+
+if TYPE_CHECKING:
+    import ray.data
+
+#: Rows wait for at most about this long before they are written as a part: few files at any speed,
+#: and little to compute again after a kill.
+PART_SECONDS = 5.0
+#: As long as all rows failed, the type of the answers is not known; so many may wait for it.
+WAITING_ROWS = 1000
+
+
+@dataclass(frozen=True)
+class Written:
+    """What is in the folder `path` after a call of `write`.
+
+    rows, failed: rows in all parts, and those of them with an error. computed: rows of this call,
+    failed ones among them. skipped: rows of the data that were there before. metrics: of this
+    call's rows; None when there was nothing to do.
+    """
+
+    path: Path
+    id_column: str
+    rows: int
+    computed: int
+    skipped: int
+    failed: int
+    metrics: metrics.Metrics | None = field(repr=False)
+
+    def read(self) -> pd.DataFrame:
+        """All rows, sorted by id: your columns, the answer, `error` (null when good), tokens."""
+        return pd.read_parquet(self.path).sort_values(self.id_column, ignore_index=True)
+
+
+def write(
+    task: Task,
+    data: pd.DataFrame | Sequence[Row] | ray.data.Dataset | str | Path,
+    path: str | Path,
+    spec: Spec | None = None,
+    *,
+    id_column: str,
+    into: str = "answer",
+    retry_failed: bool = False,
+    verbose: bool = False,
+    progress: bool = True,
+    stall_s: float | None = None,
+) -> Written:
+    """Put `task` to every row of `data`; the results go to Parquet files in the folder `path`.
+
+    Called again with the same folder, it computes only the rows whose id is not there yet: after a
+    kill, a crash, or with more data. `pd.read_parquet(path)` reads the folder at any time.
+
+    data: a pandas frame, a list of dicts, a Ray Dataset, or the path of Parquet or CSV files (a
+    file, or a folder of one kind). What is not in memory is streamed: only the ids and the times
+    of the rows are collected here.
+    id_column: its values (text or whole numbers) name the rows; each must be there once.
+    into: the column of the answers. Its type is that of the first ones; an answer that doesn't
+    fit makes an error row.
+    retry_failed: compute failed rows again; their error rows are taken out of the files first.
+    spec, verbose, progress, stall_s: as in `labkit.run`.
+
+    Columns of the files: those of the data, `into`, `error` (text; null when good),
+    `num_input_tokens` and `num_generated_tokens` (int64; null when not known).
+
+    `_labkit.json` in the folder notes the task, model, sampling, columns and one prompt. Raises
+    LabError when these differ, when ids are missing or not unique, when columns clash, when the
+    folder can't be written to or the disk is full; CannotSchedule and JobFailed as `labkit.run`.
+    What is written is kept in every case, also after Ctrl-C.
+    """
+    from ray.exceptions import RayError
+
+    spec = spec or configure()
+    seconds = limit(stall_s, getattr(spec, "patience_s", 0.0))
+    with session.one_job(), session.quiet(verbose), _quiet_data(verbose):
+        try:
+            source = user_data.source(data, lambda: session.start(verbose=verbose))
+            user_data.check(source.schema, id_column, into)
+            ids = source.ids(id_column)
+        except RayError as error:
+            raise JobFailed(session.diagnose(error)) from error
+        user_data.check_ids(ids, id_column)
+        parts = Parts(path, id_column)
+        with parts.open():
+            source.use(parts.schema())
+            known = parts.check(job_fingerprint.about(task, spec, source.schema, id_column, into))
+            job_fingerprint.check_prompt(task, parts, known)
+            there = parts.rows()
+            if retry_failed and there.num_rows:
+                failed = there.filter(there["failed"])["id"]
+                parts.drop(pc.filter(ids, pc.is_in(ids, failed)))
+                there = parts.rows()
+            done = there["id"].cast(ids.type)
+            todo = pc.sum(pc.invert(pc.is_in(ids, done))).as_py()
+            numbers = None
+            if todo:
+                session.start(verbose=verbose)
+                started, clocks = time.time(), capacity.clocks(spec.replicas)
+                packed = source.packed(id_column, done, spec["batch_size"])
+                writer = _Writer(task, source, parts, into, known)
+                with (
+                    writer,
+                    Progress(todo, startup=spec.starting, show=progress) as shown,
+                    Watch(shown, None, seconds) as watch,
+                ):
+                    output = answers(task, packed, spec, source.table is None, shown, watch)
+                    for finished in _stream(output, packed, watch):
+                        writer.take(finished)
+                numbers = writer.numbers(started, clocks)
+                there = parts.rows()
+            failures = pc.sum(there["failed"]).as_py()
+            return Written(
+                parts.path, id_column, there.num_rows, todo, len(ids) - todo, failures, numbers
+            )
+
+
+class _Writer:
+    """Gathers finished rows and writes them as parts; at the end of a `with` block all of them."""
+
+    def __init__(
+        self,
+        task: Task,
+        source: user_data.Source,
+        parts: Parts,
+        into: str,
+        known: dict[str, Any],
+    ):
+        self.task, self.source, self.parts, self.into, self.known = task, source, parts, into, known
+        self.waiting: list[pa.Table] = []
+        self.seen: list[pa.Table] = []
+        self.last = 0.0
+        self.errors = 0
+
+    def take(self, finished: pa.Table) -> None:
+        """Finished rows of `run.answers`: written now, or with those of the next seconds."""
+        self.waiting.append(finished)
+        if time.monotonic() - self.last >= PART_SECONDS:
+            self.flush()
+
+    def flush(self, *, last: bool = False) -> None:
+        """Write the waiting rows as one part."""
+        if not self.waiting:
+            return
+        finished = pa.concat_tables(self.waiting)
+        answers = [pickle.loads(answer) for answer in finished["answer"].to_pylist()]
+        errors = finished["error"].to_pylist()
+        good = [a for a, error in zip(answers, errors, strict=True) if error is None]
+        kept = self.parts.schema()
+        if kept is None and not good and not last and len(errors) < WAITING_ROWS:
+            return
+        kind = kept.field(self.into).type if kept else user_data.answer_type(good)
+        self.waiting = []  # before they are written: an interrupt must not write them twice
+        times = finished.select(list(metrics.ROW_COLUMNS))
+        every = pa.array(range(times.num_rows))
+        self.seen.append(times.take(every))  # a copy: a view would hold whole blocks of Ray's
+        values, misfits = user_data.fit(answers, kind)
+        errors = [error or misfit for error, misfit in zip(errors, misfits, strict=True)]
+        table = self.source.rows(finished)
+        table = table.append_column(pa.field(self.into, kind), values)
+        table = table.append_column(pa.field("error", pa.string()), pa.array(errors, pa.string()))
+        for name in user_data.COUNTS:
+            table = table.append_column(pa.field(name, pa.int64()), finished[name])
+        if "prompt" not in self.known:
+            self._note_prompt(table)
+        self.parts.add(table)
+        self.errors += len(errors) - errors.count(None)
+        _give_back()
+        self.last = time.monotonic()
+
+    def _note_prompt(self, table: pa.Table) -> None:
+        good = table.filter(table["error"].is_null()).slice(0, 1)
+        for row in good.to_pylist():
+            asked = job_fingerprint.prompt(self.task, row)
+            if asked and asked == job_fingerprint.prompt(self.task, row):  # not one made by chance
+                self.known["prompt"] = {"id": row[self.parts.id_column], "asked": asked}
+                self.parts.note(self.known)
+
+    def numbers(self, started: float, clocks: int = 1) -> metrics.Metrics:
+        """The metrics of the rows of this call."""
+        rows = pa.concat_tables(self.seen).to_pandas()
+        found = metrics.compute(rows, started, time.time(), clocks)
+        return metrics.without_unreadable(found, len(rows) - self.errors, self.errors)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, kind: Any, problem: BaseException | None, _: object) -> None:
+        if isinstance(problem, LabError) and not isinstance(problem, JobFailed):
+            return  # a part could not be written: no other can
+        self.flush(last=True)
+        if problem is None:
+            return
+        words = (
+            f"{self.parts.rows().num_rows:,} rows are kept in {self.parts.path}: call write again "
+            "with the same folder to go on."
+        )
+        if isinstance(problem, JobFailed):
+            raise type(problem)(f"{problem} {words}") from problem
+        print(f"Stopped. {words}", file=sys.stderr)
+
+
+def _give_back() -> None:
+    """Give what is free inside the heap back to the system: glibc keeps it, and the threads of Ray
+    scatter it, so that a long job's process would grow though it holds no more."""
+    with contextlib.suppress(OSError, AttributeError):  # another C library
+        ctypes.CDLL(None).malloc_trim(0)

@@ -1,0 +1,41 @@
+"""Every chart of the lab, by one name: `charts.saturation`, `charts.timeline`, `charts.roof`."""
+
+from labkit.charts.job_charts import (
+    confusion,
+    in_flight,
+    provenance,
+    quality_throughput,
+    sentence,
+    throughput_bars,
+    timeline,
+    where_time_goes,
+)
+from labkit.charts.roofline_charts import roof, roof_sentence, speed_ups
+from labkit.charts.style import png
+from labkit.charts.sweep_charts import (
+    batch_sizes,
+    batch_sizes_sentence,
+    heat_map,
+    prediction,
+    saturation,
+)
+
+__all__ = [
+    "batch_sizes",
+    "batch_sizes_sentence",
+    "confusion",
+    "heat_map",
+    "in_flight",
+    "png",
+    "prediction",
+    "provenance",
+    "quality_throughput",
+    "roof",
+    "roof_sentence",
+    "saturation",
+    "sentence",
+    "speed_ups",
+    "throughput_bars",
+    "timeline",
+    "where_time_goes",
+]

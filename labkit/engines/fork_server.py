@@ -1,0 +1,83 @@
+"""The process of vLLM's engine, forked instead of spawned: it starts some seconds sooner.
+
+vLLM runs its engine in a process of its own. A worker of Ray has threads and must not fork, so vLLM
+spawns that process there: a new Python, which imports PyTorch and vLLM a second time. A fork server
+(https://docs.python.org/3/library/multiprocessing.html#contexts-and-start-methods; vLLM's API
+server has one, too) imports them while the worker does, and forks the engine's process when the
+worker asks for it.
+
+Ray calls `prepare` in each worker of an engine on one device, before it has anything to do there:
+cold jobs and warm engines start alike. The workers of tensor parallelism would inherit it; there
+vLLM spawns, as ever.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import ctypes
+import multiprocessing.forkserver
+import os
+import signal
+from multiprocessing.context import ForkServerContext, ForkServerProcess
+from typing import Any
+
+#: What the fork server imports: what vLLM itself has imported where it forks, and nothing that
+#: would set up the GPU.
+IMPORTS = ["vllm.v1.engine.core"]
+PR_SET_PDEATHSIG = 1  # of linux/prctl.h
+#: An environment variable of a worker that names what Ray calls in it first: how Ray itself hands
+#: over the `worker_process_setup_hook` of a whole job (`ray/_private/runtime_env/setup_hook.py`).
+HOOK = {"__RAY_WORKER_PROCESS_SETUP_HOOK_ENV_VAR": "labkit.engines.fork_server.prepare"}
+
+
+class Process(ForkServerProcess):
+    """A forked process with its maker's environment of this moment, and no longer life."""
+
+    def __init__(self, *arguments: Any, **named: Any) -> None:
+        super().__init__(*arguments, **named)
+        self.environment = dict(os.environ)
+
+    def run(self) -> None:
+        """In the new process."""
+        server: Any = multiprocessing.forkserver._forkserver
+        # The server ends when nobody holds this pipe: its maker alone shall hold it. Then the
+        # kernel ends this process with the server.
+        os.close(server._forkserver_alive_fd)
+        server._forkserver_alive_fd = None
+        ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
+        # Only the others: setproctitle, which names this process, needs the first ones in place.
+        now = dict(os.environ)
+        os.environ.update({k: v for k, v in self.environment.items() if now.get(k) != v})
+        super().run()
+
+
+class Context(ForkServerContext):
+    """Python's context of the fork server, with these processes."""
+
+    Process = Process
+
+
+def prepare() -> None:
+    """Start the fork server and import vLLM beside it; its engine's process will be forked.
+
+    Where vLLM can't be imported nothing is prepared: the engine's own error says why.
+    """
+    context = Context()
+    context.set_forkserver_preload(IMPORTS)
+    multiprocessing.forkserver.ensure_running()
+    with contextlib.suppress(Exception):
+        _use(context)
+
+
+def _use(context: Context) -> None:
+    """Let vLLM make its engine's process in `context`."""
+    from vllm.v1.engine import async_llm, utils
+
+    assert async_llm.AsyncLLM  # what the engine needs of vLLM, imported here
+    vllms = utils.get_mp_context
+
+    def get_mp_context() -> Context:
+        vllms()  # it also tells the engine's process where Ray is
+        return context
+
+    utils.get_mp_context = get_mp_context

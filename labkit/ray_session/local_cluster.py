@@ -1,0 +1,158 @@
+"""A real Ray cluster of several nodes on this one machine, to try what a larger cluster does."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import shutil
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import psutil
+
+from labkit.errors import LabError
+from labkit.hardware.machine import find_gpus
+from labkit.ray_session import restore
+
+#: Each node's share of memory for Ray objects: rows of text need little.
+OBJECT_STORE_BYTES = 200 * 1024**2
+START_S = 120
+STOP_S = 15
+
+#: The variables that Ray's processes read when the lab starts them, here and in `cluster.start`.
+RAY_SETTINGS = {
+    # Ray gives its workers the lowest priority (nice 15): on a laptop any other program that is
+    # busy then takes the cores from the engine, which slows down by far more than its share.
+    "RAY_worker_niceness": "0",
+    # At info its agent logs the environment variables of every engine, a token among them.
+    "RAY_LOGGER_LEVEL": "warning",
+    # It ends a worker that was idle for a second where there are more processes than logical CPUs,
+    # and here the stages are more: a job of 30,000 rows started 80 workers (3 s each).
+    "RAY_idle_worker_killing_time_threshold_ms": "10000",
+    # It starts a worker a CPU before it answers the driver; no engine can use one of them.
+    "RAY_prestart_worker_first_driver": "0",
+}
+
+
+@contextlib.contextmanager
+def local_nodes(count: int = 2, cpus: int = 2) -> Iterator[str]:
+    """Start `count` Ray nodes of `cpus` logical CPUs each; the address for `labkit.start`.
+
+    The nodes have addresses 127.0.0.2, .3, … and folders of their own, so that other Ray sessions
+    of this machine neither see them nor are stopped with them. Ray listens on all interfaces where
+    the address is not 127.0.0.1 (which a second node can't join), so it asks for its token
+    (~/.ray/auth_token, made if missing) unless RAY_AUTH_MODE says otherwise. Linux only.
+
+    On exit the driver leaves the cluster, and every process of it has ended. Raises LabError with
+    Ray's own words when a node doesn't start.
+    """
+    mode = os.environ.get("RAY_AUTH_MODE", "token")
+    environment = (
+        RAY_SETTINGS | os.environ | {"RAY_AUTH_MODE": mode, "RAY_USAGE_STATS_ENABLED": "0"}
+    )
+    environment.pop("RAY_ADDRESS", None)
+    with _token() if mode == "token" else contextlib.nullcontext():
+        yield from _nodes(count, cpus, environment)
+
+
+def _nodes(count: int, cpus: int, environment: dict[str, str]) -> Iterator[str]:
+    folder = Path(tempfile.mkdtemp(prefix="nodes-"))  # short: sockets' paths end at 107 bytes
+    host = "127.0.0.2"
+    address = f"{host}:{_free_port(host)}"
+    head = ["--head", f"--port={address.split(':')[1]}", "--include-dashboard=false"]
+    head += [f"--ray-client-server-port={_free_port(host)}"]
+    started: list[subprocess.Popen[bytes]] = []
+    try:
+        for number in range(count):
+            join = [f"--address={address}"] if number else head
+            command = [sys.executable, "-m", "ray.scripts.scripts", "start", "--block", *join]
+            command += [
+                f"--node-ip-address=127.0.0.{number + 2}",
+                f"--num-cpus={cpus}",
+                f"--object-store-memory={OBJECT_STORE_BYTES}",
+                f"--temp-dir={folder}",
+                "--dashboard-agent-listen-port=0",
+                "--disable-usage-stats",
+                "--log-style=record",
+            ]
+            own = environment | _cards(number, count)
+            with (folder / f"node-{number}.log").open("wb") as log:
+                started.append(subprocess.Popen(command, env=own, stdout=log, stderr=log))
+            if number == 0:
+                _wait(started[0], folder / "node-0.log")
+        for number, node in enumerate(started):
+            _wait(node, folder / f"node-{number}.log")
+        yield address
+    finally:
+        _leave(address)
+        _end(started)
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def _cards(number: int, count: int) -> dict[str, str]:
+    """The GPUs of a node: cards of its own where there are enough, else all nodes share them."""
+    cards = [str(gpu.index) for gpu in find_gpus()]
+    if len(cards) < count:
+        return {}
+    return {"CUDA_VISIBLE_DEVICES": ",".join(cards[number::count])}
+
+
+@contextlib.contextmanager
+def _token() -> Iterator[None]:
+    """Make Ray's token if there is none, and have this process show it when it joins.
+
+    Ray reads RAY_AUTH_MODE when it is imported, and by itself enables the token only for clusters
+    that it starts or finds on its own, not for an address it is given.
+    """
+    from ray._private.authentication import authentication_token_setup as setup
+
+    with restore.environment(RAY_AUTH_MODE="token"):
+        setup._enable_token_auth()  # the public ones warn that they did it
+        setup.ensure_token_if_auth_enabled(create_token_if_missing=True)
+        yield
+
+
+def _free_port(host: str) -> int:
+    with socket.socket() as found:
+        found.bind((host, 0))
+        return int(found.getsockname()[1])
+
+
+def _wait(node: subprocess.Popen[bytes], log: Path) -> None:
+    deadline = time.monotonic() + START_S
+    while "Ray runtime started" not in (words := log.read_text(errors="replace")):
+        if node.poll() is not None or time.monotonic() > deadline:
+            last = " ".join(words.strip().splitlines()[-3:])
+            raise LabError(f"A Ray node did not start on this machine: {last or 'no reason given'}")
+        time.sleep(0.1)
+
+
+def _leave(address: str) -> None:
+    import ray
+
+    if ray.is_initialized() and ray.get_runtime_context().gcs_address == address:
+        ray.shutdown()
+        restore.put_back()
+
+
+def _end(started: list[subprocess.Popen[bytes]]) -> None:
+    """End the nodes (the head last) and everything they began."""
+    mine: list[psutil.Process] = []
+    for node in started:
+        with contextlib.suppress(psutil.NoSuchProcess):
+            parent = psutil.Process(node.pid)
+            mine += [parent, *parent.children(recursive=True)]
+    for node in reversed(started):
+        node.terminate()
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            node.wait(STOP_S)
+    _, left = psutil.wait_procs(mine, timeout=3)
+    for process in left:
+        with contextlib.suppress(psutil.NoSuchProcess):
+            process.kill()
+    psutil.wait_procs(left, timeout=STOP_S)

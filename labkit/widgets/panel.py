@@ -1,0 +1,232 @@
+"""The panel: an `Experiment` with a Run button. A view; a script gets the same from `sweep`."""
+
+from __future__ import annotations
+
+import functools
+import threading
+from collections.abc import Iterable, Mapping, Sequence
+from html import escape
+from pathlib import Path
+from typing import Any
+
+import ipywidgets as widgets
+import pandas as pd
+
+from labkit.api.sweep_jobs import check_points, sweep
+from labkit.charts import sweep_charts
+from labkit.charts.style import png
+from labkit.errors import LabError
+from labkit.hardware.machine import quick
+from labkit.html_table import show
+from labkit.ray_session import session
+from labkit.results.sweep_result import Point, Sweep, off_by, off_by_words
+from labkit.settings.processor_spec import ProcessorSpec, configure
+from labkit.tasks import Row, Task
+from labkit.widgets.panel_state import Experiment, Measure
+
+FULL = {"description_width": "initial"}
+MARKS = {
+    "idle": "○ idle",
+    "loading": "◔ loading",
+    "running": "▶ running",
+    "done": "✔ done",
+    "failed": "✖ failed",
+    "cancelled": "■ cancelled",
+}
+
+
+class Panel:
+    """Choose points, guess, Run, Cancel; see each point come.
+
+    Show it as the last value of a cell; `result` in the next cell gives the `Sweep`, or raises what
+    went wrong. Where nobody presses Run (a script, a notebook run from end to end), `result` runs
+    the sweep itself. The keyboard does it all: Tab moves, Space presses, numbers are typed.
+    """
+
+    def __init__(
+        self,
+        measure: Measure,
+        points: Sequence[Point],
+        *,
+        repeats: int = 1,
+        guess: Mapping[int, float] | None = None,
+        title: str = "Rows in flight",
+        note: str = "",
+    ):
+        self.experiment = Experiment(measure, self._refresh)
+        self._lock = threading.Lock()
+        self._drawn: Any = None
+        self._points, self._title = list(points), title
+        given = dict(guess or {})
+        self._chosen = [
+            widgets.Checkbox(True, description=str(point), indent=False, layout={"width": "9em"})
+            for point in points
+        ]
+        self._guesses = {
+            rows: widgets.FloatText(
+                given.get(rows, 0.0), description="×", style=FULL, layout={"width": "7em"}
+            )
+            for rows in sorted({point.rows_in_flight for point in points})
+        }
+        self._repeats = widgets.BoundedIntText(
+            repeats, min=1, max=20, description="repeats", style=FULL, layout={"width": "9em"}
+        )
+        self._run = widgets.Button(description="Run", icon="play", button_style="primary")
+        self._cancel = widgets.Button(description="Cancel", icon="stop", disabled=True)
+        self._state = widgets.HTML()
+        self._bar = widgets.FloatProgress(0.0, min=0.0, max=1.0, layout={"width": "16em"})
+        self._line = widgets.HTML()
+        self._chart = widgets.Image(format="png", layout={"max_width": "100%", "display": "none"})
+        self._words = widgets.HTML()
+        self._run.on_click(lambda _: self.run())
+        self._cancel.on_click(lambda _: self.cancel())
+        for widget in (*self._chosen, *self._guesses.values()):
+            widget.observe(lambda _: self._refresh(), "value")
+        self.box = self._layout(title, note)
+        self._refresh()
+
+    def run(self) -> None:
+        """What the Run button does: start the sweep of the chosen points in the background."""
+        if not self.experiment.active and self.chosen:
+            self.experiment.start(self.chosen, self._repeats.value)
+
+    def cancel(self) -> None:
+        """What the Cancel button does; the points measured so far stay."""
+        self.experiment.cancel()
+
+    def result(self) -> Sweep:
+        """The sweep: of the Run button, or run here when it was not pressed.
+
+        Raises what made the sweep fail, LabError when no point is chosen, Cancelled after Cancel.
+        """
+        if self.state == "idle" and not self.chosen:
+            raise LabError("No point is chosen: tick at least one.")
+        return self.experiment.result(self.chosen, self._repeats.value)
+
+    def off_by(self) -> pd.DataFrame:
+        """The guess beside what was measured (`curves.off_by`)."""
+        return off_by(self.result().summary(), self.guess)
+
+    @property
+    def state(self) -> str:
+        """idle, loading, running, done, failed or cancelled."""
+        return self.experiment.state
+
+    @property
+    def chosen(self) -> list[Point]:
+        """The ticked points."""
+        return [p for p, box in zip(self._points, self._chosen, strict=True) if box.value]
+
+    @property
+    def guess(self) -> dict[int, float]:
+        """Rows in flight → the speed-up you expect over the first point; without empty boxes."""
+        return {rows: box.value for rows, box in self._guesses.items() if box.value > 0}
+
+    def _layout(self, title: str, note: str) -> widgets.Box:
+        head = ["batch size × batches", "rows in flight", "your guess: how many times faster?"]
+        cells: list[Any] = [widgets.HTML(f"<b>{words}</b>") for words in head]
+        shown = set()
+        for point, box in zip(self._points, self._chosen, strict=True):
+            rows = point.rows_in_flight
+            first = self._guesses[rows] if rows not in shown else widgets.HTML("")
+            shown.add(rows)
+            cells += [box, widgets.HTML(f"{rows:,}"), first]
+        grid = widgets.GridBox(
+            cells, layout={"grid_template_columns": "max-content max-content auto"}
+        )
+        grid.layout.grid_gap = "0 2em"
+        buttons = widgets.HBox([self._run, self._cancel, self._repeats, self._state])
+        top = widgets.HTML(f"<h3 style='margin: 0'>{escape(title)}</h3>{note}")
+        parts = [top, grid, buttons, widgets.HBox([self._bar, self._line])]
+        box = widgets.VBox([*parts, self._chart, self._words])
+        box.layout.border = "1px solid #c9dcec"
+        box.layout.padding = "0.8em"
+        box.add_class("labkit-panel")
+        return box
+
+    def _refresh(self) -> None:
+        with self._lock:
+            now = self.experiment
+            try:
+                self._draw()
+            except Exception as problem:  # a chart that fails must not end the sweep
+                self._words.value = f"<p>The chart failed: {escape(str(problem))}</p>"
+            self._run.disabled = now.active or not self.chosen
+            self._cancel.disabled = not now.active
+            for widget in (*self._chosen, self._repeats):
+                widget.disabled = now.active
+            self._state.value = (
+                f'<span role="status" aria-live="polite" class="labkit-state">{MARKS[now.state]}'
+                "</span>"
+            )
+            self._bar.value = now.share
+            self._line.value = f'<span class="labkit-line">{escape(now.text)}</span>'
+
+    def _draw(self) -> None:
+        now, guess = self.experiment, self.guess
+        seen = (now.state, id(now.sweep), tuple(guess.items()))
+        if seen == self._drawn:
+            return
+        self._drawn = seen
+        words = ""
+        if now.sweep is not None:
+            self._chart.value = png(sweep_charts.saturation, now.sweep, guess)
+            words = f"<p>{escape(now.sweep.sentence())}</p>"
+            if now.state == "done" and len(guess) > 1:
+                words += f"<p><b>{escape(_verdict(now.sweep, guess))}</b></p>"
+            table = show(now.sweep.summary().set_index("rows_in_flight"))._repr_html_()
+            words += f"<details><summary>The numbers as a table</summary>{table}</details>"
+        elif guess:
+            self._chart.value = png(sweep_charts.prediction, guess)
+            words = "<p>Your guess. Press Run to see what is measured.</p>"
+        if now.state == "failed":
+            kind = "" if isinstance(now.error, LabError) else f"{type(now.error).__name__}: "
+            words = f'<p role="alert"><b>Failed.</b> {escape(kind + str(now.error))}</p>{words}'
+        self._words.value = words
+        self._chart.layout.display = "" if now.sweep is not None or guess else "none"
+
+    def _repr_mimebundle_(self, **options: Any) -> Any:
+        data = self.box._repr_mimebundle_(**options)
+        data["text/plain"] = f"{self!r}: a panel, alive while the notebook's kernel runs"
+        return data
+
+    def __repr__(self) -> str:
+        return f"Panel({self._title!r}, {self.state}, {len(self._points)} points)"
+
+
+def _verdict(found: Sweep, guess: Mapping[int, float]) -> str:
+    try:
+        return off_by_words(off_by(found.summary(), guess))
+    except LabError as problem:
+        return str(problem)
+
+
+def panel(
+    task: Task,
+    data: pd.DataFrame | Sequence[Row],
+    points: Iterable[tuple[int, int]],
+    spec: ProcessorSpec | None = None,
+    *,
+    repeats: int = 1,
+    path: str | Path | None = None,
+    guess: Mapping[int, float] | None = None,
+    title: str = "Rows in flight",
+) -> Panel:
+    """A panel for `labkit.sweep` over `points`, with its arguments.
+
+    guess: rows in flight → the speed-up you expect over the first point; can be typed, too.
+    Raises LabError for points that can't be used.
+    """
+    spec = (spec or configure()).with_(warm=True)
+    session.start()  # here and not in the sweep's thread: Ray ends with the thread that started it
+    measure: Any = functools.partial(_sweep, task, data, spec, path)
+    most = "at most " if quick() else ""  # a sweep then takes as many as the point needs
+    note = f"{spec.model.name} on {spec.machine.name}, {most}{len(data):,} rows a run."
+    shown = check_points(points)
+    return Panel(measure, shown, repeats=repeats, guess=guess, title=title, note=note)
+
+
+def _sweep(
+    task: Task, data: Any, spec: ProcessorSpec, path: Any, points: Any, **options: Any
+) -> Sweep:
+    return sweep(task, data, points, spec, path=path, **options)

@@ -1,0 +1,782 @@
+"""Answers in Parquet: one schema, each row once, whatever stops the job and however often."""
+
+from __future__ import annotations
+
+import errno
+import hashlib
+import json
+import pickle
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import replace
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pandas as pd
+import psutil
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+import labkit
+from labkit.api import write_job
+from labkit.errors import JobFailed, LabError
+from labkit.results import job_fingerprint, parquet_folder
+from labkit.results.parquet_folder import Parts
+from labkit.rows import requests, user_data
+from labkit.tasks import Task, ask, faq
+from tests.conftest import STEADY_GIB
+
+ADDED = ["answer", "error", "num_input_tokens", "num_generated_tokens"]
+
+
+def frame(rows: int = 40, bad: tuple[int, ...] = (3, 17)) -> pd.DataFrame:
+    """Rows with text ids; those of `bad` have no question."""
+    return pd.DataFrame(
+        {
+            "id": [f"r{number:03}" for number in range(rows)],
+            "question": [None if number in bad else f"What is {number}?" for number in range(rows)],
+            "kind": pd.Categorical(["x", "y"] * (rows // 2)),
+            "when": pd.Timestamp("2024-02-29", tz="UTC"),
+            "half": [number / 2 for number in range(rows)],
+        }
+    )
+
+
+def hashes(folder: Path) -> dict[str, tuple[str, int]]:
+    return {
+        file.name: (hashlib.sha256(file.read_bytes()).hexdigest(), file.stat().st_mtime_ns)
+        for file in folder.glob("part-*.parquet")
+    }
+
+
+def one_schema(folder: Path) -> pa.Schema:
+    schemas = [pq.read_schema(file) for file in sorted(folder.glob("*.parquet"))]
+    assert schemas and all(schema.equals(schemas[0]) for schema in schemas)
+    return schemas[0]
+
+
+# --- The folder -----------------------------------------------------------------------------------
+
+
+def part(*ids: Any, errors: dict[Any, str] | None = None) -> pa.Table:
+    reasons = pa.array([(errors or {}).get(i) for i in ids], pa.string())
+    return pa.table({"id": pa.array(ids), "answer": [f"a{i}" for i in ids], "error": reasons})
+
+
+@pytest.mark.parametrize("ids", [["a", "b", "ü", "7"], [0, -3, 2**40, 7]])
+def test_parts_hold_what_they_are_given(tmp_path: Path, ids: list[Any]) -> None:
+    folder = Parts(tmp_path / "new" / "deep", "id")
+    with folder.open():
+        assert folder.rows().num_rows == 0 and folder.schema() is None
+        folder.add(part(*ids[:2]))
+        folder.add(part(*ids[2:], errors={ids[3]: "bad"}))
+    assert folder.rows().to_pydict() == {"id": ids, "failed": [False, False, False, True]}
+    assert list(pd.read_parquet(folder.path)["id"]) == ids
+    assert [f.name for f in folder.files()] == ["part-00000.parquet", "part-00001.parquet"]
+
+
+def test_rows_are_taken_out_of_the_parts_that_have_them(tmp_path: Path) -> None:
+    folder = Parts(tmp_path, "id")
+    for some in ((1, 2), (3, 4), (5, 6)):
+        folder.add(part(*some))
+    before = hashes(tmp_path)
+    folder.drop(pa.array([3, 4, 6, 99]))
+    assert folder.rows()["id"].to_pylist() == [1, 2, 5]
+    assert hashes(tmp_path)["part-00000.parquet"] == before["part-00000.parquet"]
+    folder.add(part(7))
+    assert folder.files()[-1].name == "part-00003.parquet"
+
+
+def test_half_a_part_never_has_the_name_of_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = Parts(tmp_path, "id")
+    folder.add(part(1))
+
+    def half(table: pa.Table, file: Path) -> None:
+        file.write_bytes(b"PAR1")
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(parquet_folder.pq, "write_table", half)
+    with pytest.raises(LabError, match="No space left.*kept.*Make room.*same folder"):
+        folder.add(part(2))
+    assert [f.name for f in tmp_path.iterdir()] == ["part-00000.parquet"]
+
+
+def test_what_a_killed_job_left_is_removed_and_never_read(tmp_path: Path) -> None:
+    folder = Parts(tmp_path, "id")
+    folder.add(part(1))
+    (tmp_path / ".part-part-00001.parquet.tmp").write_bytes(b"PAR1")
+    assert len(pd.read_parquet(tmp_path)) == 1
+    with folder.open():
+        assert [f.name for f in tmp_path.iterdir()] == ["part-00000.parquet"]
+
+
+WRITER = """
+import sys
+import pyarrow as pa
+from labkit.results.parquet_folder import Parts
+
+folder = Parts(sys.argv[1], "id")
+with folder.open():
+    while True:
+        at = folder.rows().num_rows
+        error = pa.array([None] * 9, pa.string())
+        folder.add(pa.table({"id": range(at, at + 9), "text": ["x" * 9999] * 9, "error": error}))
+"""
+
+
+@pytest.mark.slow
+def test_a_kill_at_any_moment_leaves_whole_parts(tmp_path: Path) -> None:
+    for number in range(5):
+        writer = subprocess.Popen([sys.executable, "-c", WRITER, str(tmp_path)])
+        before = len(hashes(tmp_path))
+        while len(hashes(tmp_path)) < before + 3:
+            assert writer.poll() is None
+        time.sleep(number / 301)
+        writer.kill()
+        writer.wait()
+        ids = list(pd.read_parquet(tmp_path)["id"])
+        assert ids == list(range(len(ids)))
+
+
+def test_one_job_writes_at_a_time(tmp_path: Path) -> None:
+    with Parts(tmp_path, "id").open(), pytest.raises(LabError, match="Another job is writing"):
+        Parts(tmp_path, "id").open().__enter__()
+    with Parts(tmp_path, "id").open():
+        pass
+
+
+def test_a_folder_that_cannot_be_written_to(tmp_path: Path) -> None:
+    file = tmp_path / "file"
+    file.write_text("")
+    with pytest.raises(LabError, match="can't be written to"), Parts(file, "id").open():
+        pass
+
+
+def test_a_broken_part_is_named(tmp_path: Path) -> None:
+    folder = Parts(tmp_path, "id")
+    (tmp_path / "part-00000.parquet").write_bytes(b"PAR1 is all there is PAR1")
+    for read in (folder.rows, folder.schema, lambda: folder.row(1), lambda: folder.drop([1])):
+        with pytest.raises(LabError, match="A part in .* can't be read"):
+            read()
+
+
+@pytest.mark.parametrize("ids", [("a", "b"), (1, 2)])
+def test_another_prompt_is_found_in_any_part(tmp_path: Path, ids: tuple[Any, Any]) -> None:
+    folder = Parts(tmp_path, "id")
+    folder.add(part(ids[0], errors={ids[0]: "bad"}))
+    folder.add(part(ids[1]))
+    assert folder.row(ids[1]) == part(ids[1]).to_pylist()[0]
+    assert folder.row("c" if ids[1] == "b" else 3) is None
+    with pytest.raises(LabError, match="another prompt"):
+        known = {"prompt": {"id": ids[1], "asked": "before"}}
+        job_fingerprint.check_prompt(Task("t", ask("answer")), folder, known)
+
+
+def test_another_job_is_not_mixed_in(tmp_path: Path) -> None:
+    folder = Parts(tmp_path, "id")
+    about = {"task": "faq", "sampling": {"max_tokens": 4, "stop": ("a",)}, "versions": {"ray": "1"}}
+    assert folder.check(about)["sampling"] == {"max_tokens": 4, "stop": ["a"]}
+    assert folder.check(about | {"versions": {"ray": "2"}})["versions"] == {"ray": "1"}
+    with pytest.raises(LabError, match="task was 'faq' and is now 'other'.*another folder"):
+        folder.check(about | {"task": "other"})
+    (tmp_path / parquet_folder.ABOUT).write_text("{")
+    with pytest.raises(LabError, match="can't be read"):
+        folder.check(about)
+
+
+def test_files_of_others_are_not_mixed_in(tmp_path: Path) -> None:
+    frame().to_parquet(tmp_path / "mine.parquet")
+    with pytest.raises(LabError, match="other files, such as mine.parquet"):
+        Parts(tmp_path, "id").check({})
+
+
+# --- The columns ----------------------------------------------------------------------------------
+
+
+def test_ids_must_be_there_and_unique() -> None:
+    with pytest.raises(LabError, match=r"Row 2 has no id in 'n' \(None; 1 such\)"):
+        user_data.check_ids(pa.chunked_array([[1, 2], [None]]), "n")
+    with pytest.raises(LabError, match=r"Row 3 has the id of another .*'a'; 2 such"):
+        user_data.check_ids(pa.chunked_array([["a", "b", "c", "a", "b"]]), "n")
+    user_data.check_ids(pa.chunked_array([["a", "b", "A", ""]]), "n")
+
+
+@pytest.mark.parametrize(
+    "schema, into, words",
+    [
+        ({"x": pa.int64()}, "answer", "no column 'id'"),
+        ({"id": pa.float64()}, "answer", "double.*astype"),
+        ({"id": pa.bool_()}, "answer", "bool"),
+        ({"id": pa.int64(), "answer": pa.string()}, "answer", "already has.*'answer'.*into="),
+        ({"id": pa.int64(), "error": pa.string()}, "answer", "already has.*'error'"),
+        ({"id": pa.int64(), "num_input_tokens": pa.int64()}, "a", "already has"),
+        ({"id": pa.int64(), "e": pa.struct([])}, "answer", "'e' can't be written"),
+        ({"id": pa.int64()}, "error", "another column that write adds"),
+        ({"id": pa.int64()}, "id", "already has a column 'id'"),
+    ],
+)
+def test_columns_that_clash_or_lack(schema: dict[str, Any], into: str, words: str) -> None:
+    with pytest.raises(LabError, match=words):
+        user_data.check(pa.schema(list(schema.items())), "id", into)
+
+
+@pytest.mark.parametrize("kind", [pa.int64(), pa.uint8(), pa.string(), pa.large_string()])
+def test_ids_are_text_or_whole_numbers(kind: pa.DataType) -> None:
+    user_data.check(pa.schema([("id", kind)]), "id", "answer")
+
+
+@pytest.mark.parametrize(
+    "data, words",
+    [
+        ([], "no rows"),
+        (pd.DataFrame({"id": []}), "no rows"),
+        ([{"id": 1}, "two"], "Row 1 is str"),
+        ([{"id": 1, "t": "x"}, {"id": 2, "t": 5}], "'t'"),
+        (pd.DataFrame({"id": [1, 2], "t": ["x", 5]}), "column 't'"),
+        (pd.DataFrame([[1, 2]], columns=["a", "a"]), "two columns named 'a'"),
+        (7, "can't be written"),
+    ],
+)
+def test_data_that_no_parquet_file_could_hold(data: Any, words: str) -> None:
+    with pytest.raises(LabError, match=words):
+        user_data.source(data, lambda: None)
+
+
+def test_no_such_files(tmp_path: Path) -> None:
+    for path in (tmp_path, tmp_path / "absent.parquet", tmp_path / "x.txt"):
+        with pytest.raises(LabError, match="no Parquet or CSV"):
+            user_data.source(path, lambda: None)
+
+
+def test_a_list_and_a_frame_give_the_same_columns() -> None:
+    data = pd.DataFrame({"id": [1, 2], "t": ["a", None], "none": [None, None]})
+    found = []
+    for some in (data, data.to_dict("records")):
+        one = user_data.source(some, lambda: None)
+        one.use(None)
+        found.append({f.name: str(f.type) for f in one.schema})
+    assert found[0] == found[1] == {"id": "int64", "t": "string", "none": "string"}
+
+
+def test_columns_take_the_order_and_types_that_are_there() -> None:
+    kept = pa.schema([("t", pa.string()), ("n", pa.float64()), ("id", pa.int64())])
+    one = user_data.source([{"id": 1, "n": None, "t": "a"}], lambda: None)
+    one.use(pa.schema([*kept, pa.field("answer", pa.string())]))
+    assert one.schema.equals(kept) and one.table.schema.equals(kept)
+
+
+@pytest.mark.parametrize(
+    "answers, kind",
+    [
+        (["a", "b"], "string"),
+        ([None, "b"], "string"),
+        ([None], "string"),
+        ([], "string"),
+        ([1, 2], "int64"),
+        ([1, 0.5], "double"),
+        ([True], "bool"),
+        (["a", 1], "string"),
+        ([object()], "string"),
+        ([{"a": 1}, {"b": "x"}], "struct<a: int64, b: string>"),
+        ([["a"], []], "list<item: string>"),
+        ([{}], "string"),
+        ([2**70], "string"),
+    ],
+)
+def test_the_first_answers_give_the_type(answers: list[Any], kind: str) -> None:
+    assert str(user_data.answer_type(answers)) == kind
+
+
+@given(
+    st.lists(
+        st.one_of(
+            st.none(),
+            st.text(),
+            st.integers(),
+            st.floats(),
+            st.dictionaries(st.sampled_from("abc"), st.integers(-5, 5)),
+            st.lists(st.text()),
+        )
+    )
+)
+def test_an_answer_is_held_as_it_is_or_its_row_fails(answers: list[Any]) -> None:
+    kind = user_data.answer_type(answers)
+    held, errors = user_data.fit(answers, kind)
+    assert held.type == kind
+    for back, answer, error in zip(held.to_pylist(), answers, errors, strict=True):
+        if error is not None:
+            assert back is None and "the answer" in error
+        elif isinstance(answer, dict):
+            assert {k: v for k, v in back.items() if v is not None} == answer
+        else:
+            assert back == answer or answer != answer
+
+
+def test_rows_that_do_not_fit_the_first_ones_stop_before_they_are_asked() -> None:
+    schema = pa.schema([("id", pa.int64()), ("t", pa.string())])
+    done = pa.chunked_array([[2]], pa.int64())
+    given = {"id_column": "id", "done": done, "schema": schema}
+    packed = user_data.pack_missing(pa.table({"id": [1, 2, 3], "t": ["a", "b", None]}), **given)
+    rows = [pickle.loads(row) for row in packed["row"].to_pylist()]
+    assert rows == [{"id": 1, "t": "a"}, {"id": 3, "t": None}]
+    for wrong in (pa.table({"id": ["x"], "t": ["a"]}), pa.table({"id": [1]})):
+        with pytest.raises(LabError, match="doesn't fit"):
+            user_data.pack_missing(wrong, **given)
+
+
+# --- Jobs, with a stand-in for the engine ---------------------------------------------------------
+
+
+def engine(task: Task, dataset: Any, spec: Any, with_row: bool = True, *_: Any) -> Any:
+    """Answers with the question; the rest is the real pipeline."""
+    finish = requests.Finish(task, with_row)
+
+    def answer(batch: pa.Table) -> pa.Table:
+        rows = []
+        for packed in batch.to_pylist():
+            messages, _, error = requests.question(task, packed)
+            now = time.time()
+            good = {
+                "generated_text": messages[-1]["content"],
+                "metrics": dict.fromkeys(requests.ENGINE_TIMES, now),
+                "num_input_tokens": 3,
+                "num_generated_tokens": 2,
+                "batch_uuid": "u",
+            }
+            rows.append({**packed, **dict.fromkeys(good), **({} if error else good)})
+            rows[-1][requests.ERROR] = error
+        return finish(pa.Table.from_pylist(rows))
+
+    made = dataset.map_batches(
+        answer, batch_format="pyarrow", batch_size=spec["batch_size"], num_cpus=0.1
+    )
+    yield from made.iter_batches(batch_size=None, batch_format="pyarrow")
+
+
+@pytest.fixture
+def spec(monkeypatch: pytest.MonkeyPatch, local_ray: Any, smollm2: Any) -> Any:
+    """Settings for a stand-in engine that answers at once, a part for each batch."""
+    monkeypatch.setattr(write_job, "answers", engine)
+    monkeypatch.setattr(write_job, "PART_SECONDS", 0)
+    return labkit.configure(smollm2, batch_size=8, max_concurrent_batches=2)
+
+
+def write(data: Any, path: Path, spec: Any, task: Task | None = None, **changes: Any) -> Any:
+    keywords = {"id_column": "id", "progress": False} | changes
+    return labkit.write(task or faq(), data, path, spec, **keywords)
+
+
+@pytest.mark.parametrize("kind", ["int8", "int64", "uint64", "Int64", "string", "str"])
+def test_ids_of_any_type_go_on_where_they_stopped(tmp_path: Path, spec: Any, kind: str) -> None:
+    """Such as hashes: half of those of 64 bits are above what a signed number holds."""
+    top = {"int8": 2**7 - 8, "int64": 2**63 - 8, "uint64": 2**64 - 8, "Int64": 2**62}.get(kind)
+    ids = [(top or 0) + n for n in range(8)]
+    data = frame(8, bad=()).assign(id=pd.array([str(i) if top is None else i for i in ids], kind))
+    write(data.head(3), tmp_path / "out", spec)
+    assert write(data, tmp_path / "out", spec).computed == 5
+    assert write(data, tmp_path / "out", spec).computed == 0
+    assert list(pq.read_table(tmp_path / "out")["id"].to_pylist()) == list(data["id"])
+
+
+def test_the_files_hold_the_rows_and_their_answers(tmp_path: Path, spec: Any) -> None:
+    data = frame()
+    out = write(data, tmp_path / "out", spec)
+    assert (out.rows, out.computed, out.skipped, out.failed) == (40, 40, 0, 2)
+    assert (out.metrics.rows, out.metrics.failed) == (38, 2)
+    back = out.read()
+    assert list(back) == [*data, *ADDED]
+    pd.testing.assert_frame_equal(back[list(data)], data)
+    good = back[back["error"].isna()]
+    assert (good["answer"] == good["question"]).all()
+    assert list(back["id"][back["error"].notna()]) == ["r003", "r017"]
+    assert back["error"][3].startswith("ValueError: column 'question'")
+    assert len(hashes(out.path)) == 5
+    kept = one_schema(out.path)
+    assert [str(kept.field(name).type) for name in ADDED] == ["string", "string", "int64", "int64"]
+    assert pd.read_parquet(out.path)["id"].is_unique
+
+
+def test_only_missing_rows_are_computed(tmp_path: Path, spec: Any) -> None:
+    out = tmp_path / "out"
+    write(frame().head(10), out, spec)
+    before = hashes(out)
+    more = write(frame().iloc[::-1], out, spec)
+    assert (more.rows, more.computed, more.skipped, more.failed) == (40, 30, 10, 2)
+    assert hashes(out).items() >= before.items()
+    again = write(frame(), out, spec)
+    assert (again.rows, again.computed, again.skipped, again.metrics) == (40, 0, 40, None)
+    assert list(again.read()["id"]) == list(frame()["id"])
+
+
+def test_failed_rows_are_computed_again_when_asked(tmp_path: Path, spec: Any) -> None:
+    out = tmp_path / "out"
+    write(frame(), out, spec)
+    mended = frame(bad=(17,))
+    assert write(mended, out, spec).computed == 0
+    again = write(mended, out, spec, retry_failed=True)
+    assert (again.rows, again.computed, again.skipped, again.failed) == (40, 2, 38, 1)
+    back = again.read()
+    assert list(back["id"]) == list(mended["id"])
+    assert back["answer"][3] == "What is 3?"
+    one_schema(out)
+
+
+def test_failed_rows_that_are_not_in_the_data_stay(tmp_path: Path, spec: Any) -> None:
+    out = tmp_path / "out"
+    write(frame(), out, spec)
+    again = write(frame().head(10), out, spec, retry_failed=True)
+    assert (again.rows, again.computed, again.failed) == (40, 1, 2)
+
+
+def test_all_rows_fail_first(tmp_path: Path, spec: Any) -> None:
+    out = tmp_path / "out"
+    number = Task("number", ask("question"), parse=lambda text, row: int(text.split()[-1][:-1]))
+    rows = frame(bad=tuple(range(40)))
+    first = write(rows, out, spec, number)
+    assert (first.rows, first.failed, first.metrics.rows) == (40, 40, 0)
+    again = write(frame(bad=()), out, spec, number, retry_failed=True)
+    assert (again.rows, again.failed) == (40, 0)
+    assert list(again.read()["answer"]) == list(range(40))
+
+
+def test_the_type_waits_for_a_first_answer(tmp_path: Path, spec: Any) -> None:
+    number = Task("number", ask("question"), parse=lambda text, row: int(text.split()[-1][:-1]))
+    out = write(frame(bad=tuple(range(25))), tmp_path / "out", spec, number)
+    assert (out.rows, out.failed) == (40, 25)
+    assert one_schema(out.path).field("answer").type == pa.int64()
+
+
+def test_an_answer_of_another_shape_is_an_error_row(tmp_path: Path, spec: Any) -> None:
+    def odd(text: str, row: dict[str, Any]) -> Any:
+        return {"n": 1} if row["half"] < 10 else {"n": 1, "why": text}
+
+    data = frame(bad=())
+    task = Task("odd", ask("question"), parse=odd)
+    write(data.head(20), tmp_path / "out", spec, task)
+    out = write(data, tmp_path / "out", spec, task)
+    back = out.read()
+    assert (out.failed, out.metrics.failed) == (20, 20)
+    assert back["error"][30].startswith("the answer {'n': 1, 'why'")
+    assert back["answer"][0] == {"n": 1}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    "how",
+    [
+        *("dataset", "folder", "csv"),
+        *(pytest.param(how, marks=pytest.mark.endurance) for how in ("frame", "list", "parquet")),
+    ],
+)
+def test_data_from_anywhere(tmp_path: Path, spec: Any, how: str) -> None:
+    import ray.data
+
+    data = frame(bad=(3,))[["id", "question", "half"]].assign(id=range(100, 140))
+    data["question"] = data["question"].fillna(" ")
+    (tmp_path / "in").mkdir()
+    data.head(15).to_parquet(tmp_path / "in" / "1.parquet", index=False)
+    data.tail(25).to_parquet(tmp_path / "in" / "2.parquet", index=False)
+    data.to_csv(tmp_path / "all.csv", index=False)
+    data.to_parquet(tmp_path / "all.parquet", index=False)
+    given: Any = {
+        "frame": data,
+        "list": data.to_dict("records"),
+        "dataset": ray.data.from_items(data.to_dict("records"), override_num_blocks=7),
+        "parquet": tmp_path / "all.parquet",
+        "folder": str(tmp_path / "in"),
+        "csv": tmp_path / "all.csv",
+    }[how]
+    write(data.head(10), tmp_path / "out", spec)
+    out = write(given, tmp_path / "out", spec)
+    assert (out.rows, out.computed, out.skipped, out.failed) == (40, 30, 10, 1)
+    pd.testing.assert_frame_equal(out.read()[list(data)], data)
+    one_schema(out.path)
+    assert write(given, tmp_path / "out", spec).computed == 0
+
+
+def test_a_dataset_is_checked_before_it_is_asked(tmp_path: Path, spec: Any) -> None:
+    import ray.data
+
+    for ids, words in (([1, 2, 1], "Row 2 has the id of another"), ([1, None], "Row 1 has no id")):
+        given = ray.data.from_items([{"id": i, "question": "x"} for i in ids])
+        with pytest.raises(LabError, match=words):
+            write(given, tmp_path / "out", spec)
+    assert not (tmp_path / "out").exists()
+
+
+def test_data_without_rows_makes_no_folder(tmp_path: Path, spec: Any) -> None:
+    import ray.data
+
+    frame().head(0).to_parquet(tmp_path / "none.parquet")
+    none = ray.data.from_items([{"id": 1, "question": "x"}]).filter(lambda row: False)
+    for data in (tmp_path / "none.parquet", none):
+        with pytest.raises(LabError, match="no rows to run"):
+            write(data, tmp_path / "out", spec)
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_file_that_cannot_be_read_is_a_failed_job(tmp_path: Path, spec: Any) -> None:
+    (tmp_path / "ragged.csv").write_text("id,question\n1,a\n2,b,c\n")
+    with pytest.raises(JobFailed, match="job stopped.*Failed to read CSV.*ragged.csv"):
+        write(tmp_path / "ragged.csv", tmp_path / "out", spec)
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize(
+    "change, words",
+    [
+        ({"task": faq(max_tokens=9)}, "sampling was .*48.* now .*9"),
+        ({"task": replace(faq(), name="haiku")}, "task was 'faq' and is now 'haiku'"),
+        ({"into": "reply"}, "into was 'answer'"),
+        ({"id_column": "other"}, "id_column was 'id'"),
+        ({"data": frame().drop(columns="half")}, "columns was"),
+        ({"data": frame().assign(half="text")}, "columns was .*double"),
+        ({"task": replace(faq(), messages=ask("question", system="Rhyme!"))}, "another prompt.*Rh"),
+    ],
+)
+def test_another_job_needs_another_folder(
+    tmp_path: Path, spec: Any, change: dict[str, Any], words: str
+) -> None:
+    out = tmp_path / "out"
+    data = frame().assign(other=range(40))
+    write(data.head(8), out, spec)
+    if "data" in change:
+        change = change | {"data": change["data"].assign(other=range(40))}
+    before = hashes(out)
+    with pytest.raises(LabError, match=words):
+        write(change.get("data", data), out, spec, **{k: change[k] for k in change if k != "data"})
+    with pytest.raises(LabError, match="model was"):
+        model = replace(spec.model, name="another")
+        write(data, out, replace(spec, model=model))
+    assert hashes(out) == before
+
+
+def stop_after(parts_done: int, problem: BaseException) -> Any:
+    real = write_job._stream
+
+    def stream(output: Any, *rest: Any) -> Iterator[Any]:
+        for number, table in enumerate(real(output, *rest)):
+            if number == parts_done:
+                raise problem
+            yield table
+
+    return stream
+
+
+@pytest.mark.parametrize("problem", [KeyboardInterrupt(), JobFailed("The engine died.")])
+def test_a_stopped_job_keeps_what_came(
+    tmp_path: Path,
+    spec: Any,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    problem: BaseException,
+) -> None:
+    with monkeypatch.context() as patch:
+        patch.setattr(write_job, "_stream", stop_after(3, problem))
+        patch.setattr(write_job, "PART_SECONDS", 1e9)  # rows still wait to be written
+        with pytest.raises(type(problem)) as stopped:
+            write(frame(), tmp_path, spec)
+    said = str(stopped.value) + capsys.readouterr().err
+    assert "24 rows are kept in" in said and "call write again" in said
+    assert Parts(tmp_path, "id").rows().num_rows == 24
+    out = write(frame(), tmp_path, spec)
+    assert (out.rows, out.computed, out.skipped) == (40, 16, 24)
+    assert out.read()["id"].is_unique
+
+
+def test_a_full_disk_keeps_what_came(
+    tmp_path: Path, spec: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    real, calls = pq.write_table, iter(range(99))
+
+    def full(table: pa.Table, file: Any) -> None:
+        if isinstance(file, Path) and next(calls) == 2:
+            raise OSError(errno.ENOSPC, "No space left on device")
+        real(table, file)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(parquet_folder.pq, "write_table", full)
+        with pytest.raises(LabError, match="No space left.*kept"):
+            write(frame(), tmp_path, spec)
+    assert write(frame(), tmp_path, spec).skipped == 16
+
+
+def test_ray_data_settings_are_restored(tmp_path: Path, spec: Any) -> None:
+    import ray.data
+
+    context = ray.data.DataContext.get_current()
+
+    def settings() -> tuple[Any, ...]:
+        detectors = list(context.issue_detectors_config.detectors)
+        order = context.execution_options.preserve_order
+        return context.enable_progress_bars, detectors, order, context.checkpoint_config
+
+    before = settings()
+    write(frame(), tmp_path, spec)
+    assert settings() == before
+
+
+def test_the_folder_says_what_it_holds(tmp_path: Path, spec: Any) -> None:
+    write(frame(), tmp_path, spec)
+    about = json.loads((tmp_path / parquet_folder.ABOUT).read_text())
+    assert about["task"] == "faq" and about["model"] == "smollm2-135m"
+    assert about["versions"]["ray"] == "2.60.0"
+    assert about["prompt"]["id"] == "r000" and "What is 0?" in about["prompt"]["asked"]
+
+
+# --- A real engine, killed twice ------------------------------------------------------------------
+
+DRIVER = """
+import sys
+import pandas as pd
+import labkit
+from labkit.api import write_job
+from labkit.tasks import faq
+
+write_job.PART_SECONDS = 0
+spec = labkit.configure(batch_size=8, max_concurrent_batches=2, warm=True)
+data = pd.read_parquet(sys.argv[1])
+labkit.write(faq(max_tokens=6), data, sys.argv[2], spec, id_column="id", progress=False)
+"""
+BAD = {5: None, 60: "", 120: "word " * 3000, 199: None}
+
+
+def questions(rows: int) -> pd.DataFrame:
+    """Rows of which some can't be answered."""
+    data = pd.DataFrame({"id": [f"q{number:03}" for number in range(rows)], "extra": range(rows)})
+    data["question"] = [BAD.get(n, f"What is {n} + {n}?") for n in range(rows)]
+    return data
+
+
+#: In front of DRIVER: the third part stays half written, and the driver waits to be killed.
+TORN = """
+import os, sys, time
+from pathlib import Path
+from labkit.results import parquet_folder
+
+real, written = parquet_folder.pq.write_table, []
+
+def torn(table, file):
+    real(table, file)
+    if isinstance(file, Path):
+        written.append(file)
+    if len(written) == 3:
+        os.truncate(file, file.stat().st_size // 2)
+        (Path(sys.argv[1]).parent / "torn").touch()
+        time.sleep(3600)
+
+parquet_folder.pq.write_table = torn
+"""
+
+
+def kill_at_a_part(folder: Path, env: Mapping[str, str]) -> SimpleNamespace:
+    """SIGKILL a driver while it writes its third part: what is on disk when all has ended.
+
+    engines: its engine's processes; alive: those of them that had to be ended by hand.
+    """
+    command = [sys.executable, "-W", "ignore", "-c", TORN + DRIVER]
+    command += [str(folder / "in.parquet"), str(folder / "out")]
+    pipe = subprocess.PIPE
+    driver = subprocess.Popen(
+        command, env=env, stdout=pipe, stderr=pipe, text=True, start_new_session=True
+    )
+    mine, mark, deadline = psutil.Process(driver.pid), folder / "torn", time.monotonic() + 240
+    while not mark.exists():
+        assert driver.poll() is None, driver.communicate()[1][-2000:]
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+    mark.unlink()
+    seen = mine.children(recursive=True)
+    engines = [p for p in seen if "Engine" in p.name() or "Engine" in " ".join(p.cmdline())]
+    driver.kill()
+    driver.communicate()
+    alive = psutil.wait_procs(engines, timeout=30)[1]
+    for process in psutil.wait_procs(seen, timeout=20)[1]:
+        process.kill()  # Ray's own reaper ends them; a test must not leave any
+    psutil.wait_procs(seen, timeout=10)
+    out = folder / "out"
+    return SimpleNamespace(
+        folder=folder,
+        engines=engines,
+        alive=alive,
+        rows=Parts(out, "id").rows().num_rows,
+        unique=pd.read_parquet(out)["id"].is_unique,
+        files=hashes(out),
+        half=[half.read_bytes() for half in out.glob(".part-*.tmp")],
+    )
+
+
+@pytest.fixture
+def resume(
+    ray_starter: Callable[[], Any], tiny: Any, monkeypatch: pytest.MonkeyPatch
+) -> Callable[[Path], Any]:
+    """`write` on the folder of a killed program: on the engine of the tests."""
+    monkeypatch.setattr("labkit.hardware.machine.usable_memory_gib", lambda: STEADY_GIB)
+
+    def write(folder: Path, **options: Any) -> Any:
+        ray_starter()
+        spec = labkit.configure(tiny, warm=True, batch_size=8, max_concurrent_batches=2)
+        options = {"id_column": "id", "progress": False, **options}
+        return labkit.write(
+            faq(max_tokens=6), folder / "in.parquet", folder / "out", spec, **options
+        )
+
+    return write
+
+
+@pytest.mark.engine
+@pytest.mark.endurance
+def test_a_killed_program_loses_no_row_and_has_none_twice(
+    killed_program: SimpleNamespace, resume: Callable[..., Any]
+) -> None:
+    """Killed in the middle of a part; resumed; then the failed rows are tried again."""
+    killed, out = killed_program, killed_program.folder / "out"
+    assert 0 < killed.rows < 200 and killed.unique and len(killed.files) == 2
+    assert len(killed.half) == 1
+    with pytest.raises(pa.ArrowInvalid):
+        pq.read_table(pa.BufferReader(killed.half[0]))
+    done = resume(killed.folder)
+    assert (done.skipped, done.computed) == (killed.rows, 200 - killed.rows)
+    assert (done.failed, done.metrics.failed) == (len(BAD), len(BAD) - (killed.rows > 5))
+    assert done.metrics.rows + done.metrics.failed == done.computed
+    assert done.metrics.output_tokens_per_s > 0
+    back = done.read()
+    pd.testing.assert_frame_equal(back[["id", "extra", "question"]], questions(200))
+    assert killed.files.items() < hashes(out).items(), "finished parts are not touched again"
+    assert not list(out.glob(".part-*"))
+    bad = back[back["error"].notna()]
+    assert list(bad.index) == sorted(BAD) and bad["answer"].isna().all()
+    good = back.drop(index=list(BAD))
+    assert good["answer"].str.len().gt(0).all()
+    assert (good["num_generated_tokens"] <= 6).all() and (good["num_input_tokens"] > 0).all()
+    schema = one_schema(out)
+    assert schema.names == ["id", "extra", "question", *ADDED]
+
+    again = resume(killed.folder, retry_failed=True)
+    assert (again.rows, again.computed, again.skipped, again.failed) == (200, 4, 196, 4)
+    pd.testing.assert_frame_equal(again.read(), back)
+    assert one_schema(out).equals(schema)
+
+
+@pytest.mark.engine
+@pytest.mark.endurance
+def test_a_program_that_is_killed_twice_in_the_middle_of_a_part(
+    with_tiny: dict[str, str], tmp_path: Path, resume: Callable[..., Any]
+) -> None:
+    questions(200).to_parquet(tmp_path / "in.parquet", index=False)
+    first, second = (kill_at_a_part(tmp_path, with_tiny) for _ in range(2))
+    assert 0 < first.rows < second.rows < 200 and first.unique and second.unique
+    assert (len(first.files), len(second.files)) == (2, 4)
+    done = resume(tmp_path)
+    assert (done.skipped, done.computed) == (second.rows, 200 - second.rows)
+    pd.testing.assert_frame_equal(done.read()[["id", "extra", "question"]], questions(200))
+    assert first.files.items() < second.files.items() < hashes(tmp_path / "out").items()
+    assert not list((tmp_path / "out").glob(".part-*"))

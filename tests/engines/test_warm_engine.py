@@ -1,0 +1,249 @@
+"""The warm engine: the same answers as a cold job, reused, replaced, stopped without orphans."""
+
+from __future__ import annotations
+
+import os
+import signal
+import threading
+import time
+from typing import Any
+
+import pandas as pd
+import psutil
+import pytest
+
+import labkit
+from labkit import tasks
+from labkit.engines import warm_engine, warm_plan
+from labkit.errors import Cancelled
+from labkit.tasks import Task, ask
+from tests.beside import below
+from tests.conftest import hard_rows
+
+
+def engines() -> list[int]:
+    """The processes of engines below this process: Ray's actors and vLLM's own."""
+    found = []
+    for process in below():
+        try:
+            words = " ".join(process.cmdline()) + process.name()
+        except psutil.Error:
+            continue
+        if "ray::Engine" in words or "EngineCore" in words:
+            found.append(process.pid)
+    return sorted(found)
+
+
+def test_which_arguments_need_another_engine(smollm2: Any) -> None:
+    spec = labkit.configure(smollm2, warm=True)
+    same = spec.with_(batch_size=2, max_concurrent_batches=3, max_pending_requests=6)
+    assert warm_plan.changes(spec, same) == []
+    assert warm_plan.changes(spec, spec.with_(max_num_seqs=8)) == ["max_num_seqs 64 → 8"]
+    more = labkit.configure(smollm2, engine={"seed": 3}, environment={"A": "1"})
+    assert warm_plan.changes(spec, more) == ["seed unset → 3", "A unset → 1"]
+    assert "replicas 1 → 2" in warm_plan.changes(spec, labkit.configure(smollm2, replicas=2))
+
+
+def test_warm_is_kept_by_with_and_can_be_turned_off(smollm2: Any) -> None:
+    spec = labkit.configure(smollm2, warm=True)
+    assert spec.with_(batch_size=2).warm and not spec.with_(warm=False).warm
+    assert not labkit.configure(smollm2).warm
+
+
+def test_stopping_what_is_not_there_is_nothing() -> None:
+    labkit.stop_engine()
+    warm_engine.abort()
+    assert warm_engine.current() is None
+
+
+@pytest.mark.engine
+def test_the_same_answers_error_rows_and_columns_as_a_cold_job(
+    warm_spec: Any, faq_job: Any
+) -> None:
+    spec = warm_spec.with_(batch_size=4, max_concurrent_batches=3)
+    job = labkit.run(tasks.faq(max_tokens=12), hard_rows(), spec, into="reply", progress=False)
+    cold = faq_job.job
+    assert job.failed["id"].tolist() == cold.failed["id"].tolist()
+    assert job.failed["error"].tolist() == cold.failed["error"].tolist()
+    assert job.answers["id"].tolist() == cold.answers["id"].tolist()
+    assert job.answers["reply"].tolist() == cold.answers["reply"].tolist()
+    given = pd.DataFrame(hard_rows())
+    pd.testing.assert_frame_equal(
+        job.answers.drop(columns="reply"), given[given["id"].isin(job.answers["id"])]
+    )
+    assert job.metrics.peak_rows_in_flight <= 12
+    counts = ["num_input_tokens", "num_generated_tokens"]
+    assert job.rows[counts].equals(cold.rows[counts])
+    assert list(job.rows.columns) == list(cold.rows.columns)
+    good = job.rows.dropna(subset=["last_token_ts"])
+    assert len(good) == len(job.answers) and good.notna().all().all()
+
+
+@pytest.mark.engine
+def test_other_knobs_and_tasks_use_the_same_engine(warm_spec: Any) -> None:
+    rows = [{"question": f"What is {n} + 1?", "n": 3 + n % 4} for n in range(20)]
+    labkit.run(tasks.faq(max_tokens=4), rows, warm_spec, progress=False)
+    before = engines()
+    assert before
+    task = Task(
+        "own", ask("question"), {"temperature": 0.0, "ignore_eos": True}, {"max_tokens": "n"}
+    )
+    job = labkit.run(
+        task, rows, warm_spec.with_(batch_size=3, max_concurrent_batches=2), progress=False
+    )
+    assert job.rows["num_generated_tokens"].tolist() == [row["n"] for row in rows]
+    assert job.metrics.peak_rows_in_flight <= 6
+    stopped = Task("stop", ask("question"), {"max_tokens": 20, "stop": ["e"], "temperature": 0.0})
+    cut = labkit.run(stopped, rows, warm_spec, progress=False)
+    assert not cut.answers["answer"].str.contains("e").any()
+    assert engines() == before
+    assert warm_engine.current() is not None
+
+
+def test_a_job_begins_with_an_empty_prefix_cache_and_its_own_limit() -> None:
+    """A warm job is measured as a cold one: vLLM may refuse at first, and is asked again."""
+    import asyncio
+    from types import SimpleNamespace
+
+    from labkit.engines.engine_actor import Engine
+
+    answers = [False, False, True]
+
+    async def reset() -> bool:
+        return answers.pop(0)
+
+    engine = Engine.__new__(Engine)
+    engine.llm = SimpleNamespace(engine=SimpleNamespace(reset_prefix_cache=reset))
+    asyncio.run(engine.begin(7, 12))
+    assert answers == [] and engine.job == 7
+    assert engine.llm.semaphore._value == 12
+
+
+@pytest.mark.engine
+@pytest.mark.parametrize("how", ["cancelled", "interrupted"])
+def test_a_stopped_job_ends_at_once_and_the_engine_stays(warm_spec: Any, how: str) -> None:
+    # The first batch is soon done; then the job is stopped, and all others are at work.
+    rows = [{"question": f"Tell me about {n}.", "n": 2 if n < 16 else 1900} for n in range(64)]
+    long = Task("long", ask("question"), {"ignore_eos": True}, {"max_tokens": "n"})
+    labkit.run(tasks.faq(max_tokens=2), rows[:2], warm_spec, progress=False)
+    before, stop = engines(), threading.Event()
+    end, kind = stop.set, Cancelled  # type: Any, Any
+    if how == "interrupted":  # Ctrl-C, or the notebook's stop button
+        end, kind = lambda: os.kill(os.getpid(), signal.SIGINT), KeyboardInterrupt
+
+    class Stop:
+        done = False
+
+        def show(self, text: str, share: float | None) -> None:
+            if share and not self.done:
+                self.done = True
+                end()
+
+        def close(self) -> None:
+            pass
+
+    with pytest.raises(kind):
+        labkit.run(long, rows, warm_spec, progress=Stop(), cancel=stop)
+    stopped = labkit.partial()
+    assert stopped.missing == 64 - len(stopped.answers) and stopped.failed.empty
+    assert 16 <= len(stopped.answers) < 64
+    began = time.monotonic()
+    job = labkit.run(tasks.faq(max_tokens=2), rows[:8], warm_spec, progress=False)
+    assert len(job.answers) == 8 and engines() == before
+    assert job.metrics.peak_rows_in_flight <= 8
+    assert time.monotonic() - began < 30, "the rows of the stopped job were still computed"
+
+
+@pytest.mark.engine
+def test_a_batch_of_a_job_that_is_over_is_refused(warm_spec: Any) -> None:
+    """Ray may still deliver batches of a stopped job when the next one has begun."""
+    import ray
+
+    labkit.start()
+    now = warm_engine.use(warm_spec)
+    (engine,) = now.actors.all()
+    for job, words in ((now.job - 1, "run one at a time"), (now.job + 1, "run one at a time")):
+        with pytest.raises(Cancelled, match=words):
+            ray.get(engine.answer.remote(job, [], True))
+    warm_engine.abort()
+    with pytest.raises(Cancelled, match="was stopped"):
+        ray.get(engine.answer.remote(now.job, [], True))
+
+
+@pytest.mark.engine
+def test_a_dataset_and_its_files_work_on_the_warm_engine(warm_spec: Any, tmp_path: Any) -> None:
+    import ray.data
+
+    rows = [{"id": n, "question": f"What is {n}?"} for n in range(10)]
+    out = labkit.write(
+        tasks.faq(max_tokens=3), ray.data.from_items(rows), tmp_path, warm_spec, id_column="id",
+        progress=False,
+    )  # fmt: skip
+    assert out.read()["id"].tolist() == list(range(10)) and out.failed == 0
+
+
+@pytest.mark.engine
+@pytest.mark.stops_ray
+def test_another_argument_replaces_the_engine_and_says_why(warm_spec: Any) -> None:
+    rows = [{"question": "What is 1 + 1?"}] * 3
+    labkit.run(tasks.faq(max_tokens=2), rows, warm_spec, progress=False)
+    before, said = engines(), []
+
+    class View:
+        def show(self, text: str, share: float | None) -> None:
+            said.append(text)
+
+        def close(self) -> None:
+            pass
+
+    other = warm_spec.with_(max_num_seqs=8)
+    job = labkit.run(tasks.faq(max_tokens=2), rows, other, progress=View())
+    assert len(job.answers) == 3
+    assert any("another engine is needed (max_num_seqs 64 → 8)" in text for text in said)
+    after = engines()
+    assert after and not set(after) & set(before)
+
+    labkit.stop_engine()
+    deadline = time.monotonic() + 20
+    while engines() and time.monotonic() < deadline:
+        time.sleep(0.2)
+    assert engines() == [] and warm_engine.current() is None
+
+
+@pytest.mark.engine
+@pytest.mark.endurance
+def test_no_engine_outlives_its_program_that_is_killed(killed_program: Any) -> None:
+    assert len(killed_program.engines) >= 2, "the actor and vLLM's own process"
+    assert killed_program.alive == []
+
+
+def test_on_a_gpu_the_stages_of_text_have_actors_of_their_own(
+    smollm2: Any, ray_without_gpu: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As in a cold job: the engine's process then only feeds the engine."""
+    from labkit.ray_session import capacity
+    from tests.settings.test_processor_spec import H100, H100_X2
+
+    def names(spec: Any) -> list[list[str]]:
+        return [[part.__name__ for part, _ in parts] for parts, _, _ in warm_plan.replica(spec)]
+
+    monkeypatch.setattr(capacity, "require", lambda *given: None)
+    text = ["RowByRow", "TokenizeUDF"]
+    gpu = labkit.configure(smollm2, H100, warm=True)
+    assert names(gpu) == [text, ["vLLMEngineStageUDF"], ["DetokenizeUDF"]]
+    (_, light, _), (_, options, _), (_, after, _) = warm_plan.replica(gpu)
+    assert light["num_cpus"] == after["num_cpus"] == 0.1
+    assert (
+        options.get("num_gpus")
+        or options.get("scheduling_strategy")
+        or warm_plan.replica(gpu)[1][2]
+    )
+    assert "__RAY_WORKER_PROCESS_SETUP_HOOK_ENV_VAR" not in light["runtime_env"]["env_vars"]
+    cpu = labkit.configure(smollm2, warm=True)
+    assert names(cpu) == [["RowByRow", "vLLMEngineStageUDF"]]
+    # An actor that is made before Ray has told its options has those that Ray will tell.
+    assert warm_plan.ahead(gpu) == options
+    assert warm_plan.ahead(cpu) == warm_plan.replica(cpu)[0][1]
+    assert warm_plan.ahead(labkit.configure(smollm2, H100_X2, tensor_parallel=2)) is None
+    typed = labkit.configure(smollm2, H100, ray={"accelerator_type": "H100"})
+    assert warm_plan.ahead(typed) is None

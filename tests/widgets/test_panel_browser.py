@@ -1,0 +1,264 @@
+"""The panel in a real JupyterLab, driven by a real browser: notebook 02, Run, Cancel, Run, errors.
+
+Screenshots go to build/screenshots. Without Chromium and its driver the test is skipped, unless
+REQUIRE_BROWSER is set (the CI sets it).
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import secrets
+import shutil
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import nbformat
+import psutil
+import pytest
+from nbformat.v4 import new_code_cell
+
+from labkit.ray_session import session
+from tests.engines.test_warm_engine import engines
+from tools.execute_notebooks import NOTEBOOKS
+
+LESSON = "02_creative_prompts.ipynb"
+SHOTS = NOTEBOOKS.parent / "build" / "screenshots"
+SETTINGS = {
+    "apputils-extension/notification": {"fetchNews": "false", "checkForUpdates": False},
+    "notebook-extension/tracker": {"windowingMode": "none"},
+}
+FAILING = """\
+bad = labkit.panel(tasks.faq("no such column"), prompts.head(4), [(1, 4)], spec, title="Bad")
+bad"""
+FLAGS = (
+    "--headless=new", "--no-sandbox", "--disable-gpu", "--no-first-run", "--disable-dev-shm-usage",
+    "--disable-background-networking", "--window-size=1280,1900", "--force-device-scale-factor=1",
+)  # fmt: skip
+NOTEBOOK = "const nb = jupyterapp.shell.currentWidget.content;"
+
+pytestmark = [pytest.mark.browser, pytest.mark.engine, pytest.mark.stops_ray]
+
+
+def until(done: Callable[[], Any], what: str, seconds: float = 60) -> Any:
+    """The first true value of `done`, which may fail while the page is being built."""
+    deadline, problem = time.monotonic() + seconds, None
+    while time.monotonic() < deadline:
+        try:
+            if found := done():
+                return found
+        except Exception as error:
+            problem = error
+        time.sleep(0.2)
+    raise AssertionError(f"not within {seconds} s: {what} ({problem})")
+
+
+@pytest.fixture(scope="module")
+def lab(with_tiny: dict[str, str], tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """A JupyterLab over a copy of the lesson with a failing panel at its end; its URL."""
+    session.stop()  # the engine of the tests before: the notebook starts one of its own
+    home = tmp_path_factory.mktemp("lab")
+    for name, settings in SETTINGS.items():
+        file = home / "settings" / "@jupyterlab" / f"{name}.jupyterlab-settings"
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_text(json.dumps(settings))
+    notebook = nbformat.read(NOTEBOOKS / LESSON, as_version=4)
+    for cell in notebook["cells"]:
+        if cell["cell_type"] == "code":
+            cell.update(execution_count=None, outputs=[])
+    notebook["cells"] += [new_code_cell(FAILING), new_code_cell("bad.result()")]
+    (home / "notebooks").mkdir()
+    nbformat.write(notebook, home / "notebooks" / LESSON)
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    token = secrets.token_hex(8)
+    command = [
+        sys.executable, "-m", "jupyterlab", f"--ServerApp.root_dir={home / 'notebooks'}",
+        "--no-browser", "--allow-root", f"--port={port}", f"--IdentityProvider.token={token}",
+        "--expose-app-in-browser", "--ServerApp.port_retries=0",
+    ]  # fmt: skip
+    environment = {
+        **with_tiny,
+        "QUICK": "1",
+        "JUPYTERLAB_SETTINGS_DIR": str(home / "settings"),
+        "JUPYTERLAB_WORKSPACES_DIR": str(home / "workspaces"),
+        "JUPYTER_CONFIG_DIR": str(home / "config"),
+    }
+    log = (home / "lab.log").open("w")
+    server = subprocess.Popen(command, env=environment, stdout=log, stderr=log)
+    try:
+        until(lambda: socket.create_connection(("127.0.0.1", port), 1).close() or True, "a server")
+        yield f"http://127.0.0.1:{port}/lab/tree/{LESSON}?token={token}"
+    finally:
+        log.close()
+        below = psutil.Process(server.pid).children(recursive=True)
+        server.terminate()
+        try:
+            server.wait(60)
+        except subprocess.TimeoutExpired:  # it waits for a kernel that is being restarted
+            for process in (*below, psutil.Process(server.pid)):
+                with contextlib.suppress(psutil.Error):
+                    process.kill()
+            server.wait()
+
+
+@pytest.fixture(scope="module")
+def page(lab: str) -> Iterator[Any]:
+    """A browser with the lesson open and its kernel idle."""
+    chromium = shutil.which("chromium") or shutil.which("chromium-browser")
+    driver = shutil.which("chromedriver")
+    if not (chromium and driver):
+        reason = "no chromium and chromedriver on this machine"
+        if os.environ.get("REQUIRE_BROWSER"):
+            pytest.fail(reason)
+        pytest.skip(reason)
+    from selenium import webdriver
+
+    options = webdriver.ChromeOptions()
+    options.binary_location = chromium
+    for flag in FLAGS:
+        options.add_argument(flag)
+    browser = webdriver.Chrome(options, webdriver.ChromeService(driver))
+    try:
+        browser.get(lab)
+        kernel = "jupyterapp.shell.currentWidget.sessionContext.session.kernel.status"
+        until(lambda: browser.execute_script(f"return {kernel}") == "idle", "a kernel", 90)
+        browser.execute_script("jupyterapp.shell.collapseLeft()")
+        yield browser
+    finally:
+        shot(browser, "last")
+        browser.quit()
+
+
+def shot(target: Any, name: str) -> None:
+    SHOTS.mkdir(parents=True, exist_ok=True)
+    save = getattr(target, "save_screenshot", None) or target.screenshot
+    save(str(SHOTS / f"{name}.png"))
+
+
+class Cell:
+    """One code cell of the open notebook, found by its source."""
+
+    def __init__(self, page: Any, source: str):
+        self.page = page
+        find = "return nb.widgets.findIndex(w => w.model.type == 'code' && "
+        self.at = self.script(f"{find}w.model.sharedModel.source.includes(arguments[0]))", source)
+        assert self.at >= 0, source
+
+    def script(self, code: str, *arguments: Any) -> Any:
+        return self.page.execute_script(NOTEBOOK + code, *arguments)
+
+    def run(self, seconds: float = 60) -> Any:
+        """Run it and wait for its end; the outputs as JSON."""
+        before = self.script("return nb.widgets[arguments[0]].model.executionCount", self.at)
+        self.script(
+            "nb.deselectAll(); nb.activeCellIndex = arguments[0];"
+            "jupyterapp.commands.execute('notebook:run-cell')",
+            self.at,
+        )
+        model = "const m = nb.widgets[arguments[0]].model;"
+        done = f"{model} return m.executionState != 'running' && m.executionCount != arguments[1]"
+        until(lambda: self.script(done, self.at, before), f"cell {self.at} to end", seconds)
+        return self.script(f"{model} return m.outputs.toJSON()", self.at)
+
+    def element(self, css: str) -> Any:
+        node = self.script("return nb.widgets[arguments[0]].node", self.at)
+        return node.find_element("css selector", css)
+
+    def text(self, css: str) -> str:
+        return self.element(css).text
+
+    def button(self, name: str) -> Any:
+        found = self.element(".labkit-panel").find_elements("css selector", "button")
+        return next(button for button in found if name in button.text)
+
+
+def test_notebook_02_from_run_to_the_chart_and_its_errors(page: Any) -> None:
+    from selenium.webdriver.common.keys import Keys
+
+    def state() -> str:
+        return panel.text(".labkit-state")
+
+    for source in ("machine = labkit.this_machine()", "prompts = labkit.load_prompts()"):
+        assert not [o for o in Cell(page, source).run() if o["output_type"] == "error"]
+    panel = Cell(page, "panel = labkit.panel(")
+    assert not [o for o in panel.run() if o["output_type"] == "error"]
+    until(lambda: "idle" in state(), "the panel")
+    assert panel.button("Run").is_enabled() and not panel.button("Cancel").is_enabled()
+
+    # By keyboard alone: type a guess, leave out the points with the most rows, press Run.
+    numbers = panel.element(".labkit-panel").find_elements("css selector", "input[type=number]")
+    for box, guess in zip(numbers, ("1", "2", "4", "8", "16", "16"), strict=False):
+        box.send_keys(Keys.CONTROL + "a")
+        box.send_keys(guess, Keys.TAB)
+    ticks = panel.element(".labkit-panel").find_elements("css selector", "input[type=checkbox]")
+    for tick in ticks[3:]:
+        tick.send_keys(Keys.SPACE)
+    assert [tick.is_selected() for tick in ticks] == [True, True, True, False, False, False]
+    until(lambda: "Your guess" in panel.text(".labkit-panel"), "the guess as a curve")
+    shot(panel.element(".labkit-panel"), "guess")
+    panel.button("Run").send_keys(Keys.ENTER)
+    until(lambda: "loading" in state(), "loading")
+    assert not panel.button("Run").is_enabled() and panel.button("Cancel").is_enabled()
+
+    # Progress moves; Cancel stops within seconds.
+    lines: set[str] = set()
+
+    def running() -> bool:
+        lines.add(panel.text(".labkit-line"))
+        return "running" in state()
+
+    until(running, "the engine and the warm-up", 180)
+    assert len(lines) >= 5 and any("starting the engine" in line for line in lines)
+    panel.button("Cancel").click()
+    until(lambda: "cancelled" in state(), "the end after Cancel", 20)
+    assert panel.button("Run").is_enabled()
+
+    # Again, to the end.
+    panel.button("Run").click()
+    until(lambda: "loading" in state(), "loading again")
+    shares: set[float] = set()
+
+    def done() -> bool:
+        shares.add(panel.element(".progress-bar").size["width"])
+        return "done" in state()
+
+    until(done, "the end of the sweep", 180)
+    assert len(shares) >= 3, "the bar did not move"
+    chart = panel.element(".labkit-panel img")
+    assert page.execute_script("return arguments[0].naturalWidth", chart) > 800
+    words = panel.text(".labkit-panel")
+    assert "Our choice:" in words and "You were off by a factor of" in words
+    shot(panel.element(".labkit-panel"), "panel")
+
+    after = Cell(page, "curve = panel.result()").run()
+    assert not [o for o in after if o["output_type"] == "error"]
+    assert [o for o in after if "image/png" in o.get("data", {})]
+
+    # A failing job: said in the panel, and the next cell fails.
+    panel = Cell(page, "bad = labkit.panel(")
+    panel.run()
+    until(lambda: "idle" in state(), "the second panel")
+    panel.button("Run").click()
+    until(lambda: "failed" in state(), "the failure", 60)
+    assert "No row was answered at 1 × 4" in panel.text("[role=alert]")
+    assert "no such column" in panel.text("[role=alert]")
+    shot(panel.element(".labkit-panel"), "failed-job")
+    (error,) = [o for o in Cell(page, "bad.result()").run() if o["output_type"] == "error"]
+    assert error["ename"] == "JobFailed"
+
+
+def test_a_kernel_restart_ends_its_engine(page: Any) -> None:
+    up = [psutil.Process(pid) for pid in engines()]
+    assert up, "the engine of the test before"
+    page.execute_script("jupyterapp.shell.currentWidget.sessionContext.session.kernel.restart()")
+    _, alive = psutil.wait_procs(up, timeout=60)
+    assert alive == []
+    status = "return jupyterapp.shell.currentWidget.sessionContext.session.kernel.status"
+    until(lambda: page.execute_script(status) == "idle", "the new kernel")
