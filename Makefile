@@ -8,7 +8,7 @@
 #   QUICK=1        run them with as few rows as they work with, as the tests do
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help setup run test test-fast test-slow lab lint notebooks bench bundle lock clean distclean
+.PHONY: help setup run test test-fast test-slow lab lint notebooks bench bundle lock upgrade-check clean distclean
 
 VENV ?= .venv
 DEVICE ?= auto
@@ -60,6 +60,9 @@ bundle: setup ## Pack the lab for a host without Internet (ARGS="--part-mib 500"
 
 lock: ## Make the locks and the conda environments anew from locks/*.in (UPGRADE=1 for the newest)
 	@$(FIND_PYTHON) scripts/lock.py
+
+upgrade-check: setup ## Try another pair beside it (ARGS="--ray 2.60.0 --vllm 0.32.0"): what would break?
+	@"$(BIN)/python" -m tools.upgrade_check $(ARGS)
 
 clean: ## Remove what builds, tests and checks leave behind
 	@rm -rf build *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis notebooks/.ipynb_checkpoints

@@ -77,12 +77,18 @@ def compile_lock(uv: Path, device: str) -> None:
     print(f"locks/{device}.txt: {len(pins(lock.read_text()))} packages")
 
 
-def main() -> None:
+def uv() -> Path:
+    """The resolver, in an environment of its own."""
     if not (SCRATCH / "bin" / "uv").is_file():
         subprocess.run([sys.executable, "-m", "venv", SCRATCH], check=True)
     subprocess.run([SCRATCH / "bin" / "python", "-m", "pip", "install", "-qq", UV], check=True)
+    return SCRATCH / "bin" / "uv"
+
+
+def main() -> None:
+    resolver = uv()
     for device, name in (("cpu", "environment.yml"), ("gpu", "environment-gpu.yml")):
-        compile_lock(SCRATCH / "bin" / "uv", device)
+        compile_lock(resolver, device)
         (ROOT / name).write_text(environment(device))
         print(name)
 

@@ -1,0 +1,1 @@
+"""Set-up and locks, with nothing but Python itself."""
