@@ -1,38 +1,87 @@
-"""labkit: configure, run, measure and explain batch inference with Ray Data LLM and vLLM."""
+"""labkit: configure, run, measure and explain batch inference with Ray Data LLM and vLLM.
 
-from typing import Any
+The names load when they are first used (PEP 562): a worker of Ray that needs two modules does not
+load fifty, and metrics, charts and panels work where Ray and vLLM are missing.
+"""
 
-from labkit.api.checkup import doctor
-from labkit.api.run_job import run
-from labkit.api.serve_model import serve
-from labkit.api.sweep_jobs import sweep
-from labkit.api.write_job import Written, write
-from labkit.datasets import load_faq, load_posts, load_prompts
-from labkit.engines.warm_engine import stop as stop_engine
-from labkit.errors import Cancelled, CannotSchedule, JobFailed, LabError, ModelError, Stalled
-from labkit.hardware.machine import detect as this_machine
-from labkit.html_table import show
-from labkit.metrics import compare
-from labkit.ray_session.local_cluster import local_nodes
-from labkit.ray_session.session import quiet, start, stop
-from labkit.results.job import Job, partial
-from labkit.results.recordings import recorded, recorded_timeline, recordings, replay
-from labkit.results.sweep_result import Sweep, at_product, grid, in_flight
-from labkit.settings.endpoint_spec import endpoint
-from labkit.settings.processor_spec import configure
-from labkit.tasks import Task
-from labkit.weights.catalogue import cached as cached_model
-from labkit.weights.catalogue import choose as choose_model
-from labkit.weights.catalogue import get as get_model
-from labkit.weights.catalogue import models
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from labkit.api.checkup import doctor
+    from labkit.api.configure import configure, endpoint
+    from labkit.api.run_job import run
+    from labkit.api.serve_model import serve
+    from labkit.api.sweep_jobs import sweep
+    from labkit.api.write_job import Written, write
+    from labkit.datasets import load_faq, load_posts, load_prompts
+    from labkit.engines.warm_engine import stop as stop_engine
+    from labkit.errors import Cancelled, CannotSchedule, JobFailed, LabError, ModelError, Stalled
+    from labkit.hardware.machine import detect as this_machine
+    from labkit.html_table import show
+    from labkit.metrics import compare
+    from labkit.ray_session.local_cluster import local_nodes
+    from labkit.ray_session.session import quiet, start, stop
+    from labkit.results.job import Job, partial
+    from labkit.results.recordings import (
+        recorded,
+        recorded_limits,
+        recorded_timeline,
+        recordings,
+    )
+    from labkit.results.sweep_result import Sweep, at_product, grid, in_flight
+    from labkit.tasks import Task
+    from labkit.weights.catalogue import cached as cached_model
+    from labkit.weights.catalogue import choose as choose_model
+    from labkit.weights.catalogue import get as get_model
+    from labkit.weights.catalogue import models
+    from labkit.widgets.panel import panel
+    from labkit.widgets.replay import replay
+
+#: Where each public name lives: module, then name (or "public name = its name there").
+_HOMES = {
+    "api.checkup": "doctor",
+    "api.configure": "configure endpoint",
+    "api.run_job": "run",
+    "api.serve_model": "serve",
+    "api.sweep_jobs": "sweep",
+    "api.write_job": "Written write",
+    "datasets": "load_faq load_posts load_prompts",
+    "engines.warm_engine": "stop_engine=stop",
+    "errors": "Cancelled CannotSchedule JobFailed LabError ModelError Stalled",
+    "hardware.machine": "this_machine=detect",
+    "html_table": "show",
+    "metrics": "compare",
+    "ray_session.local_cluster": "local_nodes",
+    "ray_session.session": "quiet start stop",
+    "results.job": "Job partial",
+    "results.recordings": "recorded recorded_limits recorded_timeline recordings",
+    "results.sweep_result": "Sweep at_product grid in_flight",
+    "tasks": "Task",
+    "weights.catalogue": "cached_model=cached choose_model=choose get_model=get models",
+    "widgets.panel": "panel",
+    "widgets.replay": "replay",
+}
+_NAMES = {
+    public: (f"labkit.{module}", there or public)
+    for module, names in _HOMES.items()
+    for public, _, there in (name.partition("=") for name in names.split())
+}
 
 
 def __getattr__(name: str) -> Any:
-    if name == "panel":  # workers import labkit, too, and need no widgets
-        from labkit.widgets.panel import panel
+    if name not in _NAMES:
+        raise AttributeError(f"module 'labkit' has no attribute {name!r}")
+    module, there = _NAMES[name]
+    value = getattr(importlib.import_module(module), there)
+    globals()[name] = value
+    return value
 
-        return panel
-    raise AttributeError(f"module 'labkit' has no attribute {name!r}")
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *_NAMES})
 
 
 __version__ = "0.1.0"
@@ -66,6 +115,7 @@ __all__ = [
     "partial",
     "quiet",
     "recorded",
+    "recorded_limits",
     "recorded_timeline",
     "recordings",
     "replay",

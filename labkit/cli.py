@@ -106,7 +106,7 @@ def _tiny(given: argparse.Namespace) -> int:
 
 
 def _describe(given: argparse.Namespace) -> int:
-    from labkit.settings.processor_spec import configure
+    from labkit.api.configure import configure
 
     print(configure(given.model).describe().to_string(max_colwidth=70))
     return 0

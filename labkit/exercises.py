@@ -12,7 +12,7 @@ from numbers import Real
 from typing import Any
 
 from labkit import metrics
-from labkit.api.run_job import Job
+from labkit.results.job import Job
 from labkit.settings.processor_spec import ProcessorSpec
 
 OPEN, RIGHT, WRONG = "open", "right", "not yet"

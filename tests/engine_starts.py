@@ -30,7 +30,7 @@ REASONS = {
         1,
         "the README's blocks; one ends with labkit.stop(), so the next needs an engine",
     ),
-    "test_fork_server.py::test_the_engine_is_forked_by_a_server_of_its_worker": (
+    "test_run_job.py::test_a_dataset_comes_back_in_order": (
         1,
         "the warm engine that all tests share; this one is the first to ask for it",
     ),

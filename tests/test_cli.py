@@ -154,7 +154,7 @@ def test_the_module_runs_the_command(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_the_installed_command_is_this_one() -> None:
     (script,) = importlib.metadata.entry_points(group="console_scripts", name="labkit")
-    assert script.value == "labkit.cli:main"
+    assert script.value == "labkit.__main__:main"
 
 
 def test_importing_labkit_starts_nothing_heavy() -> None:

@@ -21,7 +21,7 @@ import psutil
 import pytest
 
 import labkit
-from labkit.api import write_job
+from labkit.api import job_stream, write_job
 from labkit.api.watchdog import Watch
 from labkit.errors import Cancelled, JobFailed, LabError, Stalled
 from labkit.ray_session import session
@@ -105,8 +105,7 @@ def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
             WATCHES.append(self)
             return super().__enter__()
 
-    monkeypatch.setattr(sys.modules["labkit.api.run_job"], "Watch", Noted)
-    monkeypatch.setattr(write_job, "Watch", Noted)
+    monkeypatch.setattr(job_stream, "Watch", Noted)
 
 
 @pytest.fixture
@@ -140,7 +139,7 @@ def check_nothing_is_held(ray: Any) -> None:
 
 
 @pytest.mark.parametrize(
-    ("who", "rows"), [(CORE, 12), (COLD, 12), ("RowByRow", 0), ("MapBatches(Finish", 12)]
+    ("who", "rows"), [(CORE, 12), (COLD, 12), ("RenderPrompts", 0), ("ReadResponses", 12)]
 )
 def test_a_worker_that_is_killed_is_replaced(spec: Any, who: str, rows: int) -> None:
     """vLLM's own process, the engine's worker, or one of a light stage (that of the chat template

@@ -1,0 +1,1 @@
+"""What belongs to the repository: bundles, executed notebooks, measured times, its own map."""

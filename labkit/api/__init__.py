@@ -1,0 +1,1 @@
+"""The verbs: configure, run, write, sweep, serve, doctor."""

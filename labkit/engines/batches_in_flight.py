@@ -3,54 +3,59 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator
-from typing import Any
+from collections.abc import Iterator, Sequence
+from typing import Any, Protocol
+
+import pyarrow as pa
 
 from labkit.errors import Cancelled
-from labkit.tasks import Row
 
 
-class Window:
-    """At most `limit` batches at each replica: a list of actors, in the order of the stages.
+class Answers(Protocol):
+    """A replica of a warm engine (see `engine_actor.Replica`)."""
 
-    in_order: give the answers back in the order of the batches, else as they come.
+    def answer(self, job: int, batch: pa.Table) -> Any: ...
+
+
+class BatchesInFlight:
+    """At most `limit` batches at each replica.
+
+    in_order: give the responses back in the order of the batches, else as they come.
     """
 
-    def __init__(self, replicas: list[list[Any]], limit: int, in_order: bool):
-        self.replicas, self.limit, self.in_order = replicas, limit, in_order
-        self.flying: dict[Any, tuple[int, int]] = {}
-        self.asked: dict[int, list[Row]] = {}
-        self.said: dict[int, list[Row]] = {}
-        self.sent = self.given = 0
+    def __init__(self, replicas: Sequence[Answers], job: int, limit: int, in_order: bool):
+        self.replicas, self.job, self.limit, self.in_order = replicas, job, limit, in_order
+        self.pending: dict[Any, tuple[int, int]] = {}
+        self.asked: dict[int, pa.Table] = {}
+        self.answered: dict[int, pa.Table] = {}
+        self.sent = self.yielded = 0
 
     def busy(self, replica: int) -> int:
-        return sum(at == replica for _, at in self.flying.values())
+        """The batches at this replica."""
+        return sum(at == replica for _, at in self.pending.values())
 
-    def send(self, packed: list[Row], job: int, rows: Any, engine_decodes: bool) -> None:
-        """Hand a batch to the least busy replica, through its stages."""
+    def send(self, batch: pa.Table) -> None:
+        """Hand a batch of requests to the least busy replica."""
         at = min(range(len(self.replicas)), key=self.busy)
-        for actor in self.replicas[at]:
-            last = actor is self.replicas[at][-1]
-            rows = actor.answer.remote(job, rows, engine_decodes, last)
-        self.flying[rows] = self.sent, at
-        self.asked[self.sent] = packed
+        self.pending[self.replicas[at].answer(self.job, batch)] = self.sent, at
+        self.asked[self.sent] = batch
         self.sent += 1
 
-    def settle(
+    def finished(
         self, cancel: threading.Event | None, everything: bool = False
-    ) -> Iterator[tuple[list[Row], list[Row]]]:
-        """Wait until there is room for a batch, or for all; yields (packed rows, their answers)."""
+    ) -> Iterator[tuple[pa.Table, pa.Table]]:
+        """Wait until there is room for a batch, or for all; yields (requests, their responses)."""
         import ray
 
-        while len(self.flying) >= (1 if everything else self.limit * len(self.replicas)):
+        while len(self.pending) >= (1 if everything else self.limit * len(self.replicas)):
             if cancel is not None and cancel.is_set():
                 raise Cancelled("The job was cancelled.")
-            done, _ = ray.wait(list(self.flying), timeout=0.5)
+            done, _ = ray.wait(list(self.pending), timeout=0.5)
             for ref in done:
-                number, _ = self.flying.pop(ref)
-                self.said[number] = ray.get(ref)
-            for number in sorted(self.said):
-                if self.in_order and number != self.given:
+                number, _ = self.pending.pop(ref)
+                self.answered[number] = ray.get(ref)
+            for number in sorted(self.answered):
+                if self.in_order and number != self.yielded:
                     break
-                self.given += 1
-                yield self.asked.pop(number), self.said.pop(number)
+                self.yielded += 1
+                yield self.asked.pop(number), self.answered.pop(number)

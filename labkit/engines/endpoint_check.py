@@ -3,63 +3,27 @@
 from __future__ import annotations
 
 import http.client
-import ipaddress
 import json
-import re
-import socket
 import urllib.error
 import urllib.request
 from typing import Any
 from urllib.parse import urlsplit
 
-from labkit.engines.endpoint_client import error_message
 from labkit.errors import LabError
+from labkit.settings.endpoint_spec import EndpointSpec, is_loopback
 
 #: Seconds for the look at the server.
 CHECK_S = 5.0
 
 
-def is_loopback(host: str) -> bool:
-    """True when only this machine can reach `host`."""
-    try:
-        return host == "localhost" or ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return False
-
-
-def check_url(url: Any) -> None:
-    """Raise LabError, with a good example, for what is not the base URL of a server."""
-    example = "Give one such as http://127.0.0.1:8000/v1."
-    try:
-        parts = urlsplit(url)
-        host, _ = parts.hostname, parts.port
-    except (ValueError, TypeError, AttributeError):
-        raise LabError(f"The URL can't be read. {example}") from None
-    if "@" in str(url):  # in whatever place: it must be in no message
-        raise LabError("The URL holds a name or password: give the key as api_key='…' instead.")
-    if parts.scheme not in ("http", "https") or not host:
-        begin = re.split("[?#]", str(url))[0]  # a key may follow
-        raise LabError(
-            f"{begin!r} is not the URL of a server: it must begin with http://. {example}"
-        )
-    if parts.query or parts.fragment or any(c.isspace() for c in url):
-        raise LabError(f"The URL must end with its path, without ?, # or blanks. {example}")
-    if url.endswith("/chat/completions"):
-        raise LabError("Give the base URL: leave /chat/completions off.")
-
-
-def check_listens(address: str) -> None:
-    """Raise LabError when nothing listens at `host:port`: Ray itself would try for ten minutes."""
-    host, _, port = address.rpartition(":")
-    if not host or not port.isdecimal() or "/" in host:
-        return  # 'auto', or a form that Ray knows better
-    try:
-        socket.create_connection((host.strip("[]"), int(port)), timeout=CHECK_S).close()
-    except (OSError, OverflowError) as problem:
-        raise LabError(
-            f"The Ray cluster at {address} can't be joined: {problem}. Is it up, and reachable "
-            "from here?"
-        ) from problem
+def check_server(spec: EndpointSpec) -> None:
+    """Ask a server for its models (a few seconds); raise LabError with what to mend."""
+    served = served_models(spec.url, spec.api_key)
+    name = spec.model.name
+    # Gemini lists 'models/x'; a router's 'x:provider' is listed as 'x'.
+    if served and not {name, f"models/{name}", name.split(":")[0]} & set(served):
+        few = ", ".join(served[:8]) + (" …" if len(served) > 8 else "")
+        raise LabError(f"{spec.url} has no model {name!r}. It serves: {few}.")
 
 
 class _NoRedirect(urllib.request.HTTPRedirectHandler):
@@ -109,3 +73,16 @@ def _refuse(url: str, status: int, words: str) -> None:
         raise LabError(f"{url} has no list of models (HTTP 404): try {url}/v1.")
     if status >= 500 and status != 501:
         raise LabError(f"{url} is not ready (HTTP {status}: {words}). Try again in a minute.")
+
+
+def error_message(raw: bytes) -> str:
+    """The reason in the body of an error, in the forms that servers use; '' when there is none."""
+    try:
+        found = json.loads(raw.decode("utf-8", "replace"))
+        if isinstance(found, dict):
+            found = found.get("error") or found.get("message") or found.get("detail")
+        if isinstance(found, dict):
+            found = found.get("message")
+    except (ValueError, RecursionError):
+        return ""
+    return " ".join(str(found).split()) if found else ""

@@ -1,8 +1,9 @@
-"""The HTTP session of an endpoint job: rows overlap, and a failure is an answer with a reason.
+"""A server as the engine: requests go out over HTTP, rows overlap, and a failure is a response
+with its reason.
 
-Ray's HTTP stage makes the requests of a batch and then awaits them one after another, and a
-request of aiohttp is sent when it is awaited. Its hook is `session_factory`: `Client` is one, and
-its sessions send at once.
+A stage of Ray Data with an asynchronous class (https://docs.ray.io/en/latest/data/transforming-data.html):
+Ray Data LLM's own HTTP stage sends the rows of a batch one after another. Not openai's client: it
+reads OPENAI_ORG_ID and its like from the environment, and would send them to any server.
 """
 
 from __future__ import annotations
@@ -12,24 +13,63 @@ import json
 import random
 import time
 import uuid
+from collections.abc import AsyncIterator, Iterator
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
-from typing import Any, Self
+from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit
 
 import aiohttp
+import pyarrow as pa
 
-from labkit.rows.requests import ENGINE_TIMES, ERROR, reason
+from labkit.engines.endpoint_check import check_server, error_message
+from labkit.errors import reason
+from labkit.ray_session import capacity
+from labkit.rows import requests, responses
+from labkit.settings.endpoint_spec import LONGEST_WAIT_S, EndpointSpec, is_loopback
+from labkit.settings.engine_defaults import STAGE_CPUS
+from labkit.tasks import Row
+
+if TYPE_CHECKING:
+    import ray.data
 
 #: Answers worth another try, beside every 5xx: time-out, too early, too many requests.
 RETRIED = frozenset({408, 425, 429})
-#: Seconds before the second try (doubled each time) and the most ever waited.
-FIRST_WAIT_S, LONGEST_WAIT_S = 0.5, 60.0
+#: Seconds before the second try, doubled each time up to LONGEST_WAIT_S.
+FIRST_WAIT_S = 0.5
+#: The light stages: sending, reading the user's Dataset, making its requests, and one to spare.
+STAGES = 4
+
+
+def answer(dataset: ray.data.Dataset, spec: EndpointSpec) -> Iterator[pa.Table]:
+    """A Dataset of requests → tables of responses, as they come; with the requests' column `row`,
+    if they have one.
+
+    Looks at the server first: raises LabError when it does not answer, refuses the key or has no
+    such model.
+    """
+    import ray.data
+
+    check_server(spec)
+    capacity.require([], STAGE_CPUS * STAGES)
+    done = dataset.map_batches(
+        Client.of(spec).stage,
+        batch_format="pyarrow",
+        batch_size=spec["batch_size"],
+        num_cpus=STAGE_CPUS,
+        # One process sends: the limit of rows in flight is exact.
+        compute=ray.data.ActorPoolStrategy(
+            size=1, max_concurrent_calls_per_actor=spec["max_concurrent_batches"]
+        ),
+    )
+    # Prefetching would hold every table back until the next one is there.
+    yield from done.iter_batches(batch_size=None, batch_format="pyarrow", prefetch_batches=0)
 
 
 @dataclass
 class Client:
-    """A picklable session factory; one in each worker process, shared by its batches.
+    """Sends requests to a server; can be pickled.
 
     rows_in_flight: rows sent and not yet answered, over all batches. A row that waits for its next
     try counts: a server that says "too many requests" gets fewer.
@@ -37,57 +77,87 @@ class Client:
     timeout_s: seconds for each try. trust_env: use the proxies of the environment.
     """
 
+    url: str
+    model: str
     rows_in_flight: int
     max_retries: int
     timeout_s: float
     trust_env: bool = False
     api_key: str | None = field(default=None, repr=False)
-    _batches: int = field(default=0, init=False, repr=False)
     _session: Any = field(default=None, init=False, repr=False)
     _slots: Any = field(default=None, init=False, repr=False)
 
-    def __call__(self) -> Batch:
-        """The session of one batch."""
-        return Batch(self)
+    @classmethod
+    def of(cls, spec: EndpointSpec) -> Client:
+        """The client of a specification."""
+        return cls(
+            f"{spec.url}/chat/completions",
+            spec.model.name,
+            rows_in_flight=spec.rows_in_flight,
+            max_retries=spec.max_retries,
+            timeout_s=spec.timeout_s,
+            trust_env=not is_loopback(urlsplit(spec.url).hostname or ""),
+            api_key=spec.api_key,
+        )
 
-    async def open(self) -> None:
-        """Connect with the first open batch."""
-        self._batches += 1
-        if self._batches == 1:
-            self._slots = asyncio.Semaphore(self.rows_in_flight)
-            self._session = aiohttp.ClientSession(
-                connector=aiohttp.TCPConnector(limit=0),  # the slots are the limit
-                timeout=aiohttp.ClientTimeout(total=self.timeout_s),
-                trust_env=self.trust_env,
-            )
+    @property
+    def stage(self) -> type:
+        """A class for `map_batches` whose objects send with this client."""
+        client = self
 
-    async def close(self) -> None:
-        """Disconnect with the last open batch."""
-        self._batches -= 1
-        if self._batches == 0:
-            await self._session.close()
+        class AskServer:
+            async def __call__(self, batch: pa.Table) -> AsyncIterator[pa.Table]:
+                yield await client.answers(batch)
 
-    async def answer(self, url: str, body: str, batch: str) -> dict[str, Any]:
-        """One row's answer in the columns an engine would give; never raises for a bad answer."""
+        return AskServer
+
+    async def __aenter__(self) -> Client:
+        self._slots = asyncio.Semaphore(self.rows_in_flight)
+        self._session = aiohttp.ClientSession(
+            connector=aiohttp.TCPConnector(limit=0),  # the slots are the limit
+            timeout=aiohttp.ClientTimeout(total=self.timeout_s),
+            trust_env=self.trust_env,
+        )
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self._session.close()
+
+    async def answers(self, batch: pa.Table) -> pa.Table:
+        """The responses of a batch of requests, all of them sent at once."""
+        if self._session is None:
+            await self.__aenter__()
+        name, rows = uuid.uuid4().hex, batch.select(requests.REQUEST.names).to_pylist()
+        table = responses.table(await asyncio.gather(*(self._row(row, name) for row in rows)))
+        return table.append_column("row", batch["row"]) if "row" in batch.column_names else table
+
+    async def _row(self, request: Row, batch: str) -> Row:
+        """One row's response; never raises for a bad answer."""
+        if request["error"]:
+            return {"row_id": request["row_id"], "error": request["error"]}
+        messages, sampling = requests.read(request)
+        body = {"model": self.model, "messages": messages}
+        body |= {name: value for name, value in sampling.items() if value is not None}
         async with self._slots:
             wall, sent = time.time(), time.monotonic()
             try:
-                text, tokens, problem = await self._tries(url, body)
+                text, tokens, problem = await self._tries(self.url, json.dumps(body))
             except Exception as error:  # whatever a server sends must not end the job
                 text, tokens, problem = "", (None, None), reason(error)
             received = time.monotonic()
         if problem and self.api_key:  # some servers quote the key they refuse
             problem = problem.replace(self.api_key, "…")
         # The first token's time is unknown: the answer comes in one piece.
-        times = (wall, sent, sent, None, received) if not problem else (None,) * 5
-        return {
-            "generated_text": _unicode(text),
-            "num_input_tokens": tokens[0],
-            "num_generated_tokens": tokens[1],
-            "batch_uuid": batch,
-            "metrics": dict(zip(ENGINE_TIMES, times, strict=True)),
-            ERROR: _unicode(problem)[:500],
-        }
+        times = dict(zip(responses.TIMES, (wall, sent, sent, None, received), strict=True))
+        return responses.of_engine(
+            request["row_id"],
+            _unicode(problem)[:500],
+            text=_unicode(text),
+            times=times,
+            counts=tokens,
+            finish_reason=None,
+            batch_uuid=batch,
+        )
 
     async def _tries(self, url: str, body: str) -> tuple[str, Tokens, str]:
         headers = {"Content-Type": "application/json"}
@@ -119,51 +189,6 @@ class Client:
         return "", (None, None), f"{problem} (tried {self.max_retries + 1} times)"
 
 
-class Batch:
-    """What Ray's HTTP stage takes for an `aiohttp.ClientSession`: its `post` sends at once."""
-
-    def __init__(self, client: Client):
-        self.client = client
-        self.uuid = uuid.uuid4().hex
-        self.tasks: list[asyncio.Task[Answer]] = []
-
-    async def __aenter__(self) -> Self:
-        await self.client.open()
-        return self
-
-    async def __aexit__(self, *_: object) -> None:
-        for task in self.tasks:
-            task.cancel()
-        await asyncio.gather(*self.tasks, return_exceptions=True)
-        await self.client.close()
-
-    def post(self, url: str, *, headers: Any = None, data: str) -> asyncio.Task[Answer]:
-        """Start one row. `data` is what Ray makes of the payload: JSON of the body's JSON text."""
-        self.tasks.append(asyncio.create_task(self._answer(url, json.loads(data))))
-        return self.tasks[-1]
-
-    async def _answer(self, url: str, body: str) -> Answer:
-        return Answer(await self.client.answer(url, body, self.uuid))
-
-
-@dataclass
-class Answer:
-    """What the stage takes for a response: always 200 and JSON."""
-
-    row: dict[str, Any]
-    status: int = 200
-
-    async def __aenter__(self) -> Self:
-        return self
-
-    async def __aexit__(self, *_: object) -> None:
-        """Nothing to close: the answer has been read."""
-
-    async def json(self) -> dict[str, Any]:
-        """The row's answer."""
-        return self.row
-
-
 Tokens = tuple[int | None, int | None]
 
 
@@ -183,19 +208,6 @@ def read_answer(raw: bytes) -> tuple[str, Tokens, str]:
         why = answer["choices"][0].get("finish_reason")
         return "", (given, made), f"the server's answer holds no text (finish reason: {why})"
     return text, (given, made), ""
-
-
-def error_message(raw: bytes) -> str:
-    """The reason in the body of an error, in the forms that servers use; '' when there is none."""
-    try:
-        found = json.loads(raw.decode("utf-8", "replace"))
-        if isinstance(found, dict):
-            found = found.get("error") or found.get("message") or found.get("detail")
-        if isinstance(found, dict):
-            found = found.get("message")
-    except (ValueError, RecursionError):
-        return ""
-    return " ".join(str(found).split()) if found else ""
 
 
 def retry_after(value: str | None) -> float | None:

@@ -1,75 +1,225 @@
-"""What a warm engine runs inside Ray's workers: stages of a processor, kept alive in an actor."""
+"""A warm engine's replica: vLLM's own `AsyncLLMEngine` in an actor of Ray that outlives a job.
+
+It is public (https://docs.vllm.ai/en/latest/api/vllm/); Ray Data LLM's stage wraps the same.
+"""
 
 from __future__ import annotations
 
 import asyncio
-import pickle
-from typing import Any
+import contextlib
+import dataclasses
+import functools
+import uuid
+from typing import TYPE_CHECKING, Any
 
+import pyarrow as pa
+
+from labkit.engines.prompt_rendering import Renderer, Text, renderer_arguments
 from labkit.errors import Cancelled
-from labkit.rows import requests
+from labkit.rows import requests, responses
+from labkit.rows.sampling_values import decoded_by_engine
+from labkit.settings.engine_defaults import STAGE_CPUS
 from labkit.tasks import Row
 
-#: What `requests.Finish` reads of an answer; the rest (token lists, prompts) stays at the engine.
-KEPT = ("generated_text", "metrics", "num_input_tokens", "num_generated_tokens", "batch_uuid")
-DATA = "__data"
+if TYPE_CHECKING:
+    from labkit.settings.processor_spec import ProcessorSpec
+
+#: Calls that an engine's actor takes at once: more than there can be batches (Ray's default, 1000,
+#: would leave an abort waiting behind them).
+CALLS = 100_000
 
 
 class Engine:
-    """The engine, or the stages of text before or after it, of one replica. Made by `warm.use`."""
+    """The engine of one replica. Made by `Replica`."""
 
     def __init__(self) -> None:
-        self.stages: list[Any] = []
-        self.llm: Any = None
+        self.engine: Any = None
+        self.renderer: Renderer | None = None
+        self.slots = asyncio.Semaphore(1)
         self.job: int | None = None
+        self.running: set[asyncio.Task[Row]] = set()
 
-    async def load(self, stages: bytes) -> None:
-        """Make the stages: a pickled list of classes with their arguments.
+    async def load(self, arguments: dict[str, Any], renderer: dict[str, Any] | None) -> None:
+        """Load the model. arguments: of `vllm.AsyncEngineArgs`. renderer: the arguments of a
+        Renderer of its own; None where prompts come as tokens and tokens are the answer."""
+        import vllm
 
-        It comes after the process is there, whose own imports take seconds (see `forked`).
-        """
-        made: list[tuple[type, dict[str, Any]]] = pickle.loads(stages)
-        self.stages = [make(**arguments) for make, arguments in made]
-        self.llm = next((stage.llm for stage in self.stages if hasattr(stage, "llm")), None)
+        self.renderer = Renderer(**renderer) if renderer else None
+        made = vllm.AsyncEngineArgs(**arguments)
+        self.engine = vllm.AsyncLLMEngine.from_engine_args(made)
 
     async def begin(self, job: int, rows_in_flight: int) -> None:
         """Get ready for a job: its limit of rows at the engine, and no prefix of another job."""
-        if self.llm is not None:
-            self.llm.semaphore = asyncio.Semaphore(rows_in_flight)
-            for _ in range(50):  # vLLM refuses while a block of an aborted row is still in use
-                if await self.llm.engine.reset_prefix_cache() is not False:
-                    break
-                await asyncio.sleep(0.1)
+        self.slots = asyncio.Semaphore(rows_in_flight)
+        for _ in range(50):  # vLLM refuses while a block of an aborted row is still in use
+            if await self.engine.reset_prefix_cache() is not False:
+                break
+            await asyncio.sleep(0.1)
         self.job = job
 
     async def answer(
-        self, job: int, rows: list[Row], engine_decodes: bool = False, last: bool = True
-    ) -> list[Row]:
-        """Rows through these stages; after the `last` ones with the columns of KEPT and the error.
+        self, job: int, batch: pa.Table, prompts: tuple[list[list[int]], list[str | None]] | None
+    ) -> Any:
+        """Requests → a table of responses; where `prompts` come with them (what `Text.encode` makes
+        of the requests), rows for `Text.decode`.
 
         Raises Cancelled for a job that was stopped, or overtaken by another one.
         """
-        for stage in self.stages:
-            if self.job is None:
-                raise Cancelled("The job was stopped.")
-            if self.job != job:
-                raise Cancelled("Another job took the warm engine over: run one at a time.")
-            if engine_decodes and type(stage).__name__ == "DetokenizeUDF":
-                continue
-            async for done in stage({DATA: rows}):
-                rows = done[DATA]
-        if not last:
-            return rows
-        return [{name: row.get(name) for name in (*KEPT, requests.ERROR)} for row in rows]
+        if self.job is None:
+            raise Cancelled("The job was stopped.")
+        if self.job != job:
+            raise Cancelled("Another job took the warm engine over: run one at a time.")
+        apart = prompts is not None
+        if prompts is None:
+            assert self.renderer is not None
+            prompts = self.renderer.encode(batch)
+        name, limit = uuid.uuid4().hex, self.slots
+        asked = zip(batch.to_pylist(), *prompts, strict=True)
+        tasks = [asyncio.create_task(self._row(name, limit, *row, apart)) for row in asked]
+        self.running.update(tasks)
+        try:
+            rows = await asyncio.gather(*tasks)
+        except asyncio.CancelledError:
+            raise Cancelled("The job was stopped.") from None
+        finally:
+            for task in tasks:
+                task.cancel()
+            self.running.difference_update(tasks)
+        return rows if apart else responses.table(rows)
+
+    async def _row(
+        self,
+        batch: str,
+        limit: asyncio.Semaphore,
+        request: Row,
+        prompt: list[int],
+        error: str | None,
+        apart: bool,
+    ) -> Row:
+        """One request, with its prompt or the reason why it has none."""
+        output: Any = None
+        if error is None:
+            try:
+                parameters = sampling_parameters(request["sampling"], apart)
+                async with limit:
+                    name = f"{batch}-{request['row_id']}-{uuid.uuid4().hex}"
+                    stream = self.engine.generate(
+                        {"prompt_token_ids": prompt}, parameters, request_id=name
+                    )
+                    async for said in stream:
+                        output = said
+            except Exception as problem:  # whatever vLLM says of this row
+                if self.engine.errored:
+                    raise
+                error = f"{type(problem).__name__}: {problem}"
+        return _response(request["row_id"], output, error, batch)
 
     async def abort(self) -> None:
         """Give up the rows at the engine and refuse more until `begin`."""
         self.job = None
-        for work in asyncio.all_tasks():
-            if getattr(work.get_coro(), "__name__", "") == "_generate_with_error_handling":
-                work.cancel()  # vLLM gives up the request of a cancelled reader
+        for task in self.running:
+            task.cancel()  # vLLM gives up the request of a cancelled reader
 
     def close(self) -> None:
         """End the engine's own process and let go of its memory."""
-        if self.llm is not None:
-            self.llm.shutdown()
+        if self.engine is not None:
+            self.engine.shutdown()
+
+
+@functools.lru_cache(maxsize=1024)  # most rows of a job have the same; vLLM copies what it changes
+def sampling_parameters(text: str, texts_apart: bool) -> Any:
+    """vLLM's own `SamplingParams` of a request's JSON, whose last output alone is wanted.
+
+    texts_apart: tokens are the answer, where the parameters allow it.
+    """
+    import vllm
+    from vllm.sampling_params import RequestOutputKind, StructuredOutputsParams
+
+    sampling = requests.sampling_of(text)
+    if texts_apart and not decoded_by_engine(sampling):
+        sampling["detokenize"] = False
+    if choice := sampling.pop("structured_outputs", None):
+        sampling["structured_outputs"] = StructuredOutputsParams(**choice)
+    # By default an answer comes anew at each of its tokens, for servers that stream.
+    return vllm.SamplingParams(**{"output_kind": RequestOutputKind.FINAL_ONLY, **sampling})
+
+
+def _response(row_id: int | None, output: Any, error: str | None, batch: str) -> Row:
+    """What vLLM says of a row, as responses have it; `token_ids` where it made no text."""
+    if output is None:
+        return {"row_id": row_id, "error": responses.printable(error or responses.NO_ANSWER)}
+    (said,) = output.outputs
+    if said.finish_reason not in ("stop", "length"):
+        error = error or f"the engine ended it: {said.finish_reason}"
+    read = responses.of_engine(
+        row_id,
+        error,
+        text=said.text,
+        times=dataclasses.asdict(output.metrics) if output.metrics else None,
+        counts=(len(output.prompt_token_ids), len(said.token_ids)),
+        finish_reason=said.finish_reason,
+        batch_uuid=batch,
+    )
+    if not said.text:
+        read["token_ids"] = list(said.token_ids)
+    return read
+
+
+class Replica:
+    """The actors of one replica: an engine, and on a GPU one for texts beside it."""
+
+    def __init__(self, spec: ProcessorSpec, number: int, session: str):
+        import ray
+
+        environment = {"env_vars": spec.layer("environment")}
+        engine: Any = ray.remote(Engine)
+        self.engine = engine.options(
+            **resources(spec),
+            runtime_env=spec.runtime_env,
+            name=f"labkit engine {number}",
+            namespace=session,
+            max_concurrency=CALLS,
+        ).remote()
+        self.text: Any = None
+        own = renderer_arguments(spec)
+        if spec["tokenize_stage"]:
+            text: Any = ray.remote(Text)
+            self.text = text.options(num_cpus=STAGE_CPUS, runtime_env=environment).remote(own)
+        self.loading = self.engine.load.remote(engine_arguments(spec), None if self.text else own)
+
+    def actors(self) -> list[Any]:
+        """Its actors."""
+        return [self.engine, self.text] if self.text else [self.engine]
+
+    def answer(self, job: int, batch: pa.Table) -> Any:
+        """Ask a batch of requests: a reference to the table of responses."""
+        if self.text is None:
+            return self.engine.answer.remote(job, batch, None)
+        rows = self.engine.answer.remote(job, batch, self.text.encode.remote(batch))
+        return self.text.decode.remote(rows)
+
+
+def resources(spec: ProcessorSpec) -> dict[str, Any]:
+    """Ray's resources of a replica's engine: those of all its bundles, on one node."""
+    total: dict[str, float] = {}
+    for bundle in spec["placement_group_config"]["bundles"]:
+        for name, amount in bundle.items():
+            total[name] = total.get(name, 0) + amount
+    options: dict[str, Any] = {"num_cpus": total.pop("CPU", 0), "num_gpus": total.pop("GPU", 0)}
+    if total:
+        options["resources"] = total
+    with contextlib.suppress(KeyError):
+        options["accelerator_type"] = spec["accelerator_type"]
+    return options
+
+
+def engine_arguments(spec: ProcessorSpec) -> dict[str, Any]:
+    """The arguments of `vllm.AsyncEngineArgs`, with those that Ray's own stage adds."""
+    parallel = spec.tensor_parallel * spec.layer("vllm").get("pipeline_parallel_size", 1)
+    return {
+        "model": spec["model_source"],
+        "runner": "generate",
+        "enable_log_requests": False,
+        "distributed_executor_backend": "uni" if parallel == 1 else "mp",
+        **spec.layer("vllm"),
+    }

@@ -6,9 +6,9 @@ spawns that process there: a new Python, which imports PyTorch and vLLM a second
 server has one, too) imports them while the worker does, and forks the engine's process when the
 worker asks for it.
 
-Ray calls `prepare` in each worker of an engine on one device, before it has anything to do there:
-cold jobs and warm engines start alike. The workers of tensor parallelism would inherit it; there
-vLLM spawns, as ever.
+Ray calls `start_in_worker` in each worker of an engine on one device, before it has anything to do
+there: cold jobs and warm engines start alike. The workers of tensor parallelism would inherit it;
+there vLLM spawns, as ever.
 """
 
 from __future__ import annotations
@@ -25,13 +25,10 @@ from typing import Any
 #: would set up the GPU.
 IMPORTS = ["vllm.v1.engine.core"]
 PR_SET_PDEATHSIG = 1  # of linux/prctl.h
-#: An environment variable of a worker that names what Ray calls in it first: how Ray itself hands
-#: over the `worker_process_setup_hook` of a whole job (`ray/_private/runtime_env/setup_hook.py`).
-HOOK = {"__RAY_WORKER_PROCESS_SETUP_HOOK_ENV_VAR": "labkit.engines.fork_server.prepare"}
 
 
 class Process(ForkServerProcess):
-    """A forked process with its maker's environment of this moment, and no longer life."""
+    """A forked process with its maker's environment of this moment, that lives no longer."""
 
     def __init__(self, *arguments: Any, **named: Any) -> None:
         super().__init__(*arguments, **named)
@@ -57,7 +54,7 @@ class Context(ForkServerContext):
     Process = Process
 
 
-def prepare() -> None:
+def start_in_worker() -> None:
     """Start the fork server and import vLLM beside it; its engine's process will be forked.
 
     Where vLLM can't be imported nothing is prepared: the engine's own error says why.
@@ -66,10 +63,10 @@ def prepare() -> None:
     context.set_forkserver_preload(IMPORTS)
     multiprocessing.forkserver.ensure_running()
     with contextlib.suppress(Exception):
-        _use(context)
+        _patch_vllm(context)
 
 
-def _use(context: Context) -> None:
+def _patch_vllm(context: Context) -> None:
     """Let vLLM make its engine's process in `context`."""
     from vllm.v1.engine import async_llm, utils
 

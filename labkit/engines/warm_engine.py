@@ -1,11 +1,10 @@
-"""A warm engine: Ray Data LLM's own stages, kept alive in an actor from one job to the next.
+"""A warm engine: vLLM's engine in an actor that stays from one job to the next.
 
-A Ray Data LLM processor starts a fresh engine for every run. Here the same stages (chat template,
-tokenizer, vLLM engine, detokenizer: Ray's classes, with the arguments that `build_processor` gives
-them) are made once and stay; a job sends them its batches from the driver, as many at a time as
-the processor would, with no worker to start first. Ray's own way, a Ray Serve LLM
-deployment (https://docs.ray.io/en/latest/data/working-with-llms.html), answers like a web server:
-without the rows' times, and with a worker that imports `ray.serve.llm` for every job.
+A Ray Data LLM processor starts a fresh engine for every run. Here an engine is started once
+(`engine_actor`); a job sends it its batches from the driver, as many at a time as the processor
+would, with no worker to start first. Ray's own way, a Ray Serve LLM deployment
+(https://docs.ray.io/en/latest/data/working-with-llms.html), answers like a web server: without the
+rows' times, and with a worker that imports `ray.serve.llm` for every job.
 """
 
 from __future__ import annotations
@@ -13,34 +12,75 @@ from __future__ import annotations
 import atexit
 import contextlib
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-from labkit.engines import warm_plan
-from labkit.engines.batches_in_flight import Window
-from labkit.engines.engine_actors import Actors, wait
+import pyarrow as pa
+
+from labkit.engines.batches_in_flight import BatchesInFlight
+from labkit.engines.engine_actor import Replica, resources
+from labkit.errors import Cancelled, JobFailed
 from labkit.hardware.machine import Machine, settled
-from labkit.ray_session import session as cluster
-from labkit.rows import requests
-from labkit.tasks import Task
+from labkit.ray_session import capacity, internals, session
+from labkit.settings.engine_defaults import STAGE_CPUS
+from labkit.settings.redaction import shown
 
 if TYPE_CHECKING:
-    import pyarrow as pa
     import ray.data
 
     from labkit.settings.processor_spec import ProcessorSpec
 
+#: Arguments that only say how rows are handed over: changing them needs no other engine.
+NEED_NO_RELOAD = ("batch_size", "max_concurrent_batches", "max_pending_requests")
+
 
 @dataclass
 class Warm:
-    """The engine that is up: its spec, its session of Ray, its actors, and the number of the job
+    """The engine that is up: its spec, its session of Ray, its replicas, and the number of the job
     that it was last told of."""
 
     spec: ProcessorSpec
     session: str
-    actors: Actors = field(default_factory=Actors)
+    replicas: list[Replica] = field(default_factory=list)
     job: int = 0
+
+    def actors(self) -> list[Any]:
+        """The actors of all replicas."""
+        return [actor for replica in self.replicas for actor in replica.actors()]
+
+    def start(self, cancel: threading.Event | None) -> None:
+        """Make the replicas and wait until they are loaded and ready for a job.
+
+        Raises CannotSchedule, Cancelled, or JobFailed with the engine's own reason; what was made
+        by then is to be ended with `end`.
+        """
+        one = resources(self.spec)
+        bundle = {"CPU": one["num_cpus"], "GPU": one["num_gpus"], **one.get("resources", {})}
+        capacity.require([bundle] * self.spec.replicas, STAGE_CPUS * self.spec.replicas)
+        for number in range(self.spec.replicas):
+            self.replicas.append(Replica(self.spec, number, self.session))
+        _wait([replica.loading for replica in self.replicas], cancel)
+        _wait(self.begin(self.spec), cancel)
+
+    def begin(self, spec: ProcessorSpec) -> list[Any]:
+        """Tell every engine of the next job: calls to wait for."""
+        self.job += 1
+        return [replica.engine.begin.remote(self.job, spec.limit) for replica in self.replicas]
+
+    def end(self, timeout_s: float = 20) -> None:
+        """End it: by its own way out within `timeout_s`, then for sure."""
+        import ray
+        from ray.exceptions import RayError
+
+        with internals.killing(self.actors()):
+            try:
+                with contextlib.suppress(RayError):
+                    closing = [replica.engine.close.remote() for replica in self.replicas]
+                    ray.get(closing, timeout=timeout_s)
+            finally:
+                for actor in self.actors():
+                    ray.kill(actor)
 
 
 _current: Warm | None = None
@@ -60,34 +100,55 @@ def free_of_ours(machine: Machine) -> Machine:
     return replace(machine, gpus=tuple(replace(g, free_gib=g.memory_gib) for g in machine.gpus))
 
 
-def answers(
-    task: Task,
-    dataset: ray.data.Dataset,
+def identity(spec: ProcessorSpec) -> dict[str, Any]:
+    """What makes two specs need different engines: every argument but NEED_NO_RELOAD, and the
+    model."""
+    fixed = {s.name: s.value for s in spec.settings if s.name not in NEED_NO_RELOAD}
+    return {"model": spec.model.source, "replicas": spec.replicas, **fixed}
+
+
+def why_reload(before: ProcessorSpec, after: ProcessorSpec) -> list[str]:
+    """Why `after` can't run on the engine of `before`, such as 'max_num_seqs 64 → 16'."""
+    old, new = identity(before), identity(after)
+    return [
+        f"{name} {shown(name, old.get(name, 'unset'))} → {shown(name, new.get(name, 'unset'))}"
+        for name in {**old, **new}
+        if old.get(name) != new.get(name)
+    ]
+
+
+def answer(
+    batches: Iterable[pa.Table] | ray.data.Dataset,
     spec: ProcessorSpec,
     *,
-    with_row: bool = True,
     say: Callable[[str], None] | None = None,
     cancel: threading.Event | None = None,
 ) -> Iterator[pa.Table]:
-    """The packed rows of `dataset`, answered: tables of finished rows (see `requests.Finish`).
+    """Tables of requests (or a Dataset of them) → tables of responses, as they come; with the
+    requests' column `row`, if they have one.
 
     On the warm engine: started when none fits (`say` tells why), else reused. At most
     `max_concurrent_batches` batches are at a replica, each with the replica that has the fewest.
     """
+    import ray.data
+
     warm = use(spec, say, cancel)
-    engine_decodes = not spec.ray_decodes(task)
-    ask = requests.preprocess(task, ray_detokenizes=not engine_decodes)
-    finish = requests.Finish(task, with_row)
-    window = Window(warm.actors.replicas, spec["max_concurrent_batches"], _in_order(dataset))
-    for batch in dataset.iter_batches(batch_size=spec["batch_size"], batch_format="pyarrow"):
-        packed = batch.to_pylist()
-        yield from map(finish.joined, window.settle(cancel))
-        window.send(packed, warm.job, [ask(row) for row in packed], engine_decodes)
-    yield from map(finish.joined, window.settle(cancel, everything=True))
+    in_order = False
+    if isinstance(batches, ray.data.Dataset):
+        in_order = bool(batches.context.execution_options.preserve_order)
+        batches = batches.iter_batches(batch_size=spec["batch_size"], batch_format="pyarrow")
+    flight = BatchesInFlight(warm.replicas, warm.job, spec["max_concurrent_batches"], in_order)
+    for batch in batches:
+        yield from map(_joined, flight.finished(cancel))
+        flight.send(batch)
+    yield from map(_joined, flight.finished(cancel, everything=True))
 
 
-def _in_order(dataset: ray.data.Dataset) -> bool:
-    return bool(dataset.context.execution_options.preserve_order)
+def _joined(both: tuple[pa.Table, pa.Table]) -> pa.Table:
+    asked, answered = both
+    if "row" not in asked.column_names:
+        return answered
+    return answered.append_column("row", asked["row"])
 
 
 def use(
@@ -97,11 +158,11 @@ def use(
 ) -> Warm:
     """The engines for this spec, ready for a job; started or replaced as needed."""
     global _current
-    say = say or (lambda words: None)
+    say = say or (lambda text: None)
     with _lock:
         if _current is not None and _current.session != _session():
             _current = None  # Ray was stopped: its actors are gone
-        if _current is not None and (why := warm_plan.changes(_current.spec, spec)):
+        if _current is not None and (why := why_reload(_current.spec, spec)):
             say(f"another engine is needed ({', '.join(why)}): stopping the warm one")
             stop()
         if _current is not None and not _begin(_current, spec):
@@ -109,14 +170,13 @@ def use(
             stop()
         if _current is None:
             say(f"{spec.starting}; it stays up for the next jobs")
-            found = Warm(spec, _session() or "")
+            warm = Warm(spec, _session() or "")
             try:
-                found.actors.start(spec, found.session, cancel)
-                wait(found.actors.begin(found.job, spec.limit), cancel)
+                warm.start(cancel)
             except BaseException:
-                found.actors.end(timeout_s=0)
+                warm.end(timeout_s=0)
                 raise
-            _current = found
+            _current = warm
         say("the engine is warm: handing it the rows")
         return _current
 
@@ -126,12 +186,26 @@ def _begin(warm: Warm, spec: ProcessorSpec) -> bool:
     import ray
     from ray.exceptions import RayError
 
-    warm.job += 1
     try:
-        ray.get(warm.actors.begin(warm.job, spec.limit), timeout=60)
+        ray.get(warm.begin(spec), timeout=60)
     except RayError:
         return False
     return True
+
+
+def _wait(waiting: list[Any], cancel: threading.Event | None) -> None:
+    """Wait for these calls. Raises Cancelled, or JobFailed with the engine's own reason."""
+    import ray
+    from ray.exceptions import RayError
+
+    while waiting:
+        if cancel is not None and cancel.is_set():
+            raise Cancelled("Cancelled while the engine was starting.")
+        done, waiting = ray.wait(waiting, timeout=0.3)
+        try:
+            ray.get(done)
+        except RayError as error:
+            raise JobFailed(session.diagnose(error)) from error
 
 
 def abort() -> None:
@@ -143,7 +217,7 @@ def abort() -> None:
     from ray.exceptions import RayError
 
     with contextlib.suppress(RayError):
-        ray.get([actor.abort.remote() for actor in warm.actors.all()], timeout=10)
+        ray.get([replica.engine.abort.remote() for replica in warm.replicas], timeout=10)
 
 
 @contextlib.contextmanager
@@ -174,7 +248,7 @@ def stop() -> None:
     with _lock:
         warm, _current = _current, None
         if warm is not None and warm.session == _session():
-            warm.actors.end()
+            warm.end()
 
 
 def _session() -> str | None:
@@ -187,5 +261,5 @@ def _session() -> str | None:
     return f"{context.get_job_id()} at {context.gcs_address}"
 
 
-cluster.before_stop.append(stop)
+session.before_stop.append(stop)
 atexit.register(stop)

@@ -1,0 +1,1 @@
+"""Ray: up, quiet, large enough, put back; the one door to its private parts."""

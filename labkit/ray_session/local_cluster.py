@@ -17,26 +17,12 @@ import psutil
 
 from labkit.errors import LabError
 from labkit.hardware.machine import find_gpus
-from labkit.ray_session import restore
+from labkit.ray_session import internals, restore
 
 #: Each node's share of memory for Ray objects: rows of text need little.
 OBJECT_STORE_BYTES = 200 * 1024**2
 START_S = 120
 STOP_S = 15
-
-#: The variables that Ray's processes read when the lab starts them, here and in `cluster.start`.
-RAY_SETTINGS = {
-    # Ray gives its workers the lowest priority (nice 15): on a laptop any other program that is
-    # busy then takes the cores from the engine, which slows down by far more than its share.
-    "RAY_worker_niceness": "0",
-    # At info its agent logs the environment variables of every engine, a token among them.
-    "RAY_LOGGER_LEVEL": "warning",
-    # It ends a worker that was idle for a second where there are more processes than logical CPUs,
-    # and here the stages are more: a job of 30,000 rows started 80 workers (3 s each).
-    "RAY_idle_worker_killing_time_threshold_ms": "10000",
-    # It starts a worker a CPU before it answers the driver; no engine can use one of them.
-    "RAY_prestart_worker_first_driver": "0",
-}
 
 
 @contextlib.contextmanager
@@ -53,7 +39,9 @@ def local_nodes(count: int = 2, cpus: int = 2) -> Iterator[str]:
     """
     mode = os.environ.get("RAY_AUTH_MODE", "token")
     environment = (
-        RAY_SETTINGS | os.environ | {"RAY_AUTH_MODE": mode, "RAY_USAGE_STATS_ENABLED": "0"}
+        internals.RAY_SETTINGS
+        | os.environ
+        | {"RAY_AUTH_MODE": mode, "RAY_USAGE_STATS_ENABLED": "0"}
     )
     environment.pop("RAY_ADDRESS", None)
     with _token() if mode == "token" else contextlib.nullcontext():
@@ -70,7 +58,7 @@ def _nodes(count: int, cpus: int, environment: dict[str, str]) -> Iterator[str]:
     try:
         for number in range(count):
             join = [f"--address={address}"] if number else head
-            command = [sys.executable, "-m", "ray.scripts.scripts", "start", "--block", *join]
+            command = [str(Path(sys.executable).with_name("ray")), "start", "--block", *join]
             command += [
                 f"--node-ip-address=127.0.0.{number + 2}",
                 f"--num-cpus={cpus}",
@@ -104,16 +92,9 @@ def _cards(number: int, count: int) -> dict[str, str]:
 
 @contextlib.contextmanager
 def _token() -> Iterator[None]:
-    """Make Ray's token if there is none, and have this process show it when it joins.
-
-    Ray reads RAY_AUTH_MODE when it is imported, and by itself enables the token only for clusters
-    that it starts or finds on its own, not for an address it is given.
-    """
-    from ray._private.authentication import authentication_token_setup as setup
-
+    """Make Ray's token if there is none, and have this process show it when it joins."""
     with restore.environment(RAY_AUTH_MODE="token"):
-        setup._enable_token_auth()  # the public ones warn that they did it
-        setup.ensure_token_if_auth_enabled(create_token_if_missing=True)
+        internals.enable_token()
         yield
 
 

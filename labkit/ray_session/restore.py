@@ -20,7 +20,9 @@ Settings = dict[tuple[str, str], Any]
 _began: Settings = {}
 _before: Settings = {}
 _made: Settings = {}
-_on_sigterm: Any = None
+#: What SIGTERM did before Ray was started, and what Ray made of it.
+_sigterm: tuple[Any, Any] | None = None
+_sigterm_began: Any = None
 
 
 def _now() -> Settings:
@@ -30,15 +32,18 @@ def _now() -> Settings:
 
 def begin() -> None:
     """Remember how things are: the environment, the levels of LOGGERS, what SIGTERM does."""
-    global _began, _on_sigterm
+    global _began, _sigterm_began
     _began = _now()
-    if not _rays(signal.getsignal(signal.SIGTERM)):
-        _on_sigterm = signal.getsignal(signal.SIGTERM)
+    _sigterm_began = signal.getsignal(signal.SIGTERM)
 
 
 def done() -> None:
     """Remember what has been changed since `begin`, beside what was before: not what the user sets
     between two calls."""
+    global _sigterm
+    handler = signal.getsignal(signal.SIGTERM)
+    if handler is not _sigterm_began:
+        _sigterm = _sigterm_began, handler
     now = _now()
     for key in _began.keys() | now.keys():
         if _began.get(key) == now.get(key):
@@ -64,12 +69,8 @@ def put_back() -> None:
     _made.clear()
     _before.clear()
     main = threading.current_thread() is threading.main_thread()
-    if main and _rays(signal.getsignal(signal.SIGTERM)):
-        signal.signal(signal.SIGTERM, _on_sigterm or signal.SIG_DFL)
-
-
-def _rays(handler: Any) -> bool:
-    return getattr(handler, "__module__", "") == "ray._private.worker"
+    if main and _sigterm and signal.getsignal(signal.SIGTERM) is _sigterm[1]:
+        signal.signal(signal.SIGTERM, _sigterm[0] or signal.SIG_DFL)
 
 
 @contextlib.contextmanager

@@ -5,16 +5,19 @@ from __future__ import annotations
 import contextlib
 import logging
 import os
+import socket
 import threading
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 from labkit.errors import LabError
 from labkit.paths import PACKAGE
 from labkit.ray_session import restore
-from labkit.ray_session.local_cluster import RAY_SETTINGS
-from labkit.ray_session.local_cluster import local_nodes as local_nodes
+from labkit.ray_session.internals import RAY_SETTINGS
 
+#: Seconds for a look at the address of a cluster.
+JOIN_S = 5.0
 #: Called by `stop` while Ray is still up.
 before_stop: list[Callable[[], None]] = []
 
@@ -51,7 +54,6 @@ def _start(address: str | None, verbose: bool, num_cpus: int | None) -> Any:
         raise LabError(  # Linux ends a process's children with the thread that started them
             "Ray must be started from the main thread: call labkit.start() in a cell of its own."
         )
-    from labkit.engines.endpoint_check import check_listens
     from labkit.hardware.machine import usable_cores
 
     address = address or os.environ.get("RAY_ADDRESS")
@@ -59,7 +61,7 @@ def _start(address: str | None, verbose: bool, num_cpus: int | None) -> Any:
     if not address:
         local = {"num_cpus": num_cpus or max(usable_cores(), 4)}
     else:
-        check_listens(address)
+        _check_listens(address)
         # Workers on other machines get this package from here.
         local = {"runtime_env": {"py_modules": [str(PACKAGE)]}}
     options: dict[str, Any] = {
@@ -81,6 +83,20 @@ def _start(address: str | None, verbose: bool, num_cpus: int | None) -> Any:
                 "it up, and reachable from here? If it asks for a token, set RAY_AUTH_MODE=token "
                 "(and RAY_AUTH_TOKEN, or ~/.ray/auth_token) before Python starts."
             ) from problem
+
+
+def _check_listens(address: str) -> None:
+    """Raise LabError when nothing listens at `host:port`: Ray itself would try for ten minutes."""
+    host, _, port = address.rpartition(":")
+    if not host or not port.isdecimal() or "/" in host:
+        return  # 'auto', or a form that Ray knows better
+    try:
+        socket.create_connection((host.strip("[]"), int(port)), timeout=JOIN_S).close()
+    except (OSError, OverflowError) as problem:
+        raise LabError(
+            f"The Ray cluster at {address} can't be joined: {problem}. Is it up, and reachable "
+            "from here?"
+        ) from problem
 
 
 def _init(options: dict[str, Any]) -> Any:
@@ -178,10 +194,8 @@ def log_folder() -> str | None:
 
     if not ray.is_initialized():
         return None
-    from ray._private.worker import global_worker
-
-    node = global_worker.node
-    return node.get_logs_dir_path() if node is not None else None
+    context = ray.get_runtime_context()
+    return str(Path(context.get_temp_dir(), context.get_session_name(), "logs"))
 
 
 def diagnose(error: BaseException) -> str:

@@ -1,0 +1,1 @@
+"""What comes back, and where it is kept."""

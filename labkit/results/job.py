@@ -2,19 +2,20 @@
 
 from __future__ import annotations
 
-import pickle
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
 
 import pandas as pd
+import pyarrow as pa
 
 from labkit import metrics
 from labkit.datasets import csv_table as framing
 from labkit.errors import JobFailed, LabError
 from labkit.html_table import show
-from labkit.settings.job_spec import Spec
+from labkit.rows import responses
+from labkit.rows.responses import Answered
+from labkit.settings.setting import JobSpec
 from labkit.tasks import Row
 
 
@@ -35,7 +36,7 @@ class Job:
     failed: pd.DataFrame
     rows: pd.DataFrame
     metrics: metrics.Metrics
-    spec: Spec
+    spec: JobSpec
     started: float
     missing: int | None = 0
     clocks: int = 1
@@ -53,32 +54,32 @@ class Job:
 
 
 def collect(
-    tables: list[Any],
+    finished_rows: list[Answered],
     inputs: list[Row] | None,
     frame: pd.DataFrame | None,
     into: str,
-    spec: Spec,
+    spec: JobSpec,
     started: float,
     finished: float,
     *,
     clocks: int = 1,
     partial: bool = False,
 ) -> Job:
-    """Finished tables of `run.answers` → a Job.
+    """Finished rows → a Job.
 
     inputs: the rows that went in; None for a Dataset, whose rows came back with the answers.
     frame: the pandas frame they were, if so. clocks: on how many hosts the engines may have run.
     partial: rows may be missing; else that is an error.
     """
-    import pyarrow as pa
-
-    if inputs is None and not any(table.num_rows for table in tables) and not partial:
+    if inputs is None and not any(some.table.num_rows for some in finished_rows) and not partial:
         raise LabError("There are no rows to run: the data is empty.")
+    tables = [some.table for some in finished_rows] or [responses.table([])]
     done = pa.concat_tables(tables).to_pandas()
+    done["answer"] = pd.Series([a for some in finished_rows for a in some.answers], dtype=object)
     missing: int | None = 0
     if inputs is None:  # a Dataset, streamed in order
         done["row_id"] = range(len(done))
-        inputs = [pickle.loads(row) for row in done.pop("row")]
+        inputs = [row for some in finished_rows for row in some.rows or []]
         missing = None if partial else 0
     elif partial:
         missing = len(inputs) - len(done)
@@ -89,8 +90,7 @@ def collect(
     frame = frame.iloc[done.index] if missing else frame
     ok = done["error"].isna().to_numpy()
     answers = frame[ok].copy()
-    values = [pickle.loads(answer) for answer in done["answer"][ok]]
-    answers[into] = framing.series(values, answers.index)
+    answers[into] = framing.series(list(done["answer"][ok]), answers.index)
     failed = frame[~ok].copy()
     failed["error"] = done["error"][~ok].to_numpy()
     rows = done[[*metrics.ROW_COLUMNS]]
@@ -103,11 +103,11 @@ _stopped: Callable[[], Job] | None = None
 
 
 def keep(
-    tables: list[Any],
+    finished_rows: list[Answered],
     inputs: list[Row] | None,
     frame: pd.DataFrame | None,
     into: str,
-    spec: Spec,
+    spec: JobSpec,
     started: float,
     clocks: int = 1,
 ) -> None:
@@ -117,7 +117,7 @@ def keep(
 
     def made() -> Job:
         about = (inputs, frame, into, spec, started, finished)
-        return collect(tables, *about, clocks=clocks, partial=True)
+        return collect(finished_rows, *about, clocks=clocks, partial=True)
 
     _stopped = made
 

@@ -11,11 +11,13 @@ import pyarrow as pa
 
 from labkit.errors import LabError
 from labkit.results.parquet_folder import ANOTHER, Parts
-from labkit.settings.job_spec import Spec
+from labkit.settings.setting import JobSpec
 from labkit.tasks import Row, Task
 
 
-def about(task: Task, spec: Spec, schema: pa.Schema, id_column: str, into: str) -> dict[str, Any]:
+def about(
+    task: Task, spec: JobSpec, schema: pa.Schema, id_column: str, into: str
+) -> dict[str, Any]:
     """What the answers in a folder are answers to."""
     return {
         "task": task.name,

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import fcntl
 import json
 import os
 import tempfile
@@ -15,6 +14,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
+from filelock import FileLock, Timeout
 
 from labkit.errors import LabError
 
@@ -44,23 +44,24 @@ class Parts:
         try:
             self.path.mkdir(parents=True, exist_ok=True)
             tempfile.TemporaryFile(dir=self.path).close()
-            folder = os.open(self.path, os.O_RDONLY)
         except OSError as problem:
             raise LabError(f"The folder {self.path} can't be written to: {problem}.") from problem
+        lock = FileLock(self.path / ".lock", blocking=False)
         try:
-            with contextlib.suppress(OSError):  # some network file systems have no locks
-                try:
-                    fcntl.flock(folder, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                except BlockingIOError:
-                    raise LabError(
-                        f"Another job is writing to {self.path}. Wait for it or stop it (in a "
-                        "notebook: restart the other kernel), or use another folder."
-                    ) from None
+            lock.acquire()
+        except Timeout:
+            raise LabError(
+                f"Another job is writing to {self.path}. Wait for it or stop it (in a "
+                "notebook: restart the other kernel), or use another folder."
+            ) from None
+        except (OSError, NotImplementedError):  # some network file systems have no locks
+            pass
+        try:
             for left in self.path.glob(".part-*.tmp"):  # of a job that was killed
                 left.unlink()
             yield
         finally:
-            os.close(folder)
+            lock.release()
 
     def files(self) -> list[Path]:
         """The finished parts, oldest first."""

@@ -1,0 +1,1 @@
+"""The user's rows → requests; responses → answers. No engine here."""

@@ -10,8 +10,7 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from labkit.errors import LabError
-from labkit.rows import requests
+from labkit.errors import LabError, printable
 
 #: What Arrow raises for a value that a column can't hold: another type, a number beyond 64 bits,
 #: text that is no Unicode.
@@ -45,7 +44,7 @@ def fit(answers: Sequence[Any], kind: pa.DataType) -> tuple[pa.Array, list[str |
 
 def _shown(value: Any) -> str:
     try:
-        return requests.unicode(repr(value)[:200])
+        return printable(repr(value)[:200])
     except Exception:  # whatever the user's own objects raise
         return f"of type {type(value).__name__}"
 
@@ -116,7 +115,7 @@ def _unheld(why: str, row: int | None = None, column: str = "") -> LabError:
     place = f"row {row}, " if row is not None else ""
     place += f"column {column!r}: " if column else ""
     return LabError(
-        f"The data can't be written to Parquet: {place}{requests.unicode(why)}. A column has "
+        f"The data can't be written to Parquet: {place}{printable(why)}. A column has "
         "values of one type, or null."
     )
 
@@ -129,7 +128,7 @@ def _check_names(names: Sequence[Any]) -> None:
                 f"The column {_shown(name)} has {type(name).__name__} for a name, and in Parquet "
                 "names are text: data.columns = data.columns.map(str)."
             )
-        if requests.unicode(name) != name or "\0" in name:
+        if printable(name) != name or "\0" in name:
             raise LabError(f"The column {_shown(name)} has no Unicode text for a name. Rename it.")
         if names.count(name) > 1:
             raise LabError(f"The data has two columns named {name!r}. Rename one of them.")

@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 import sys
 from collections import UserDict
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -41,12 +42,21 @@ REPETITION = ("max_pattern_size", "min_pattern_size", "min_count")
 WORDS = {int: "a whole number", float: "a number", bool: "True or False", str: "text"}
 
 
-class Parameters(UserDict[str, Any]):
-    """The parameters of one row, as an object that Arrow can't take apart.
+#: Parameters that only the engine itself can apply to text: with one of them it makes the text.
+OF_TEXT = {"stop", "skip_special_tokens"}
+
+
+def decoded_by_engine(sampling: Mapping[str, Any]) -> bool:
+    """Whether a row's parameters need the engine to turn its tokens into text."""
+    return bool(OF_TEXT & sampling.keys())
+
+
+class Opaque(UserDict[str, Any]):
+    """A dict as an object that Arrow can't take apart.
 
     A dict becomes a struct between Ray's stages: where one row of a block has None, Arrow gives the
     others 8.0 for 8 (and NaN for None), which vLLM's process can't read. Ray sends such an object
-    as it is.
+    as it is (`DataContext.enable_fallback_to_arrow_object_ext_type`).
     """
 
 

@@ -2,26 +2,28 @@
 
 from __future__ import annotations
 
-import pickle
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import pandas as pd
 import pyarrow as pa
 import pyarrow.compute as pc
 
 from labkit.errors import LabError
-from labkit.rows import arrow_types, requests
+from labkit.rows import arrow_types, requests, responses
 from labkit.rows.arrow_types import answer_type as answer_type
 from labkit.rows.arrow_types import fit as fit
+from labkit.rows.requests import REQUEST, Parameter
+from labkit.rows.responses import COUNTS, Answered, answered
 from labkit.settings.engine_defaults import STAGE_CPUS
+from labkit.tasks import Row, Task
 
 if TYPE_CHECKING:
     import ray.data
 
-COUNTS = ("num_input_tokens", "num_generated_tokens")
 EMPTY = "There are no rows to run: the data is empty."
 
 
@@ -52,32 +54,39 @@ class Source:
         except pa.ArrowException as problem:
             raise LabError(f"Column {id_column!r} mixes types: {problem}.") from problem
 
-    def packed(self, id_column: str, done: pa.ChunkedArray, batch_size: int) -> ray.data.Dataset:
-        """The rows whose id is not among `done`, packed for `run.answers`, a block for a batch."""
-        import ray.data
-
-        if self.table is None:
-            assert self.dataset is not None
-            missing = self.dataset.map_batches(
-                pack_missing,
-                fn_kwargs={"id_column": id_column, "done": done, "schema": self.schema},
+    def asked(
+        self, task: Task, parameter: Parameter, id_column: str, done: pa.ChunkedArray, size: int
+    ) -> tuple[list[pa.Table] | ray.data.Dataset, pa.Table]:
+        """The requests of the rows whose id is not among `done`: (in batches of `size`, or a
+        Dataset of them; the responses of those that can't be asked)."""
+        if self.dataset is not None:
+            dataset = self.dataset.map_batches(
+                requests_of_missing,
+                fn_kwargs={
+                    **{"task": task, "parameter": parameter},
+                    **{"id_column": id_column, "done": done, "schema": self.schema},
+                },
                 batch_format="pyarrow",
                 num_cpus=STAGE_CPUS,
             )
-            return missing.repartition(target_num_rows_per_block=batch_size)
+            return dataset.repartition(target_num_rows_per_block=size), responses.table([])
+        assert self.table is not None
         self.missing = self.table.filter(pc.invert(pc.is_in(self.table[id_column], done)))
-        blocks = [
-            requests.pack(self.missing.slice(at, batch_size).to_pylist(), at)
-            for at in range(0, self.missing.num_rows, batch_size)
-        ]
-        return ray.data.from_arrow(blocks)
+        made = requests.make(task, self.missing.to_pylist(), parameter)
+        return requests.split(made, size)
 
-    def rows(self, finished: pa.Table) -> pa.Table:
+    def read(self, task: Task, table: pa.Table) -> Answered:
+        """The answers in some responses."""
+        if self.dataset is not None:
+            return answered(task, table, streamed_rows(table), aligned=True)
+        at = table["row_id"]
+        return answered(task, table, self.missing.take(at).to_pylist(), aligned=True)
+
+    def rows(self, finished: Answered) -> pa.Table:
         """The user's columns of finished rows."""
         if self.table is not None:
-            return self.missing.take(finished["row_id"])
-        rows = [pickle.loads(row) for row in finished["row"].to_pylist()]
-        return pa.Table.from_pylist(rows, schema=self.schema)
+            return self.missing.take(finished.table["row_id"])
+        return pa.Table.from_pylist(finished.rows or [], schema=self.schema)
 
     def use(self, kept: pa.Schema | None) -> None:
         """Take over the order of the parts that are there, and their type where all is null."""
@@ -120,17 +129,79 @@ def source(data: Any, start: Callable[[], Any]) -> Source:
     return Source(table.schema, table=table)
 
 
-def pack_missing(
-    batch: pa.Table, *, id_column: str, done: pa.ChunkedArray, schema: pa.Schema
+def requests_of_missing(
+    batch: pa.Table,
+    *,
+    task: Task,
+    parameter: Parameter,
+    id_column: str,
+    done: pa.ChunkedArray,
+    schema: pa.Schema,
 ) -> pa.Table:
-    """Pack the rows that are not done. Raises LabError for rows that no part could hold."""
+    """The requests of the rows that are not done, with the rows beside them.
+
+    Raises LabError for rows that no part could hold.
+    """
     try:
         table = batch.select(schema.names).cast(schema)
-        rows = table.filter(pc.invert(pc.is_in(table[id_column], done))).to_pylist()
-        pa.Table.from_pylist(rows, schema=schema)  # better now than after their answers
+        table = table.filter(pc.invert(pc.is_in(table[id_column], done)))
+        pa.Table.from_pylist(table.to_pylist(), schema=schema)  # better now than after the answers
     except (pa.ArrowException, KeyError, TypeError) as problem:
         raise LabError(f"A row doesn't fit the columns of the first ones: {problem}") from problem
-    return requests.pack(rows)
+    return with_requests(table, task=task, parameter=parameter)
+
+
+def with_requests(batch: pa.Table, *, task: Task, parameter: Parameter) -> pa.Table:
+    """The requests of streamed rows, with the rows themselves in one column `row` (a struct): no
+    name of theirs can meet another one."""
+    made = requests.make(task, batch.to_pylist(), parameter)
+    nowhere = pa.nulls(made.num_rows, pa.int64())  # the place of a streamed row is not known
+    made = made.set_column(0, REQUEST.field(0), nowhere)
+    return made.append_column("row", batch.to_struct_array())
+
+
+def streamed_rows(table: pa.Table) -> list[Row]:
+    """The user's rows out of the column `row` of a table of responses."""
+    return [dict(row) for row in table["row"].to_pylist()]
+
+
+def is_dataset(data: Any) -> bool:
+    """Whether these are rows that are streamed."""
+    import ray.data
+
+    return isinstance(data, ray.data.Dataset)
+
+
+def in_memory(data: Any) -> list[Row]:
+    """The rows of a frame or a list of dicts. Raises LabError for other data, or none."""
+    if isinstance(data, pd.DataFrame):
+        if len(twice := data.columns[data.columns.duplicated()]):
+            raise LabError(f"The data has two columns named {twice[0]!r}. Rename one of them.")
+        data = data.to_dict("records")
+    rows: list[Any] = list(data)
+    if not rows:
+        raise LabError(EMPTY)
+    for number, row in enumerate(rows):
+        if not isinstance(row, dict):
+            raise LabError(
+                f"Row {number} is {type(row).__name__}, not a dict. Give a pandas frame, a list "
+                "of dicts such as [{'question': 'What is 2+2?'}], or a Ray Dataset."
+            )
+    return rows
+
+
+def check_columns(data: Any, rows: list[Row] | None, into: str) -> None:
+    """Raise LabError when a column that `run` adds is already there. rows: None for a Dataset,
+    whose columns are looked at as far as they are known without running it."""
+    if rows is None:
+        columns = set(data.columns(fetch_if_missing=False) or ())
+    else:
+        columns = set().union(*rows)
+    if clash := {into, "error"} & columns:
+        raise LabError(
+            f"The data already has a column {clash.pop()!r}. Rename it, or name the new column "
+            "with into='…' ('error' is kept for the reasons of failed rows)."
+        )
 
 
 def check(schema: pa.Schema, id_column: str, into: str) -> None:

@@ -1,0 +1,1 @@
+"""Every argument of Ray and vLLM, with the reason for its value."""

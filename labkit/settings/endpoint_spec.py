@@ -2,36 +2,59 @@
 
 from __future__ import annotations
 
-import json
+import ipaddress
 import math
-from collections.abc import Callable
+import re
 from dataclasses import dataclass, field, fields, replace
 from functools import cached_property
-from typing import TYPE_CHECKING, Any
+from typing import Any
 from urllib.parse import urlsplit
 
 import pandas as pd
 
-from labkit.engines.endpoint_check import check_url, is_loopback, served_models
-from labkit.engines.endpoint_client import LONGEST_WAIT_S, Client
 from labkit.errors import LabError
 from labkit.hardware import machine as machines
-from labkit.ray_session import capacity
-from labkit.rows import requests
-from labkit.settings.engine_defaults import STAGE_CPUS, Setting
-from labkit.tasks import Row, Task
+from labkit.settings.setting import Setting
 from labkit.weights.catalogue import Model
 
-if TYPE_CHECKING:
-    from ray.data.llm import HttpRequestProcessorConfig
+#: The most seconds that a row waits for its next try.
+LONGEST_WAIT_S = 60.0
+
+
+def is_loopback(host: str) -> bool:
+    """True when only this machine can reach `host`."""
+    try:
+        return host == "localhost" or ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False
+
+
+def check_url(url: Any) -> None:
+    """Raise LabError, with a good example, for what is not the base URL of a server."""
+    example = "Give one such as http://127.0.0.1:8000/v1."
+    try:
+        parts = urlsplit(url)
+        host, _ = parts.hostname, parts.port
+    except (ValueError, TypeError, AttributeError):
+        raise LabError(f"The URL can't be read. {example}") from None
+    if "@" in str(url):  # in whatever place: it must be in no message
+        raise LabError("The URL holds a name or password: give the key as api_key='…' instead.")
+    if parts.scheme not in ("http", "https") or not host:
+        begin = re.split("[?#]", str(url))[0]  # a key may follow
+        raise LabError(
+            f"{begin!r} is not the URL of a server: it must begin with http://. {example}"
+        )
+    if parts.query or parts.fragment or any(c.isspace() for c in url):
+        raise LabError(f"The URL must end with its path, without ?, # or blanks. {example}")
+    if url.endswith("/chat/completions"):
+        raise LabError("Give the base URL: leave /chat/completions off.")
 
 
 @dataclass(frozen=True)
 class EndpointSpec:
     """Everything decided for a job against a server; takes the place of a ProcessorSpec.
 
-    Build one with `endpoint`. `config` makes the real `HttpRequestProcessorConfig`, `processor` the
-    real Ray Data LLM processor. The key is in no text that this object makes of itself.
+    Build one with `endpoint`. The key is in no text that this object makes of itself.
     """
 
     url: str
@@ -120,63 +143,6 @@ class EndpointSpec:
             ["layer", "argument"]
         )
 
-    def config(self, **changes: Any) -> HttpRequestProcessorConfig:
-        """The real Ray Data LLM configuration; `changes` override its fields."""
-        from ray.data.llm import HttpRequestProcessorConfig
-
-        client = Client(
-            rows_in_flight=self.rows_in_flight,
-            max_retries=self.max_retries,
-            timeout_s=self.timeout_s,
-            trust_env=not is_loopback(urlsplit(self.url).hostname or ""),
-            api_key=self.api_key,
-        )
-        given = {
-            "url": f"{self.url}/chat/completions",
-            "batch_size": self["batch_size"],
-            "concurrency": self["concurrency"],
-            "session_factory": client,
-            "http_request_stage": {"num_cpus": STAGE_CPUS},
-        }
-        return HttpRequestProcessorConfig(**{**given, **changes})
-
-    def processor(self, task: Task) -> Any:
-        """The real Ray Data LLM processor of a task: a callable from packed Dataset to Dataset.
-
-        Looks at the server first: raises LabError when it does not answer, refuses the key or
-        has no such model.
-        """
-        import ray.data
-        from ray.data.llm import build_processor
-
-        self.check()
-        capacity.require([], STAGE_CPUS * 4)
-        light = {"num_cpus": STAGE_CPUS}
-        made: Any = build_processor(
-            self.config(),
-            preprocess=_request(task, self.model.name),
-            postprocess=_unpack,
-            preprocess_map_kwargs=light,
-            postprocess_map_kwargs=light,
-        )
-        # The config has no field for batches side by side (the engine's has): Ray Data's own word.
-        made.get_stage_by_name("HttpRequestStage").map_batches_kwargs["compute"] = (
-            ray.data.ActorPoolStrategy(
-                size=self["concurrency"],
-                max_concurrent_calls_per_actor=self["max_concurrent_batches"],
-            )
-        )
-        return made
-
-    def check(self) -> None:
-        """Ask the server for its models (a few seconds); raise LabError with what to mend."""
-        served = served_models(self.url, self.api_key)
-        name = self.model.name
-        # Gemini lists 'models/x'; a router's 'x:provider' is listed as 'x'.
-        if served and not {name, f"models/{name}", name.split(":")[0]} & set(served):
-            few = ", ".join(served[:8]) + (" …" if len(served) > 8 else "")
-            raise LabError(f"{self.url} has no model {name!r}. It serves: {few}.")
-
 
 @dataclass(frozen=True)
 class _Behind(machines.Machine):
@@ -187,53 +153,3 @@ class _Behind(machines.Machine):
     @cached_property
     def name(self) -> str:
         return f"the server at {self.server}"
-
-
-def endpoint(
-    url: str,
-    model: str,
-    *,
-    api_key: str | None = None,
-    rows_in_flight: int = 16,
-    batch_size: int | None = None,
-    max_retries: int = 4,
-    timeout_s: float = 120,
-) -> EndpointSpec:
-    """A server for `labkit.run`: its base URL (usually ends in /v1) and a model it serves.
-
-    rows_in_flight: rows sent and not yet answered. batch_size: rows Ray hands over at once; None
-    for half of them. max_retries: further tries of a row. timeout_s: seconds for each try.
-    The server must be reachable from every node of the Ray cluster.
-
-    Raises LabError for a value that can't work; the server itself is looked at when a job starts.
-    """
-    url = url.strip().rstrip("/") if isinstance(url, str) else url
-    if not isinstance(model, str) or not model.strip():
-        raise LabError("Name the model as the server does; GET …/v1/models lists its names.")
-    known = Model(name=model.strip(), source=str(url), why="named by you")
-    key = api_key.strip() if api_key else None
-    return EndpointSpec(url, known, rows_in_flight, batch_size, max_retries, timeout_s, key)
-
-
-def _request(task: Task, model: str) -> Callable[[Row], Row]:
-    """The `preprocess` of a processor: a row → the body of its chat completion.
-
-    The body travels as JSON text: as a dict, Arrow would give every row the keys of all the others.
-    """
-
-    def ask(packed: Row) -> Row:
-        messages, sampling, error = requests.question(task, packed)
-        body = {"model": model, "messages": messages}
-        body |= {name: value for name, value in sampling.items() if value is not None}
-        try:
-            payload = json.dumps(body, default=lambda value: value.tolist())
-        except (TypeError, ValueError, AttributeError) as problem:
-            payload, error = "{}", error or requests.reason(problem)
-        return {"payload": payload, requests.ERROR: error}
-
-    return ask
-
-
-def _unpack(row: Row) -> Row:
-    """The `postprocess`: the answer's own columns, those that an engine would give."""
-    return {"row_id": row["row_id"], "row": row["row"], **row["http_response"]}

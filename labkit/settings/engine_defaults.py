@@ -1,22 +1,24 @@
-"""The choices behind `processor.configure`: each argument's value on this machine, and why."""
+"""The choices behind `labkit.configure`: each argument's value on this machine, and why."""
 
 from __future__ import annotations
 
 import math
 import os
-from collections.abc import Mapping
-from dataclasses import dataclass, field
-from typing import Any
 
-from labkit.errors import LabError
 from labkit.hardware import machine as machines
-from labkit.settings import memory_fit, redaction
+from labkit.settings import memory_fit
+from labkit.settings.setting import SettingsBuilder, check_counts
 from labkit.weights import catalogue as models
 from labkit.weights.chat_template import without_double_bos
 
 #: CPUs that Ray reserves for a light stage (chat template, tokenize, detokenize, finish): each
 #: is idle most of the time, and a whole CPU for each would leave none for the engine.
 STAGE_CPUS = 0.1
+#: An environment variable of a worker that names what Ray calls in it first: how Ray itself hands
+#: over the `worker_process_setup_hook` of a whole job (`ray/_private/runtime_env/setup_hook.py`).
+WORKER_SETUP = {
+    "__RAY_WORKER_PROCESS_SETUP_HOOK_ENV_VAR": "labkit.engines.fork_server.start_in_worker"
+}
 #: Rows decoded at once on a GPU, where its memory allows.
 GPU_ROWS = 512
 #: Rows at the engine for each one that it decodes. A batch gives its places back when its slowest
@@ -27,50 +29,12 @@ QUEUE = 2
 SATURATES = "SmolLM2 on an H100 was fastest with so many (datasets/recordings)"
 
 
-@dataclass(frozen=True)
-class Setting:
-    """One argument: the layer it belongs to ('ray', 'vllm', 'environment'), value and reason."""
-
-    layer: str
-    name: str
-    value: Any = field(repr=False)
-    reason: str
-    shown: Any = field(init=False)
-
-    def __post_init__(self) -> None:
-        object.__setattr__(self, "shown", redaction.shown(self.name, self.value))
-
-
-def check_counts(values: Mapping[str, Any]) -> None:
-    """Raise LabError unless each value is a whole number from 1 (None: not given)."""
-    for name, value in values.items():
-        if value is None:  # not given: chosen later
-            continue
-        if isinstance(value, bool) or not isinstance(value, int) or value < 1:
-            raise LabError(f"{name} must be a whole number from 1, not {value!r}.")
-
-
-class Chooser:
-    """Collects settings; what the caller overrode wins and is marked so."""
-
-    def __init__(self, vllm: dict[str, Any], ray: dict[str, Any], environment: dict[str, str]):
-        self.overrides = {"vllm": vllm, "ray": ray, "environment": environment}
-        self.settings: list[Setting] = []
-
-    def __call__(self, layer: str, name: str, value: Any, reason: str) -> Any:
-        if name in self.overrides[layer]:
-            value, reason = self.overrides[layer].pop(name), "set by you"
-        self.settings.append(Setting(layer, name, value, reason))
-        return value
-
-    def add_the_rest(self) -> None:
-        for layer, left in self.overrides.items():
-            for name, value in left.items():
-                self.settings.append(Setting(layer, name, value, "set by you"))
-
-
 def cpu_engine(
-    choose: Chooser, machine: machines.Machine, model: models.Model, replicas: int, parallel: int
+    choose: SettingsBuilder,
+    machine: machines.Machine,
+    model: models.Model,
+    replicas: int,
+    parallel: int,
 ) -> None:
     """The engine's arguments on CPU cores."""
     engines = replicas * parallel
@@ -110,7 +74,7 @@ def cpu_engine(
 
 
 def gpu_engine(
-    choose: Chooser,
+    choose: SettingsBuilder,
     machine: machines.Machine,
     model: models.Model,
     parallel: int,
@@ -176,19 +140,19 @@ def _tokens_a_step(card: machines.GPU) -> tuple[int, str]:
     return 2048, "tokens a step: its working memory would take the KV cache's place"
 
 
-def _load_format(choose: Chooser) -> None:
+def _load_format(choose: SettingsBuilder) -> None:
     if given := os.environ.get("LABKIT_LOAD_FORMAT"):
         choose("vllm", "load_format", given, "the environment variable LABKIT_LOAD_FORMAT")
 
 
-def _quiet_environment(choose: Chooser, model: models.Model) -> None:
+def _quiet_environment(choose: SettingsBuilder, model: models.Model) -> None:
     choose("environment", "VLLM_NO_USAGE_STATS", "1", "no telemetry")
     if model.is_local:
         choose("environment", "HF_HUB_OFFLINE", "1", "local weights: no look-up in the hub")
 
 
 def ray_fields(
-    choose: Chooser,
+    choose: SettingsBuilder,
     model: models.Model,
     on_gpu: bool,
     batch_size: int | None,

@@ -1,0 +1,1 @@
+"""Panels for notebooks: views that own nothing."""

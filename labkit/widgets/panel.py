@@ -12,6 +12,7 @@ from typing import Any
 import ipywidgets as widgets
 import pandas as pd
 
+from labkit.api.configure import configure
 from labkit.api.sweep_jobs import check_points, sweep
 from labkit.charts import sweep_charts
 from labkit.charts.style import png
@@ -20,7 +21,7 @@ from labkit.hardware.machine import quick
 from labkit.html_table import show
 from labkit.ray_session import session
 from labkit.results.sweep_result import Point, Sweep, off_by, off_by_words
-from labkit.settings.processor_spec import ProcessorSpec, configure
+from labkit.settings.processor_spec import ProcessorSpec
 from labkit.tasks import Row, Task
 from labkit.widgets.panel_state import Experiment, Measure
 

@@ -3,19 +3,21 @@
 from __future__ import annotations
 
 import logging
-import sys
 import time
+from collections.abc import Sequence
 from typing import Any
 
-import numpy as np
 import pandas as pd
 import pytest
 
 import labkit
 from labkit import metrics
+from labkit.engines import dispatch
 from labkit.errors import CannotSchedule, JobFailed, LabError
 from labkit.ray_session import session
 from labkit.results.job import collect
+from labkit.rows import responses
+from labkit.rows.responses import Answered
 from labkit.tasks import faq
 from tests.conftest import BAD_TEXTS
 
@@ -32,7 +34,7 @@ def test_the_default_machine_fits_the_ray_of_the_tests(local_ray: Any, smollm2: 
 @pytest.fixture
 def no_engine(local_ray: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     """The job must be refused before its stages are built."""
-    monkeypatch.setattr(sys.modules["labkit.api.run_job"], "answers", None)
+    monkeypatch.setattr(dispatch, "answer", None)
 
 
 @pytest.fixture
@@ -135,29 +137,24 @@ def test_diagnosis_of_a_refused_argument_holds_the_reason(local_ray: Any) -> Non
     assert "further" not in session.diagnose(error)
 
 
-def engine_rows(count: int) -> Any:
-    import pickle
-
-    import pyarrow as pa
-
-    numbers = {name: np.arange(count, dtype=float) for name in metrics.ROW_COLUMNS[:5]}
-    numbers["last_token_ts"] = numbers["last_token_ts"] + 1
-    return pa.table(
+def engine_rows(count: int, at: Sequence[int] | None = None, errors: Any = None) -> Answered:
+    """Finished rows: those with the numbers `at`, or all of `count`."""
+    at = list(range(count)) if at is None else list(at)
+    errors = errors or [None] * len(at)
+    made = [
         {
-            "row_id": np.arange(count),
-            "answer": [pickle.dumps(f"a{n}") for n in range(count)],
-            "error": pa.array([None] * count, pa.string()),
-            **numbers,
-            "num_input_tokens": [1] * count,
-            "num_generated_tokens": [1] * count,
-            "batch_uuid": ["b"] * count,
+            **{"row_id": n, "text": f"a{n}", "error": error, "batch_uuid": "b"},
+            **dict.fromkeys(responses.TIMES, float(n)),
+            **{"last_token_ts": n + 1.0, "num_input_tokens": 1, "num_generated_tokens": 1},
         }
-    )
+        for n, error in zip(at, errors, strict=True)
+    ]
+    return Answered(responses.table(made), [f"a{n}" for n in at])
 
 
 @pytest.mark.parametrize("keep", [[0, 1], [0, 1, 1], [0, 1, 2, 2]])
 def test_rows_that_are_lost_or_doubled_are_never_passed_on(keep: list[int], spec: Any) -> None:
-    table = engine_rows(3).take(keep)
+    table = engine_rows(3, keep)
     data = [{"n": n} for n in range(3)]
     with pytest.raises(JobFailed, match=f"3 rows went in, {len(keep)} came out"):
         collect([table], data, None, "answer", spec, 0.0, 100.0)

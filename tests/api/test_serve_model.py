@@ -22,6 +22,7 @@ import labkit
 from labkit.api import serve_model as servers
 from labkit.api.serve_model import Server, command, group, serve
 from labkit.datasets import is_correct
+from labkit.engines.endpoint_check import check_server
 from labkit.errors import JobFailed, LabError
 from labkit.tasks import Task, ask
 
@@ -233,13 +234,13 @@ def test_real_weights_answer_and_end_by_themselves(server: Server, local_ray: An
 def test_a_wrong_key_is_refused(server: Server) -> None:
     for key in (None, "sk-wrong"):
         with pytest.raises(LabError, match="refuses the key"):
-            labkit.endpoint(server.url, server.model, api_key=key).check()
+            check_server(labkit.endpoint(server.url, server.model, api_key=key))
 
 
 @pytest.mark.engine
 def test_a_model_that_is_not_served_is_named(server: Server) -> None:
     with pytest.raises(LabError, match="It serves: smollm2-135m"):
-        labkit.endpoint(server.url, "gpt-4", api_key=KEY).check()
+        check_server(labkit.endpoint(server.url, "gpt-4", api_key=KEY))
 
 
 @pytest.mark.engine

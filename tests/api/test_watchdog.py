@@ -1,4 +1,4 @@
-"""api.watchdog, ray_session.execution: real executions that stand still, are cancelled, or fail.
+"""api.watchdog, api.job_stream: real executions that stand still, are cancelled, or fail.
 
 No engine here: `tests/test_faults.py` stops real ones.
 """
@@ -18,11 +18,11 @@ import pytest
 
 import labkit
 from labkit.api import watchdog
+from labkit.api.job_stream import supervised
 from labkit.api.watchdog import Watch, last_words, limit
 from labkit.errors import Cancelled, LabError, Stalled
 from labkit.progress import Progress
 from labkit.ray_session import session
-from labkit.ray_session.execution import tables
 
 
 @pytest.mark.parametrize(
@@ -83,7 +83,7 @@ def batches(quick: int, blocks: int = 6, **options: Any) -> Any:
 
 def run(data: Any, looking: Watch) -> Iterator[Any]:
     found = data.iter_batches(batch_size=None, batch_format="pyarrow", prefetch_batches=0)
-    return tables(iter(found), data.context, looking)
+    return supervised(iter(found), [data.context], looking)
 
 
 def watch(cancel: threading.Event | None = None, stall_s: float = 900) -> Watch:
@@ -122,7 +122,7 @@ def test_a_stall_that_the_other_thread_sees_first_is_a_stall() -> None:
         with pytest.raises(Stalled):
             looking.ended = False
             looking.touch()
-            list(tables(made(), SimpleNamespace(**CONTEXT), looking))
+            list(supervised(made(), [SimpleNamespace(**CONTEXT)], looking))
 
 
 @pytest.mark.slow

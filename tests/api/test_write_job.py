@@ -5,7 +5,6 @@ from __future__ import annotations
 import errno
 import hashlib
 import json
-import pickle
 import subprocess
 import sys
 import time
@@ -25,10 +24,12 @@ from hypothesis import strategies as st
 
 import labkit
 from labkit.api import write_job
+from labkit.engines import dispatch
 from labkit.errors import JobFailed, LabError
 from labkit.results import job_fingerprint, parquet_folder
 from labkit.results.parquet_folder import Parts
-from labkit.rows import requests, user_data
+from labkit.rows import requests, responses, user_data
+from labkit.rows.sampling_values import for_vllm
 from labkit.tasks import Task, ask, faq
 from tests.conftest import STEADY_GIB
 
@@ -106,7 +107,7 @@ def test_half_a_part_never_has_the_name_of_one(
     monkeypatch.setattr(parquet_folder.pq, "write_table", half)
     with pytest.raises(LabError, match="No space left.*kept.*Make room.*same folder"):
         folder.add(part(2))
-    assert [f.name for f in tmp_path.iterdir()] == ["part-00000.parquet"]
+    assert [f.name for f in tmp_path.glob("[!.]*")] == ["part-00000.parquet"]
 
 
 def test_what_a_killed_job_left_is_removed_and_never_read(tmp_path: Path) -> None:
@@ -115,7 +116,7 @@ def test_what_a_killed_job_left_is_removed_and_never_read(tmp_path: Path) -> Non
     (tmp_path / ".part-part-00001.parquet.tmp").write_bytes(b"PAR1")
     assert len(pd.read_parquet(tmp_path)) == 1
     with folder.open():
-        assert [f.name for f in tmp_path.iterdir()] == ["part-00000.parquet"]
+        assert not list(tmp_path.glob(".part-*"))
 
 
 WRITER = """
@@ -324,38 +325,40 @@ def test_rows_that_do_not_fit_the_first_ones_stop_before_they_are_asked() -> Non
     schema = pa.schema([("id", pa.int64()), ("t", pa.string())])
     done = pa.chunked_array([[2]], pa.int64())
     given = {"id_column": "id", "done": done, "schema": schema}
-    packed = user_data.pack_missing(pa.table({"id": [1, 2, 3], "t": ["a", "b", None]}), **given)
-    rows = [pickle.loads(row) for row in packed["row"].to_pylist()]
-    assert rows == [{"id": 1, "t": "a"}, {"id": 3, "t": None}]
+    given |= {"task": faq("t"), "parameter": for_vllm}
+    some = pa.table({"id": [1, 2, 3], "t": ["a", "b", None]})
+    made = user_data.requests_of_missing(some, **given)
+    assert made["row"].to_pylist() == [{"id": 1, "t": "a"}, {"id": 3, "t": None}]
+    assert [error is None for error in made["error"].to_pylist()] == [True, False]
     for wrong in (pa.table({"id": ["x"], "t": ["a"]}), pa.table({"id": [1]})):
         with pytest.raises(LabError, match="doesn't fit"):
-            user_data.pack_missing(wrong, **given)
+            user_data.requests_of_missing(wrong, **given)
 
 
 # --- Jobs, with a stand-in for the engine ---------------------------------------------------------
 
 
-def engine(task: Task, dataset: Any, spec: Any, with_row: bool = True, *_: Any) -> Any:
+def engine(asked: Any, spec: Any, **_: Any) -> Any:
     """Answers with the question; the rest is the real pipeline."""
-    finish = requests.Finish(task, with_row)
+    import ray.data
 
     def answer(batch: pa.Table) -> pa.Table:
-        rows = []
-        for packed in batch.to_pylist():
-            messages, _, error = requests.question(task, packed)
-            now = time.time()
-            good = {
-                "generated_text": messages[-1]["content"],
-                "metrics": dict.fromkeys(requests.ENGINE_TIMES, now),
-                "num_input_tokens": 3,
-                "num_generated_tokens": 2,
-                "batch_uuid": "u",
-            }
-            rows.append({**packed, **dict.fromkeys(good), **({} if error else good)})
-            rows[-1][requests.ERROR] = error
-        return finish(pa.Table.from_pylist(rows))
+        said = {name: time.time() for name in responses.TIMES}
+        rows = [
+            responses.of_engine(
+                *(row["row_id"], row["error"]),
+                **{"text": requests.read(row)[0][-1]["content"], "times": said, "counts": (3, 2)},
+                **{"finish_reason": "stop", "batch_uuid": "u"},
+            )
+            for row in batch.to_pylist()
+        ]
+        table = responses.table(rows)
+        return table.append_column("row", batch["row"]) if "row" in batch.column_names else table
 
-    made = dataset.map_batches(
+    if not isinstance(asked, ray.data.Dataset):
+        yield from map(answer, asked)
+        return
+    made = asked.map_batches(
         answer, batch_format="pyarrow", batch_size=spec["batch_size"], num_cpus=0.1
     )
     yield from made.iter_batches(batch_size=None, batch_format="pyarrow")
@@ -364,7 +367,7 @@ def engine(task: Task, dataset: Any, spec: Any, with_row: bool = True, *_: Any) 
 @pytest.fixture
 def spec(monkeypatch: pytest.MonkeyPatch, local_ray: Any, smollm2: Any) -> Any:
     """Settings for a stand-in engine that answers at once, a part for each batch."""
-    monkeypatch.setattr(write_job, "answers", engine)
+    monkeypatch.setattr(dispatch, "answer", engine)
     monkeypatch.setattr(write_job, "PART_SECONDS", 0)
     return labkit.configure(smollm2, batch_size=8, max_concurrent_batches=2)
 
@@ -560,7 +563,7 @@ def test_another_job_needs_another_folder(
 
 
 def stop_after(parts_done: int, problem: BaseException) -> Any:
-    real = write_job._stream
+    real = write_job.stream
 
     def stream(output: Any, *rest: Any) -> Iterator[Any]:
         for number, table in enumerate(real(output, *rest)):
@@ -580,15 +583,15 @@ def test_a_stopped_job_keeps_what_came(
     problem: BaseException,
 ) -> None:
     with monkeypatch.context() as patch:
-        patch.setattr(write_job, "_stream", stop_after(3, problem))
+        patch.setattr(write_job, "stream", stop_after(3, problem))
         patch.setattr(write_job, "PART_SECONDS", 1e9)  # rows still wait to be written
         with pytest.raises(type(problem)) as stopped:
             write(frame(), tmp_path, spec)
     said = str(stopped.value) + capsys.readouterr().err
-    assert "24 rows are kept in" in said and "call write again" in said
-    assert Parts(tmp_path, "id").rows().num_rows == 24
+    assert "26 rows are kept in" in said and "call write again" in said
+    assert Parts(tmp_path, "id").rows().num_rows == 26
     out = write(frame(), tmp_path, spec)
-    assert (out.rows, out.computed, out.skipped) == (40, 16, 24)
+    assert (out.rows, out.computed, out.skipped) == (40, 14, 26)
     assert out.read()["id"].is_unique
 
 
@@ -606,7 +609,7 @@ def test_a_full_disk_keeps_what_came(
         patch.setattr(parquet_folder.pq, "write_table", full)
         with pytest.raises(LabError, match="No space left.*kept"):
             write(frame(), tmp_path, spec)
-    assert write(frame(), tmp_path, spec).skipped == 16
+    assert write(frame(), tmp_path, spec).skipped == 18
 
 
 def test_ray_data_settings_are_restored(tmp_path: Path, spec: Any) -> None:

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import threading
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
-from labkit.engines.batches_in_flight import Window
+from labkit.engines.batches_in_flight import BatchesInFlight
 from labkit.errors import Cancelled
 
 
@@ -21,17 +22,12 @@ def flights(monkeypatch: pytest.MonkeyPatch) -> Any:
             self.got: dict[str, list[list[Any]]] = {"a": [], "b": []}
             self.ended: list[Any] = []
 
-        def replica(self, name: str) -> list[Any]:
-            def remote(job: int, rows: list[Any], engine_decodes: bool, last: bool) -> Any:
-                self.got[name].append(rows)
-                return name, tuple(rows)
+        def replica(self, name: str) -> Any:
+            def answer(job: int, batch: Any) -> Any:
+                self.got[name].append(batch)
+                return name, tuple(batch)
 
-            class Actor:
-                class answer:
-                    pass
-
-            Actor.answer.remote = staticmethod(remote)  # type: ignore[attr-defined]
-            return [Actor]
+            return SimpleNamespace(answer=answer)
 
         def wait(self, refs: list[Any], timeout: float) -> tuple[list[Any], list[Any]]:
             ref = next(iter(r for r in self.ended if r in refs), None)
@@ -44,31 +40,31 @@ def flights(monkeypatch: pytest.MonkeyPatch) -> Any:
 
 
 def test_the_least_busy_replica_gets_a_batch_and_no_more_than_the_limit(flights: Any) -> None:
-    window = Window([flights.replica("a"), flights.replica("b")], 2, in_order=False)
+    window = BatchesInFlight([flights.replica("a"), flights.replica("b")], 1, 2, in_order=False)
     for number in range(4):
-        assert list(window.settle(None)) == []
-        window.send([{"n": number}], 1, [number], True)
+        assert list(window.finished(None)) == []
+        window.send([number])
     assert flights.got == {"a": [[0], [2]], "b": [[1], [3]]}
     flights.ended = [("b", (1,))]
-    assert list(window.settle(None)) == [([{"n": 1}], ["answer to 1"])]
-    window.send([{"n": 4}], 1, [4], True)
+    assert list(window.finished(None)) == [([1], ["answer to 1"])]
+    window.send([4])
     assert flights.got["b"] == [[1], [3], [4]], "the replica that has room"
 
 
 def test_answers_come_as_they_are_ready_or_in_the_order_of_the_batches(flights: Any) -> None:
     for in_order, expected in ((False, [2, 0, 1]), (True, [0, 1, 2])):
-        window = Window([flights.replica("a")], 3, in_order)
+        window = BatchesInFlight([flights.replica("a")], 1, 3, in_order)
         for number in range(3):
-            window.send([number], 1, [number], True)
+            window.send([number])
         flights.ended = [("a", (2,)), ("a", (0,)), ("a", (1,))]
-        done = list(window.settle(None, everything=True))
+        done = list(window.finished(None, everything=True))
         assert [packed for packed, _ in done] == [[n] for n in expected]
         assert all(said == [f"answer to {packed[0]}"] for packed, said in done)
 
 
 def test_a_cancelled_job_waits_for_nothing(flights: Any) -> None:
-    window, cancel = Window([flights.replica("a")], 1, False), threading.Event()
-    window.send([0], 1, [0], True)
+    window, cancel = BatchesInFlight([flights.replica("a")], 1, 1, False), threading.Event()
+    window.send([0])
     cancel.set()
     with pytest.raises(Cancelled):
-        list(window.settle(cancel))
+        list(window.finished(cancel))

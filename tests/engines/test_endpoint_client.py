@@ -18,13 +18,17 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+import pyarrow as pa
 import pytest
 from aiohttp import web
 
 import labkit
-from labkit.engines.endpoint_client import Client, error_message, read_answer, retry_after
+from labkit.engines.endpoint_check import check_server, error_message
+from labkit.engines.endpoint_client import Client, read_answer, retry_after
 from labkit.errors import LabError
-from labkit.rows.requests import ERROR
+from labkit.rows.requests import make
+from labkit.rows.responses import TIMES
+from labkit.rows.sampling_values import number
 from labkit.tasks import Task, ask
 
 KEY = "sk-do-not-show"
@@ -139,29 +143,25 @@ def task(**sampling: Any) -> Task:
     return Task(name="say", messages=ask("text"), sampling=sampling)
 
 
-def answers(url: str, texts: list[str], **options: Any) -> list[dict[str, Any]]:
-    """The client's answers to one batch, asked for as Ray's HTTP stage does."""
-    given = {"rows_in_flight": 16, "max_retries": 2, "timeout_s": 5.0, **options}
-    client = pickle.loads(pickle.dumps(Client(**given)))
+def answers_of(client: Client, batch: pa.Table) -> list[dict[str, Any]]:
+    """A client's responses to one batch."""
 
     async def stage() -> list[dict[str, Any]]:
-        found = []
-        async with client() as session:
-            bodies = [json.dumps({"messages": [{"content": text}]}) for text in texts]
-            sent = [
-                session.post(f"{url}/chat/completions", headers={}, data=json.dumps(body))
-                for body in bodies
-            ]
-            for request in sent:
-                async with await request as response:
-                    assert response.status == 200
-                    found.append(await response.json())
-        return found
+        async with client:
+            found: list[dict[str, Any]] = (await client.answers(batch)).to_pylist()
+            return found
 
     return asyncio.run(stage())
 
 
-# --- the session ---------------------------------------------------------------------------------
+def answers(url: str, texts: list[str], **options: Any) -> list[dict[str, Any]]:
+    """The client's responses to one batch of these texts."""
+    given = {"rows_in_flight": 16, "max_retries": 2, "timeout_s": 5.0, **options}
+    client = pickle.loads(pickle.dumps(Client(f"{url}/chat/completions", "m", **given)))
+    return answers_of(client, make(task(), [{"text": text} for text in texts], number))
+
+
+# --- the client ---------------------------------------------------------------------------------
 
 
 def test_the_rows_of_a_batch_overlap(server: Any) -> None:
@@ -170,7 +170,7 @@ def test_the_rows_of_a_batch_overlap(server: Any) -> None:
     found = answers(server.url, [f"row {n}" for n in range(16)])
     assert time.monotonic() - began < 16 * 0.3 / 4
     assert 8 <= server.most <= 16
-    assert [row["generated_text"] for row in found] == [f"You said row {n}" for n in range(16)]
+    assert [row["text"] for row in found] == [f"You said row {n}" for n in range(16)]
 
 
 def test_no_more_rows_are_in_flight_than_allowed(server: Any) -> None:
@@ -182,9 +182,9 @@ def test_no_more_rows_are_in_flight_than_allowed(server: Any) -> None:
 def test_a_good_answer_has_the_columns_of_an_engine(server: Any) -> None:
     before = time.time()
     (row,) = answers(server.url, ["hello"])
-    assert (row["generated_text"], row[ERROR]) == ("You said hello", "")
+    assert (row["text"], row["error"]) == ("You said hello", None)
     assert (row["num_input_tokens"], row["num_generated_tokens"]) == (7, 3)
-    times = row["metrics"]
+    times = row
     assert before <= times["arrival_time"] <= time.time()
     assert times["queued_ts"] == times["scheduled_ts"] < times["last_token_ts"] < time.monotonic()
     assert times["first_token_ts"] is None
@@ -194,7 +194,7 @@ def test_a_good_answer_has_the_columns_of_an_engine(server: Any) -> None:
 def test_too_many_requests_is_tried_again_when_the_server_says(server: Any) -> None:
     began = time.monotonic()
     (row,) = answers(server.url, ["busy"])
-    assert row["generated_text"] == "You said busy" and server.tries["busy"] == 3
+    assert row["text"] == "You said busy" and server.tries["busy"] == 3
     assert time.monotonic() - began >= 0.5 * (0.5 + 1)  # not at once, whatever Retry-After says
 
 
@@ -214,22 +214,22 @@ def test_a_failure_is_an_answer_with_its_reason(
     server: Any, text: str, words: str, tries: int
 ) -> None:
     bad, good = answers(server.url, [text, "hello"], max_retries=1, timeout_s=0.3)
-    assert words in bad[ERROR] and bad["generated_text"] == ""
+    assert words in bad["error"] and bad["text"] is None
     assert server.tries[text] == tries
-    assert set(bad["metrics"].values()) == {None}
-    assert good[ERROR] == "" and bad.keys() == good.keys()
+    assert {bad[name] for name in TIMES} == {None}
+    assert good["error"] is None and bad.keys() == good.keys()
 
 
 def test_no_server_is_an_answer_as_well() -> None:
     (row,) = answers("http://127.0.0.1:9/v1", ["hello"], max_retries=0)
-    assert "the connection failed" in row[ERROR]
+    assert "the connection failed" in row["error"]
 
 
 def test_the_key_is_sent_and_is_in_no_error(server: Any) -> None:
     server.key = "another"
     (row,) = answers(server.url, ["hello"], api_key=KEY)
     assert server.headers[0]["Authorization"] == f"Bearer {KEY}"
-    assert "HTTP 401: no: Bearer …" in row[ERROR] and KEY not in json.dumps(row)
+    assert "HTTP 401: no: Bearer …" in row["error"] and KEY not in json.dumps(row)
 
 
 def test_no_part_of_the_key_is_in_an_error_that_is_cut(server: Any) -> None:
@@ -237,12 +237,12 @@ def test_no_part_of_the_key_is_in_an_error_that_is_cut(server: Any) -> None:
     for length in (80, 457):
         server.page = "<" + "x" * (length - len(KEY) // 2) + KEY
         (row,) = answers(server.url, ["garbage"], api_key=KEY)
-        assert "no chat completion: <xx" in row[ERROR] and KEY[:4] not in row[ERROR]
+        assert "no chat completion: <xx" in row["error"] and KEY[:4] not in row["error"]
 
 
 def test_text_that_arrow_can_not_hold_is_mended(server: Any) -> None:
     (row,) = answers(server.url, ["surrogate"])
-    assert row["generated_text"] == "half a pair: ?"
+    assert row["text"] == "half a pair: ?"
 
 
 @pytest.mark.parametrize(
@@ -330,20 +330,8 @@ def test_the_key_is_in_no_text_of_the_specification() -> None:
     made = spec(api_key=f" {KEY}\n")
     assert made.api_key == KEY
     texts = [repr(made), str(made), made.describe().to_string(), repr(made.settings)]
-    texts += [
-        repr(made.config()),
-        str(made.config().model_dump()),
-        repr(Client(1, 1, 1, api_key=KEY)),
-    ]
+    texts += [repr(Client.of(made))]
     assert not any(KEY in text for text in texts)
-
-
-def test_the_processor_config_is_ray_s_own() -> None:
-    from ray.data.llm import HttpRequestProcessorConfig
-
-    config = spec().config(qps=5)
-    assert isinstance(config, HttpRequestProcessorConfig)
-    assert config.url == "http://127.0.0.1:8000/v1/chat/completions" and config.qps == 5
 
 
 @pytest.mark.parametrize(
@@ -384,7 +372,7 @@ def test_a_model_must_be_named() -> None:
 
 def test_a_good_server_passes(server: Any) -> None:
     server.key = KEY
-    labkit.endpoint(server.url, "small", api_key=KEY).check()
+    check_server(labkit.endpoint(server.url, "small", api_key=KEY))
 
 
 @pytest.mark.slow
@@ -398,18 +386,18 @@ def test_no_server(local_ray: Any) -> None:
 def test_a_wrong_key(server: Any) -> None:
     server.key = "another"
     with pytest.raises(LabError, match="refuses the key.*401.*Unauthorized") as caught:
-        labkit.endpoint(server.url, "small", api_key=KEY).check()
+        check_server(labkit.endpoint(server.url, "small", api_key=KEY))
     assert KEY not in str(caught.value)
 
 
 def test_a_model_that_is_not_served(server: Any) -> None:
     with pytest.raises(LabError, match="no model 'tiny'. It serves: small, large"):
-        labkit.endpoint(server.url, "tiny").check()
+        check_server(labkit.endpoint(server.url, "tiny"))
 
 
 def test_a_url_without_v1(server: Any) -> None:
     with pytest.raises(LabError, match="try http://127.*/v1"):
-        labkit.endpoint(server.url.removesuffix("/v1"), "small").check()
+        check_server(labkit.endpoint(server.url.removesuffix("/v1"), "small"))
 
 
 # --- jobs through Ray ----------------------------------------------------------------------------

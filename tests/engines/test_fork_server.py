@@ -19,7 +19,7 @@ import multiprocessing.forkserver, sys
 sys.modules["vllm"] = None
 from labkit.engines import fork_server
 fork_server.IMPORTS.clear()
-fork_server.prepare()
+fork_server.start_in_worker()
 print(multiprocessing.forkserver._forkserver._forkserver_pid)
 """
 

@@ -14,8 +14,10 @@ import pytest
 
 import labkit
 from labkit import tasks
-from labkit.engines import warm_engine, warm_plan
+from labkit.engines import warm_engine
 from labkit.errors import Cancelled
+from labkit.rows import requests
+from labkit.rows.sampling_values import for_vllm
 from labkit.tasks import Task, ask
 from tests.beside import below
 from tests.conftest import hard_rows
@@ -37,11 +39,11 @@ def engines() -> list[int]:
 def test_which_arguments_need_another_engine(smollm2: Any) -> None:
     spec = labkit.configure(smollm2, warm=True)
     same = spec.with_(batch_size=2, max_concurrent_batches=3, max_pending_requests=6)
-    assert warm_plan.changes(spec, same) == []
-    assert warm_plan.changes(spec, spec.with_(max_num_seqs=8)) == ["max_num_seqs 64 → 8"]
+    assert warm_engine.why_reload(spec, same) == []
+    assert warm_engine.why_reload(spec, spec.with_(max_num_seqs=8)) == ["max_num_seqs 64 → 8"]
     more = labkit.configure(smollm2, engine={"seed": 3}, environment={"A": "1"})
-    assert warm_plan.changes(spec, more) == ["seed unset → 3", "A unset → 1"]
-    assert "replicas 1 → 2" in warm_plan.changes(spec, labkit.configure(smollm2, replicas=2))
+    assert warm_engine.why_reload(spec, more) == ["seed unset → 3", "A unset → 1"]
+    assert "replicas 1 → 2" in warm_engine.why_reload(spec, labkit.configure(smollm2, replicas=2))
 
 
 def test_warm_is_kept_by_with_and_can_be_turned_off(smollm2: Any) -> None:
@@ -112,11 +114,11 @@ def test_a_job_begins_with_an_empty_prefix_cache_and_its_own_limit() -> None:
     async def reset() -> bool:
         return answers.pop(0)
 
-    engine = Engine.__new__(Engine)
-    engine.llm = SimpleNamespace(engine=SimpleNamespace(reset_prefix_cache=reset))
+    engine = Engine()
+    engine.engine = SimpleNamespace(reset_prefix_cache=reset)
     asyncio.run(engine.begin(7, 12))
     assert answers == [] and engine.job == 7
-    assert engine.llm.semaphore._value == 12
+    assert engine.slots._value == 12
 
 
 @pytest.mark.engine
@@ -161,13 +163,14 @@ def test_a_batch_of_a_job_that_is_over_is_refused(warm_spec: Any) -> None:
 
     labkit.start()
     now = warm_engine.use(warm_spec)
-    (engine,) = now.actors.all()
+    (engine,) = now.actors()
+    none = requests.make(tasks.faq(), [], for_vllm)
     for job, words in ((now.job - 1, "run one at a time"), (now.job + 1, "run one at a time")):
         with pytest.raises(Cancelled, match=words):
-            ray.get(engine.answer.remote(job, [], True))
+            ray.get(engine.answer.remote(job, none, None))
     warm_engine.abort()
     with pytest.raises(Cancelled, match="was stopped"):
-        ray.get(engine.answer.remote(now.job, [], True))
+        ray.get(engine.answer.remote(now.job, none, None))
 
 
 @pytest.mark.engine
@@ -217,33 +220,46 @@ def test_no_engine_outlives_its_program_that_is_killed(killed_program: Any) -> N
     assert killed_program.alive == []
 
 
-def test_on_a_gpu_the_stages_of_text_have_actors_of_their_own(
-    smollm2: Any, ray_without_gpu: Any, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """As in a cold job: the engine's process then only feeds the engine."""
-    from labkit.ray_session import capacity
+def test_what_an_engine_is_made_of(smollm2: Any) -> None:
+    """The arguments that Ray Data LLM's own stage gives to vLLM; all bundles of a replica."""
+    from labkit.engines.engine_actor import engine_arguments, resources
     from tests.settings.test_processor_spec import H100, H100_X2
 
-    def names(spec: Any) -> list[list[str]]:
-        return [[part.__name__ for part, _ in parts] for parts, _, _ in warm_plan.replica(spec)]
-
-    monkeypatch.setattr(capacity, "require", lambda *given: None)
-    text = ["RowByRow", "TokenizeUDF"]
-    gpu = labkit.configure(smollm2, H100, warm=True)
-    assert names(gpu) == [text, ["vLLMEngineStageUDF"], ["DetokenizeUDF"]]
-    (_, light, _), (_, options, _), (_, after, _) = warm_plan.replica(gpu)
-    assert light["num_cpus"] == after["num_cpus"] == 0.1
-    assert (
-        options.get("num_gpus")
-        or options.get("scheduling_strategy")
-        or warm_plan.replica(gpu)[1][2]
-    )
-    assert "__RAY_WORKER_PROCESS_SETUP_HOOK_ENV_VAR" not in light["runtime_env"]["env_vars"]
-    cpu = labkit.configure(smollm2, warm=True)
-    assert names(cpu) == [["RowByRow", "vLLMEngineStageUDF"]]
-    # An actor that is made before Ray has told its options has those that Ray will tell.
-    assert warm_plan.ahead(gpu) == options
-    assert warm_plan.ahead(cpu) == warm_plan.replica(cpu)[0][1]
-    assert warm_plan.ahead(labkit.configure(smollm2, H100_X2, tensor_parallel=2)) is None
+    one = labkit.configure(smollm2, H100, warm=True)
+    assert resources(one) == {"num_cpus": 1, "num_gpus": 1}
+    assert engine_arguments(one)["distributed_executor_backend"] == "uni"
+    assert engine_arguments(one)["model"] == smollm2.source
+    two = labkit.configure(smollm2, H100_X2, tensor_parallel=2, warm=True)
+    assert resources(two) == {"num_cpus": 2, "num_gpus": 2}
+    assert engine_arguments(two)["distributed_executor_backend"] == "mp"
     typed = labkit.configure(smollm2, H100, ray={"accelerator_type": "H100"})
-    assert warm_plan.ahead(typed) is None
+    assert resources(typed)["accelerator_type"] == "H100"
+
+
+@pytest.mark.engine
+def test_an_actor_of_its_own_renders_and_reads_texts(
+    warm_spec: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As on a GPU: the same rows through `Text` and through the engine alone."""
+    import ray
+
+    from labkit.engines.engine_actor import Replica
+    from labkit.engines.prompt_rendering import Text, renderer_arguments
+
+    now = warm_engine.use(warm_spec)
+    rows = [{"q": "Why?", "s": None}, {"q": None, "s": None}, {"q": "How?", "s": "e"}]
+    task = Task("t", ask("q"), {"max_tokens": 9, "temperature": 0.0}, {"stop": "s"})
+    batch = requests.make(task, rows, for_vllm)
+    (alone,) = now.replicas
+    expected = ray.get(alone.answer(now.job, batch)).to_pylist()
+    apart = Replica.__new__(Replica)
+    apart.engine = alone.engine
+    text: Any = ray.remote(Text)
+    apart.text = text.options(num_cpus=0.1).remote(renderer_arguments(warm_spec))
+    try:
+        found = ray.get(apart.answer(now.job, batch)).to_pylist()
+    finally:
+        ray.kill(apart.text)
+    for name in ("row_id", "text", "error", "finish_reason", "num_generated_tokens"):
+        assert [row[name] for row in found] == [row[name] for row in expected], name
+    assert expected[0]["finish_reason"] in ("length", "stop")

@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import Any
 
 import pandas as pd
-import pyarrow as pa
 import pytest
 
 import labkit
@@ -13,6 +12,7 @@ from labkit import charts
 from labkit.datasets.csv_table import frame
 from labkit.errors import LabError
 from labkit.results import job as jobs
+from labkit.rows.responses import Answered
 from tests.api.test_run_job import engine_rows
 
 
@@ -22,7 +22,7 @@ def spec(smollm2: Any) -> Any:
 
 
 def stop(tables: list[Any], inputs: Any, frame: Any, spec: Any) -> Any:
-    jobs.keep([engine_rows(1)[:0], *tables], inputs, frame, "answer", spec, 100.0)
+    jobs.keep(tables, inputs, frame, "answer", spec, 100.0)
     return labkit.partial()
 
 
@@ -36,10 +36,8 @@ def test_a_job_that_was_not_stopped_has_none(spec: Any) -> None:
 def test_finished_rows_and_only_these(spec: Any) -> None:
     """An index with repeats, rows that came in another order, a row that failed."""
     frame = pd.DataFrame({"n": range(10, 16)}, index=list("aabbcc"))
-    table = engine_rows(6).take([4, 1, 3])
-    at = table.schema.get_field_index("error")
-    table = table.set_column(at, table.schema.field(at), [[None, "bad", None]])
-    job = stop([table], frame.to_dict("records"), frame, spec)
+    some = engine_rows(6, [4, 1, 3], [None, "bad", None])
+    job = stop([some], frame.to_dict("records"), frame, spec)
     assert list(job.answers["n"]) == [13, 14] and list(job.answers.index) == ["b", "c"]
     assert list(job.answers["answer"]) == ["a3", "a4"]
     assert job.failed.to_dict("records") == [{"n": 11, "error": "bad"}]
@@ -57,10 +55,9 @@ def test_a_job_stopped_before_its_first_row(spec: Any) -> None:
 
 
 def test_a_dataset_of_unknown_length(spec: Any) -> None:
-    import pickle
-
-    rows = pa.array([pickle.dumps({"n": n}) for n in range(3)], pa.binary())
-    tables = [engine_rows(3).slice(0, count).append_column("row", rows[:count]) for count in (0, 3)]
+    rows = [{"n": n} for n in range(3)]
+    some = engine_rows(3)
+    tables = [engine_rows(0), Answered(some.table, some.answers, rows)]
     jobs.keep(tables, None, None, "answer", spec, 100.0)
     job = labkit.partial()
     assert list(job.answers["n"]) == [0, 1, 2] and job.missing is None
@@ -73,9 +70,7 @@ def test_rows_that_came_twice_are_never_passed_on(spec: Any) -> None:
 
 
 def test_answers_that_can_not_be_read_are_no_answers_in_any_rate(spec: Any) -> None:
-    table = engine_rows(10)
-    errors = pa.array([None, "unreadable"] * 5, pa.string())
-    table = table.set_column(table.column_names.index("error"), "error", errors)
+    table = engine_rows(10, errors=[None, "unreadable"] * 5)
     job = jobs.collect([table], [{"n": n} for n in range(10)], None, "answer", spec, 0.0, 99.0)
     found = job.metrics
     assert (found.rows, found.failed, found.output_tokens) == (5, 5, 10)

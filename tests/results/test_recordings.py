@@ -12,8 +12,9 @@ import pytest
 
 import labkit
 from labkit.errors import Cancelled, LabError
-from labkit.results.recordings import FOLDER, _measure, recorded_limits
+from labkit.results.recordings import FOLDER, recorded_limits
 from labkit.results.sweep_result import Point, Sweep
+from labkit.widgets.replay import _measure
 
 NAMES = list(labkit.recordings().index)
 ABOUT = FOLDER.parent / "README.md"

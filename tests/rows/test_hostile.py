@@ -11,7 +11,6 @@ import sys
 import threading
 import uuid
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -25,8 +24,8 @@ from hypothesis import strategies as st
 import labkit
 from labkit.errors import LabError
 from labkit.results.parquet_folder import Parts
-from labkit.rows import requests, sampling_values, user_data
-from labkit.rows.requests import ERROR, Finish
+from labkit.rows import requests, responses, sampling_values, user_data
+from labkit.rows.sampling_values import for_vllm
 from labkit.tasks import Row, Task, ask
 
 #: Names that Ray, vLLM, labkit and Parquet use, and names that are hardly any.
@@ -233,22 +232,28 @@ def test_lists_that_are_empty_at_first_hold_text_later() -> None:
 # --- the pipeline ---------------------------------------------------------------------------------
 
 TASK = Task("t", ask("prompt"), {"max_tokens": 4}, {"seed": "seed"}, lambda text, row: row)
-TIMES = {name: float(at) for at, name in enumerate(requests.ENGINE_TIMES)}
-SAID = {"generated_text": "x", "metrics": TIMES, "num_input_tokens": 1, "num_generated_tokens": 1}
-SAID["batch_uuid"] = "b"
+SAID: dict[str, Any] = {
+    **{"text": "x", "finish_reason": "stop", "batch_uuid": "b", "counts": (1, 1)},
+    "times": {name: 1.0 + at for at, name in enumerate(responses.TIMES)},
+}
 
 
 def through(task: Task, rows: list[Any]) -> labkit.Job:
     """Rows through all of labkit's own code, with a made-up answer to each that can be asked."""
     from labkit.results.job import collect
 
-    packed = requests.pack(rows)
-    asked = [{**row, **requests.preprocess(task)(row)} for row in packed.to_pylist()]
-    # As Ray holds them between its stages: in Arrow, as long as they fit one type.
-    pa.array([row["messages"] for row in asked if not row[ERROR]])
-    pa.array([row[ERROR] for row in asked], pa.string())
-    done = Finish(task, False).table([row if row[ERROR] else {**row, **SAID} for row in asked])
-    return collect([done], rows, None, "answer", labkit.endpoint("http://x", "m"), 0.0, 9.0)
+    batches, refused = requests.split(requests.make(task, rows, for_vllm), 2)
+    told = [
+        responses.table([responses.of_engine(at, None, **SAID) for at in b["row_id"].to_pylist()])
+        for b in batches
+    ]
+    done = [responses.answered(task, table, rows, aligned=False) for table in (refused, *told)]
+    return collect(done, rows, None, "answer", labkit.endpoint("http://x", "m"), 0.0, 9.0)
+
+
+def error_of(task: Task, row: Row) -> str:
+    """Why a row can't be asked; '' for a good one."""
+    return requests.make(task, [row], for_vllm)["error"][0].as_py() or ""
 
 
 def ids(frame: pd.DataFrame) -> list[Any]:
@@ -262,18 +267,13 @@ def test_each_row_is_answered_or_fails_and_comes_back_unchanged(some: list[Row])
     job = through(TASK, some)
     assert sorted(ids(job.answers) + ids(job.failed)) == list(range(len(some)))
     assert all(isinstance(reason, str) and reason for reason in job.failed.get("error", []))
-    good = [row for row in some if requests.question(TASK, one(row))[2] == ""]
+    good = [row for row in some if error_of(TASK, row) == ""]
     assert ids(job.answers) == [row["id"] for row in good]
     assert all(same(back, row) for back, row in zip(job.answers["answer"], good, strict=True))
     for frame in (job.answers, job.failed):
         for back in frame.to_dict("records"):
             given_row = some[back["id"]]
             assert not any(unlike(back[name], value) for name, value in given_row.items())
-
-
-def one(row: Row) -> Row:
-    packed: Row = requests.pack([row]).to_pylist()[0]
-    return packed
 
 
 def same(back: Any, value: Any) -> bool:
@@ -284,11 +284,10 @@ def same(back: Any, value: Any) -> bool:
 def test_any_messages_and_sampling_are_asked_or_an_error(message: Any, drawn: Any) -> None:
     for messages in (message, [message], [{"role": message, "content": "a"}]):
         task = Task("t", lambda row, m=messages: m, sampling_columns={"top_p": "p"})  # type: ignore[misc]
-        asked, parameters, error = requests.question(task, one({"p": drawn}))
-        assert parameters.keys() == {"top_p"}
-        pa.array([error], pa.string())
-        assert all(set(map(type, (m["role"], m["content"]))) <= {str, np.str_} for m in asked)
-        pa.array([[{name: m[name] for name in ("role", "content")} for m in asked]])
+        (request,) = requests.make(task, [{"p": drawn}], for_vllm).to_pylist()
+        asked, parameters = requests.read(request)
+        assert request["error"] or parameters.keys() == {"top_p"}
+        assert all(type(m["role"]) is type(m["content"]) is str for m in asked)
 
 
 class Bare(Exception):
@@ -298,37 +297,13 @@ class Bare(Exception):
         raise RuntimeError
 
 
-class Sealed:
-    """A value that can be packed and not unpacked."""
-
-    def __reduce__(self) -> Any:
-        return int, ("no number",)
-
-
-@pytest.mark.parametrize("value", [threading.Lock(), sys.stdout, (n for n in "ab"), Sealed()])
-def test_a_row_that_can_not_travel_fails_alone(value: Any) -> None:
-    rows = [{"id": 0, "seed": 1, "prompt": "a", "v": value}, {"id": 1, "seed": 1, "prompt": "b"}]
-    job = through(TASK, rows)
-    assert (ids(job.answers), ids(job.failed)) == ([1], [0])
-    assert job.failed["v"].iloc[0] is value
-
-
-@pytest.mark.parametrize("answer", [threading.Lock(), Sealed(), (n for n in "ab")])
-def test_an_answer_that_can_not_travel_fails_alone(answer: Any) -> None:
-    task = Task("t", ask("q"), parse=lambda text, row: answer if row["id"] else text)
-    job = through(task, [{"id": 0, "q": "a"}, {"id": 1, "q": "b"}])
-    assert (ids(job.answers), ids(job.failed)) == ([0], [1])
-    assert job.failed["error"].iloc[0].startswith("the answer can't be sent back: ")
-
-
-def test_an_answer_of_a_class_of_the_notebook_comes_back() -> None:
-    """A worker has no such module: the class must go along."""
-    home = SimpleNamespace()
-    exec("class Label:\n    def __init__(self, word):\n        self.word = word", home.__dict__)
-    home.Label.__module__ = "__main__"
-    task = Task("t", ask("q"), parse=lambda text, row: home.Label(text))
-    job = through(task, [{"id": 0, "q": home.Label}, {"id": 1, "q": "b"}])
-    assert ids(job.answers) == [1] and job.answers["answer"].iloc[0].word == "x"
+@pytest.mark.parametrize("value", [threading.Lock(), sys.stdout, (n for n in "ab")])
+def test_rows_and_answers_in_memory_never_travel(value: Any) -> None:
+    """What no other process could hold is answered like any other row, and comes back itself."""
+    rows = [{"id": 0, "q": "a", "v": value}, {"id": 1, "q": "b", "v": 1}]
+    job = through(Task("t", ask("q"), parse=lambda text, row: row["v"]), rows)
+    assert ids(job.answers) == [0, 1]
+    assert job.answers["v"].iloc[0] is value and job.answers["answer"].iloc[0] is value
 
 
 def test_an_exception_without_words_is_a_reason() -> None:
@@ -350,7 +325,7 @@ def test_an_exception_without_words_is_a_reason() -> None:
 def test_a_number_that_is_none_is_no_sampling_parameter(value: Any, words: str) -> None:
     """vLLM takes NaN as it is, and the row would never end."""
     task = Task("t", ask("q"), sampling_columns={"top_p": "p"})
-    assert words in requests.question(task, one({"q": "a", "p": value}))[2]
+    assert words in error_of(task, {"q": "a", "p": value})
 
 
 @pytest.mark.slow
@@ -397,25 +372,31 @@ def test_a_parameter_that_is_sent_can_be_read(name: str, value: Any) -> None:
     from vllm import SamplingParams
 
     task = Task("t", ask("q"), sampling_columns={name: "v"})
-    sent = requests.preprocess(task)(one({"q": "a", "v": value}))
-    if sent[ERROR]:
+    (request,) = requests.make(task, [{"q": "a", "v": value}], for_vllm).to_pylist()
+    if request["error"]:
         return
+    sent = requests.read(request)[1]
     (kind,) = (f.type for f in msgspec.structs.fields(SamplingParams) if f.name == name)
-    data = msgspec.msgpack.encode(sent["sampling_params"][name])
+    data = msgspec.msgpack.encode(sent[name])
     msgspec.msgpack.decode(data, type=kind)
 
 
 def test_arrow_can_not_take_parameters_apart() -> None:
     """As a struct they would be 1.0, nan and 2.0, and no engine could read one of them."""
-    sent = [sampling_values.Parameters(seed=seed) for seed in (1, None, 2)]
+    sent = [sampling_values.Opaque(seed=seed) for seed in (1, None, 2)]
     taken_apart = pa.array([dict(parameters) for parameters in sent]).to_numpy(zero_copy_only=False)
     assert isinstance(taken_apart[0]["seed"], float)
     with pytest.raises(pa.ArrowInvalid):
         pa.array(sent)
-    assert isinstance(
-        requests.preprocess(TASK)(one({}))["sampling_params"], sampling_values.Parameters
-    )
     assert pickle.loads(pickle.dumps(sent)) == sent == [{"seed": 1}, {"seed": None}, {"seed": 2}]
+
+
+@pytest.mark.parametrize(
+    ("sampling", "own"),
+    [({"max_tokens": 3}, False), ({"stop": ["x"]}, True), ({"skip_special_tokens": False}, True)],
+)
+def test_which_parameters_need_the_engine_to_make_the_text(sampling: Row, own: bool) -> None:
+    assert sampling_values.decoded_by_engine(sampling) == own
 
 
 @pytest.mark.parametrize(
@@ -488,31 +469,7 @@ def test_a_parameter_of_another_type_is_refused(name: str, value: Any, words: st
     ],
 )
 def test_messages_that_no_template_takes_are_an_error(messages: Any, words: str) -> None:
-    assert words in requests.question(Task("t", lambda row: messages), one({}))[2]
-
-
-def test_a_row_that_no_chat_template_takes_fails_alone(smollm2: Any) -> None:
-    """With the stage as `build_processor` makes it, put in by `ProcessorSpec.build`."""
-    import asyncio
-
-    from labkit.engines.prompt_rendering import RowByRow
-
-    picky = "{% if messages|length > 1 %}{{ raise_exception('one turn') }}{% endif %}hi"
-    stage = RowByRow("__data", ["messages"], smollm2.source, picky)
-
-    async def through_the_stage() -> list[Row]:
-        turn = {"role": "user", "content": "a"}
-        batch = [{"messages": [turn] * number, ERROR: ""} for number in (1, 2)]
-        return [rows async for rows in stage({"__data": batch})][0]["__data"]
-
-    good, bad = asyncio.run(through_the_stage())
-    assert (good["prompt"], good[ERROR]) == ("hi", "")
-    assert bad[ERROR].startswith("the chat template: ") and "one turn" in bad[ERROR]
-
-
-def test_every_engine_has_that_stage(local_ray: Any, smollm2: Any) -> None:
-    made = labkit.configure(smollm2).build(lambda row: row)
-    assert made.get_stage_by_name("ChatTemplateStage").fn.__name__ == "RowByRow"
+    assert words in error_of(Task("t", lambda row: messages), {})
 
 
 # --- real engines ---------------------------------------------------------------------------------
@@ -561,6 +518,7 @@ def generated(count: int) -> tuple[list[Row], set[int]]:
                 del row[chance.choice(["ask", "limit", "on"])]
             case 4:
                 row["lock"] = threading.Lock()
+                good.add(number)
             case _:
                 good.add(number)
         some.append(row)

@@ -6,10 +6,10 @@ import dataclasses
 
 import pytest
 
+from labkit.api.configure import configure
 from labkit.errors import ModelError
 from labkit.hardware.machine import GPU, Machine
 from labkit.settings import memory_fit
-from labkit.settings.processor_spec import configure
 from labkit.weights.architecture import LLAMA_8B, Shape
 from labkit.weights.catalogue import Model
 

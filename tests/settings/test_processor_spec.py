@@ -13,13 +13,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from labkit.api.configure import configure
 from labkit.engines import fork_server
 from labkit.errors import LabError
 from labkit.hardware.machine import GPU, Machine
 from labkit.ray_session.capacity import READ_CPUS
-from labkit.settings.engine_defaults import STAGE_CPUS
-from labkit.settings.processor_spec import ProcessorSpec, configure
-from labkit.tasks import Task, ask
+from labkit.settings.engine_defaults import STAGE_CPUS, WORKER_SETUP
+from labkit.settings.processor_spec import ProcessorSpec
 from labkit.weights.architecture import LLAMA_8B, Shape
 from labkit.weights.catalogue import Model
 from labkit.weights.chat_template import without_double_bos
@@ -117,10 +117,6 @@ def test_h100() -> None:
     assert (spec["batch_size"], spec["max_concurrent_batches"]) == (64, 16)
     assert spec.rows_in_flight == 1024
     assert spec["tokenize_stage"] == spec["detokenize_stage"] == {"num_cpus": STAGE_CPUS}
-    assert spec.ray_decodes(Task("a", ask("text"), {"max_tokens": 3}))
-    for own in ({"stop": ["x"]}, {"skip_special_tokens": False}):
-        assert not spec.ray_decodes(Task("a", ask("text"), own))
-    assert not spec.ray_decodes(Task("a", ask("text"), {}, sampling_columns={"stop": "stops"}))
     assert "VLLM_CPU_KVCACHE_SPACE" not in spec.layer("environment")
 
 
@@ -302,11 +298,11 @@ def test_ray_accepts_the_configuration(name: str) -> None:
     assert config.model_source == "some/far"
     assert config.should_continue_on_error and not config.log_engine_metrics
     assert spec.layer("vllm").items() <= config.engine_kwargs.items()
-    assert config.runtime_env == {"env_vars": {**spec.layer("environment"), **fork_server.HOOK}}
-    assert list(fork_server.HOOK.values()) == ["labkit.engines.fork_server.prepare"] and callable(
-        fork_server.prepare
-    )
-    assert (spec.describe()["value"] == "labkit.engines.fork_server.prepare").sum() == 1
+    assert config.runtime_env == {"env_vars": {**spec.layer("environment"), **WORKER_SETUP}}
+    assert list(WORKER_SETUP.values()) == [
+        "labkit.engines.fork_server.start_in_worker"
+    ] and callable(fork_server.start_in_worker)
+    assert (spec.describe()["value"] == "labkit.engines.fork_server.start_in_worker").sum() == 1
     # Only the engine's worker imports vLLM and starts a fork server.
     assert config.chat_template_stage["runtime_env"] == {"env_vars": spec.layer("environment")}
     shared = configure(HUB, MACHINES[name], tensor_parallel=2)

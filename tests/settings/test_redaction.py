@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
 import hashlib
 import io
@@ -25,14 +24,17 @@ import labkit
 from labkit.api import serve_model
 from labkit.api.sweep_jobs import _about, _resume
 from labkit.datasets import posts
-from labkit.engines import warm_plan
+from labkit.engines import warm_engine
 from labkit.engines.endpoint_check import served_models
 from labkit.engines.endpoint_client import Client
 from labkit.errors import LabError
 from labkit.ray_session import session
+from labkit.rows import requests
+from labkit.rows.sampling_values import number
 from labkit.settings import redaction
 from labkit.tasks import Task, ask
 from labkit.weights import packaged_gguf
+from tests.engines.test_endpoint_client import answers_of
 from tests.engines.test_endpoint_client import server as chat  # noqa: F401  the small server of those tests
 from tools import bundle, bundle_install
 
@@ -131,7 +133,9 @@ def test_a_sweep_s_file_holds_no_secret(spec: Any, tmp_path: Path) -> None:
 def test_a_specification_shows_no_secret(spec: Any) -> None:
     other = spec.with_(HF_TOKEN=CANARY + "2")
     assert CANARY not in outputs(spec, spec.describe(), *spec.settings)
-    assert CANARY not in outputs(warm_plan.changes(spec, other)) and warm_plan.changes(spec, other)
+    assert CANARY not in outputs(warm_engine.why_reload(spec, other)) and warm_engine.why_reload(
+        spec, other
+    )
     assert spec["HF_TOKEN"] == CANARY
 
 
@@ -231,9 +235,8 @@ def test_a_bad_key_is_not_repeated(key: str) -> None:
 
 def test_the_key_of_an_endpoint_is_in_no_text() -> None:
     spec = labkit.endpoint("http://host/v1", "m", api_key=CANARY)
-    config = spec.config()
-    things = (spec, spec.describe(), spec.settings, spec.machine, spec.starting, config)
-    assert CANARY not in outputs(*things, config.session_factory, spec.with_(timeout_s=1))
+    things = (spec, spec.describe(), spec.settings, spec.machine, spec.starting)
+    assert CANARY not in outputs(*things, Client.of(spec), spec.with_(timeout_s=1))
     with pytest.raises(LabError) as caught:
         spec.with_(headers={"Authorization": CANARY})
     assert CANARY not in str(caught.value)
@@ -245,16 +248,10 @@ def test_the_password_of_a_proxy_is_in_no_error(monkeypatch: pytest.MonkeyPatch)
     url = "http://192.0.2.1/v1"
     with pytest.raises(LabError, match="No server answers") as caught:
         served_models(url, CANARY)
-    client = Client(1, 0, 5, trust_env=True, api_key=CANARY)
-
-    async def ask_once() -> dict[str, Any]:
-        await client.open()
-        try:
-            return await client.answer(url, "{}", "b")
-        finally:
-            await client.close()
-
-    assert CANARY not in outputs(caught.value, asyncio.run(ask_once()))
+    client = Client(url, "m", 1, 0, 5, trust_env=True, api_key=CANARY)
+    batch = requests.make(Task("t", ask("q")), [{"q": "?"}], number)
+    (row,) = answers_of(client, batch)
+    assert "the connection failed" in row["error"] and CANARY not in outputs(caught.value, row)
 
 
 @pytest.mark.slow

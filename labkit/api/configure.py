@@ -1,0 +1,95 @@
+"""Decide every argument of a job on this machine, or against a server."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from labkit.engines.warm_engine import free_of_ours
+from labkit.errors import LabError
+from labkit.hardware import machine as machines
+from labkit.settings.endpoint_spec import EndpointSpec
+from labkit.settings.engine_defaults import (
+    cpu_engine,
+    gpu_engine,
+    ray_fields,
+)
+from labkit.settings.processor_spec import ProcessorSpec
+from labkit.settings.setting import SettingsBuilder, check_counts
+from labkit.weights import catalogue as models
+
+
+def configure(
+    model: models.Model | str | None = None,
+    machine: machines.Machine | None = None,
+    *,
+    batch_size: int | None = None,
+    max_concurrent_batches: int | None = None,
+    replicas: int = 1,
+    tensor_parallel: int = 1,
+    engine: Mapping[str, Any] | None = None,
+    ray: Mapping[str, Any] | None = None,
+    environment: Mapping[str, str] | None = None,
+    gpu_share: float = 1.0,
+    warm: bool = False,
+) -> ProcessorSpec:
+    """Decide every argument of a Ray Data LLM job on this machine.
+
+    model: a Model, a name for `labkit.get_model`, or None for this machine's default.
+    batch_size: rows Ray hands to the engine at once (delivery; vLLM batches continuously).
+    max_concurrent_batches: batches at the engine at the same time.
+    replicas: engines, each with its own copy of the weights.
+    tensor_parallel: GPUs that share one copy of the weights.
+    engine, ray, environment: override or add any vLLM argument, field of
+    `vLLMEngineProcessorConfig`, or environment variable of the engine's process.
+    gpu_share: the part of a card that a replica takes, such as 0.5 for two replicas on each.
+    warm: keep the engine up after a job, for the next one (`labkit.stop_engine` ends it). Another
+    batch size, number of batches or sampling needs no reload; any other argument does.
+
+    Raises LabError for a value that can't work, before anything starts.
+    """
+    if machine is None:
+        machine = free_of_ours(machines.detect())
+    if not isinstance(model, models.Model):
+        model = models.get(model) if model else models.choose(machine)
+    check_counts({"replicas": replicas, "tensor_parallel": tensor_parallel})
+    check_counts({"batch_size": batch_size, "max_concurrent_batches": max_concurrent_batches})
+    on_gpu = machine.device == "gpu"
+    settings = SettingsBuilder(dict(engine or {}), dict(ray or {}), dict(environment or {}))
+    if not 0 < gpu_share <= 1 or (gpu_share < 1 and tensor_parallel > 1):
+        raise LabError(
+            f"gpu_share must be above 0 and at most 1, and 1 with tensor_parallel, not {gpu_share}."
+        )
+    if on_gpu:
+        gpu_engine(settings, machine, model, tensor_parallel, gpu_share)
+    else:
+        cpu_engine(settings, machine, model, replicas, tensor_parallel)
+    ray_fields(settings, model, on_gpu, batch_size, max_concurrent_batches, replicas)
+    settings.add_the_rest()
+    return ProcessorSpec(machine, model, tuple(settings.settings), replicas, tensor_parallel, warm)
+
+
+def endpoint(
+    url: str,
+    model: str,
+    *,
+    api_key: str | None = None,
+    rows_in_flight: int = 16,
+    batch_size: int | None = None,
+    max_retries: int = 4,
+    timeout_s: float = 120,
+) -> EndpointSpec:
+    """A server for `labkit.run`: its base URL (usually ends in /v1) and a model it serves.
+
+    rows_in_flight: rows sent and not yet answered. batch_size: rows Ray hands over at once; None
+    for half of them. max_retries: further tries of a row. timeout_s: seconds for each try.
+    The server must be reachable from every node of the Ray cluster.
+
+    Raises LabError for a value that can't work; the server itself is looked at when a job starts.
+    """
+    url = url.strip().rstrip("/") if isinstance(url, str) else url
+    if not isinstance(model, str) or not model.strip():
+        raise LabError("Name the model as the server does; GET …/v1/models lists its names.")
+    known = models.Model(name=model.strip(), source=str(url), why="named by you")
+    key = api_key.strip() if api_key else None
+    return EndpointSpec(url, known, rows_in_flight, batch_size, max_retries, timeout_s, key)

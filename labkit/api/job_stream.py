@@ -1,0 +1,166 @@
+"""One job as a stream of responses, for `run`, `write` and `sweep`: progress, cancel, the watchdog
+and the certain end of what Ray Data does for it."""
+
+from __future__ import annotations
+
+import contextlib
+import queue
+import threading
+from collections.abc import Callable, Iterator
+from typing import TYPE_CHECKING, Any
+
+from labkit.api.watchdog import Watch
+from labkit.engines import dispatch, warm_engine
+from labkit.errors import Cancelled, JobFailed, Stalled
+from labkit.ray_session import internals, session
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+    import ray.data
+
+    from labkit.progress import Progress
+    from labkit.settings.setting import JobSpec
+
+#: Ray waits for every task of an execution that it shuts down; a job waits so long for Ray.
+END_S = 30.0
+#: How often cancel and the clock are looked at.
+LOOK_S = 0.1
+
+
+def stream(
+    asked: list[pa.Table] | ray.data.Dataset,
+    spec: JobSpec,
+    shown: Progress,
+    cancel: threading.Event | None,
+    stall_s: float,
+) -> Iterator[pa.Table]:
+    """Requests → responses, counted, as they come.
+
+    Raises what ended the job: Cancelled, Stalled after `stall_s` seconds without a row (the
+    engine's start included), JobFailed with the engine's own reason.
+    """
+    import ray.data
+    from ray.exceptions import RayError
+
+    contexts = [ray.data.DataContext.get_current()]
+    contexts += [asked.context] if isinstance(asked, ray.data.Dataset) else []
+    try:
+        with Watch(shown, cancel, stall_s) as watch, warm_engine.aborting(None):
+            output = dispatch.answer(asked, spec, say=shown.say, cancel=watch)
+            for table in supervised(output, contexts, watch):
+                tokens = table["num_generated_tokens"].to_pandas().sum()
+                shown.advance(table.num_rows, int(tokens))
+                yield table
+    except Stalled:
+        warm_engine.stop()  # it may be the one that stands still
+        raise
+    except RayError as error:
+        raise JobFailed(session.diagnose(error)) from error
+
+
+@contextlib.contextmanager
+def ray_data_settings(verbose: bool, data: Any = None) -> Iterator[None]:
+    """Ray Data's settings for a job, restored afterwards.
+
+    A Dataset that the caller made runs with the settings of its own making, not the current ones.
+    """
+    import ray.data
+
+    given = isinstance(data, ray.data.Dataset)
+    context = data.context if given else ray.data.DataContext.get_current()
+    detectors, options = context.issue_detectors_config, context.execution_options
+    before = (context.enable_progress_bars, detectors.detectors, options.preserve_order)
+    objects = context.enable_fallback_to_arrow_object_ext_type
+    context.enable_progress_bars = False
+    # What Arrow can't hold travels between stages as an object (`sampling_values.Opaque`).
+    context.enable_fallback_to_arrow_object_ext_type = True
+    options.preserve_order = given or options.preserve_order
+    if not verbose:
+        detectors.detectors = []
+    try:
+        yield
+    finally:
+        context.enable_progress_bars, detectors.detectors, options.preserve_order = before
+        context.enable_fallback_to_arrow_object_ext_type = objects
+
+
+def supervised(output: Iterator[pa.Table], contexts: list[Any], watch: Watch) -> Iterator[pa.Table]:
+    """The tables of `output`, which Ray Data makes with one of `contexts`; raises as soon as
+    `watch` is set.
+
+    `output` is taken in a thread of its own and every wait here is short: Ctrl-C, cancel and the
+    clock are heard whatever Ray waits for. However this is left, the execution is shut down, its
+    actors with it.
+    """
+
+    def check() -> None:
+        if watch.ended:
+            raise Cancelled("The job was ended before Ray had started it.")
+
+    execution = internals.Execution(check)
+    feed = _Feed(output, lambda: watch.ended)
+    with execution.watched(contexts):
+        try:
+            feed.start()
+            while True:
+                watch.check(execution.waiting_for)
+                try:
+                    table, problem = feed.tables.get(timeout=LOOK_S)
+                except queue.Empty:
+                    continue
+                if problem is not None:
+                    if isinstance(problem, Cancelled):  # by the watch, which its thread saw first
+                        watch.check(execution.waiting_for)
+                    raise problem
+                if table is None:
+                    return
+                yield table
+                watch.touch()
+        finally:
+            watch.ended = True
+            _end(execution)
+            feed.join(END_S)
+
+
+class _Feed(threading.Thread):
+    """Takes tables in a thread of its own and hands them on."""
+
+    def __init__(self, output: Iterator[pa.Table], ended: Callable[[], bool]) -> None:
+        super().__init__(daemon=True)
+        self.output, self.ended = output, ended
+        self.tables: queue.Queue[tuple[Any, BaseException | None]] = queue.Queue(maxsize=2)
+
+    def run(self) -> None:
+        try:
+            for table in self.output:
+                if not self._put(table, None):
+                    return
+            self._put(None, None)
+        except BaseException as problem:  # raised again where the tables are taken
+            self._put(None, problem)
+
+    def _put(self, table: Any, problem: BaseException | None) -> bool:
+        while not self.ended():
+            with contextlib.suppress(queue.Full):
+                self.tables.put((table, problem), timeout=LOOK_S)
+                return True
+        return False
+
+
+def _end(execution: internals.Execution) -> None:
+    """Shut an execution down: at once, not when the garbage collector finds it."""
+    if execution.executor is None:
+        return
+    import ray
+    from ray.exceptions import RayError
+
+    actors = execution.actors()
+    with internals.killing(actors):
+        try:
+            ender = threading.Thread(target=execution.shut_down, daemon=True)
+            ender.start()
+            ender.join(END_S)
+        finally:  # the thread of the feed may have been first: then Ray only lets go of them
+            for actor in actors:
+                with contextlib.suppress(RayError):  # Ray itself is gone
+                    ray.kill(actor)

@@ -1,0 +1,52 @@
+"""Who answers requests: an engine of the job's own, a warm one, or a server; one interface."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Iterator
+from typing import TYPE_CHECKING
+
+from labkit.engines import endpoint_client, ray_data_llm, warm_engine
+from labkit.rows.requests import Parameter
+from labkit.rows.sampling_values import for_vllm, number
+from labkit.settings.endpoint_spec import EndpointSpec
+from labkit.settings.processor_spec import ProcessorSpec
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+    import ray.data
+
+    from labkit.settings.setting import JobSpec
+
+
+def answer(
+    asked: list[pa.Table] | ray.data.Dataset,
+    spec: JobSpec,
+    *,
+    say: Callable[[str], None],
+    cancel: threading.Event | None = None,
+) -> Iterator[pa.Table]:
+    """Requests (`rows.requests.REQUEST`) → tables of responses (`rows.responses.RESPONSE`), as
+    they come. A column `row` of the requests comes back with them.
+
+    asked: batches in memory, or a Dataset, which is streamed.
+    say: what to tell meanwhile, such as that an engine starts. cancel: ends it, soon.
+    """
+    import ray.data
+
+    if isinstance(spec, ProcessorSpec) and spec.warm:
+        yield from warm_engine.answer(asked, spec, say=say, cancel=cancel)
+        return
+    # One block for each batch: rows in flight are then exactly batch_size × batches.
+    dataset = asked if isinstance(asked, ray.data.Dataset) else ray.data.from_arrow(asked)
+    if isinstance(spec, EndpointSpec):
+        yield from endpoint_client.answer(dataset, spec)
+        return
+    assert isinstance(spec, ProcessorSpec)
+    warm_engine.stop()  # one engine at a time: nothing else is to use the machine
+    yield from ray_data_llm.answer(dataset, spec)
+
+
+def parameter_of(spec: JobSpec) -> Parameter:
+    """How the sampling parameters of a spec's rows are checked before they are sent."""
+    return for_vllm if isinstance(spec, ProcessorSpec) else number

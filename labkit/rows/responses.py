@@ -1,0 +1,87 @@
+"""A response: what an engine or a server says to one request; and the answer that is read from it.
+
+Knows no engine: each of them makes tables with the columns of RESPONSE.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import pyarrow as pa
+
+from labkit.errors import printable, reason
+from labkit.metrics import ROW_COLUMNS
+from labkit.tasks import Row, Task
+
+#: The engine's own times of a row (see `metrics.ROW_COLUMNS`).
+TIMES = ROW_COLUMNS[:5]
+COUNTS = ("num_input_tokens", "num_generated_tokens")
+#: `finish_reason` as in OpenAI's API ("stop", "length"); null where it is not known. `error`: null
+#: for a row that was answered. All but `row_id` and `error` are null in one that was not.
+RESPONSE = pa.schema(
+    [("row_id", pa.int64()), ("text", pa.string()), ("finish_reason", pa.string())]
+    + [("error", pa.string())]
+    + [(name, pa.float64()) for name in TIMES]
+    + [(name, pa.int64()) for name in COUNTS]
+    + [("batch_uuid", pa.string())]
+)
+NO_ANSWER = "the engine gave no answer and no reason: its log may have one"
+
+
+def table(rows: Sequence[Row]) -> pa.Table:
+    """Rows with some of the columns of RESPONSE → a table with all of them."""
+    columns = [pa.array([row.get(f.name) for row in rows], f.type) for f in RESPONSE]
+    return pa.table(columns, RESPONSE)
+
+
+def of_engine(
+    row_id: int | None,
+    error: str | None,
+    *,
+    text: str | None,
+    times: Row | None,
+    counts: tuple[int | None, int | None],
+    finish_reason: str | None,
+    batch_uuid: str | None,
+) -> Row:
+    """One row of `table`, looked at: an answer without its times is none."""
+    if not error and not (times and times.get("last_token_ts")):
+        error = NO_ANSWER
+    if error or times is None:
+        return {"row_id": row_id, "error": printable(error or NO_ANSWER)}
+    known = {"row_id": row_id, "text": text, "finish_reason": finish_reason}
+    known |= {name: times.get(name) for name in TIMES}
+    return {**known, **dict(zip(COUNTS, counts, strict=True)), "batch_uuid": batch_uuid}
+
+
+@dataclass(frozen=True)
+class Answered:
+    """Responses with the answers read from them.
+
+    table: the columns of RESPONSE; `error` is set where the answer can't be read, too.
+    answers: what the task's `parse` made of each text; None in a row with an error.
+    rows: the user's rows where they came with the responses, else None.
+    """
+
+    table: pa.Table
+    answers: list[Any]
+    rows: list[Row] | None = None
+
+
+def answered(task: Task, responses: pa.Table, rows: Sequence[Row], *, aligned: bool) -> Answered:
+    """Read the answers. rows: those of the responses if `aligned`, else all, by their `row_id`."""
+    own = list(rows) if aligned else [rows[at] for at in responses["row_id"].to_pylist()]
+    texts, errors = responses["text"].to_pylist(), responses["error"].to_pylist()
+    answers: list[Any] = [None] * len(own)
+    for at, (text, error, row) in enumerate(zip(texts, errors, own, strict=True)):
+        if error is None:
+            try:
+                answers[at] = task.parse(text, row)
+            except Exception as problem:  # the user's own function: any failure is this row's
+                errors[at] = f"the answer could not be read: {reason(problem)}"
+    at = RESPONSE.get_field_index("error")
+    table = responses.select(RESPONSE.names)
+    table = table.set_column(at, RESPONSE.field(at), pa.array(errors, pa.string()))
+    return Answered(table, answers, own if aligned else None)

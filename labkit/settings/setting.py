@@ -1,0 +1,79 @@
+"""One argument of a job with the reason for its value; and what every job's specification has."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+import pandas as pd
+
+from labkit.errors import LabError
+from labkit.hardware.machine import Machine
+from labkit.settings import redaction
+from labkit.weights.catalogue import Model
+
+
+@dataclass(frozen=True)
+class Setting:
+    """One argument: the layer it belongs to ('ray', 'vllm', 'environment'), value and reason."""
+
+    layer: str
+    name: str
+    value: Any = field(repr=False)
+    reason: str
+    shown: Any = field(init=False)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "shown", redaction.shown(self.name, self.value))
+
+
+def check_counts(values: Mapping[str, Any]) -> None:
+    """Raise LabError unless each value is a whole number from 1 (None: not given)."""
+    for name, value in values.items():
+        if value is None:  # not given: chosen later
+            continue
+        if isinstance(value, bool) or not isinstance(value, int) or value < 1:
+            raise LabError(f"{name} must be a whole number from 1, not {value!r}.")
+
+
+class SettingsBuilder:
+    """Collects settings; what the caller overrode wins and is marked so."""
+
+    def __init__(self, vllm: dict[str, Any], ray: dict[str, Any], environment: dict[str, str]):
+        self.overrides = {"vllm": vllm, "ray": ray, "environment": environment}
+        self.settings: list[Setting] = []
+
+    def __call__(self, layer: str, name: str, value: Any, reason: str) -> Any:
+        if name in self.overrides[layer]:
+            value, reason = self.overrides[layer].pop(name), "set by you"
+        self.settings.append(Setting(layer, name, value, reason))
+        return value
+
+    def add_the_rest(self) -> None:
+        for layer, left in self.overrides.items():
+            for name, value in left.items():
+                self.settings.append(Setting(layer, name, value, "set by you"))
+
+
+class JobSpec(Protocol):
+    """A ProcessorSpec, or an EndpointSpec."""
+
+    @property
+    def machine(self) -> Machine: ...
+    @property
+    def model(self) -> Model: ...
+    @property
+    def replicas(self) -> int: ...
+    @property
+    def rows_in_flight(self) -> int: ...
+    @property
+    def starting(self) -> str:
+        """What the progress line says before the first answer."""
+
+    @property
+    def patience_s(self) -> float:
+        """Seconds that a batch may take by its own settings (all tries of a server); else 0."""
+
+    def __getitem__(self, name: str) -> Any: ...
+    def describe(self) -> pd.DataFrame: ...

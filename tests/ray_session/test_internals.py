@@ -1,0 +1,110 @@
+"""Canaries: each private part of Ray and vLLM that labkit uses, alone, so that an upgrade names
+what broke. `make upgrade-check` runs them on another pair of versions."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import psutil
+import pytest
+
+from labkit.ray_session import internals
+
+pytestmark = pytest.mark.canary
+
+
+@pytest.mark.parametrize("name", internals.RAY_SETTINGS)
+def test_ray_knows_the_variable(name: str) -> None:
+    """In its C++ core or its Python sources; one that it dropped would be passed over silently."""
+    import ray
+
+    key = name.removeprefix("RAY_").encode()
+    folder = os.path.dirname(ray.__file__)
+    core = os.path.join(folder, "core/src/ray/raylet/raylet")
+    python = [os.path.join(folder, "_private", file) for file in ("ray_constants.py", "node.py")]
+    texts = [Path(path).read_bytes() for path in (core, *python)]
+    assert any(key in text or name.encode() in text for text in texts)
+
+
+@pytest.mark.slow
+def test_workers_run_with_the_priority_of_their_driver(local_ray: Any) -> None:
+    @local_ray.remote
+    def niceness() -> int:
+        return os.nice(0)
+
+    assert local_ray.get(niceness.remote()) == os.nice(0)
+
+
+@pytest.mark.slow
+def test_an_actor_s_process_is_found_and_ended(local_ray: Any) -> None:
+    @local_ray.remote
+    class Here:
+        def process(self) -> int:
+            return os.getpid()
+
+    actor = Here.remote()
+    pid = local_ray.get(actor.process.remote())
+    assert {p.pid for p in internals._processes({actor._actor_id.hex()})} == {pid}
+    process = psutil.Process(pid)
+    assert process.name().startswith("ray::")
+    process.suspend()  # one that can't hear Ray
+    with internals.killing([actor]):
+        local_ray.kill(actor)
+    assert not process.is_running()
+
+
+@pytest.mark.slow
+def test_an_execution_tells_of_its_executor_and_its_actors(local_ray: Any) -> None:
+    import ray.data
+
+    class Stage:  # in here: workers can't import this module
+        def __call__(self, batch: Any) -> Any:
+            time.sleep(0.2)
+            return batch
+
+    steps = []
+    execution = internals.Execution(lambda: steps.append(execution.waiting_for()))
+    data = ray.data.range(4, override_num_blocks=4).map_batches(Stage, concurrency=1, num_cpus=0.1)
+    with execution.watched([data.context]):
+        batches = iter(data.iter_batches(batch_size=None, prefetch_batches=0))
+        next(batches)
+        assert execution.executor is not None and steps
+        (actor,) = execution.actors()
+        assert actor._actor_id.hex() in internals._actors()
+        execution.shut_down()
+    assert any("Stage" in name for names in steps for name in names), "it waited for its actor"
+
+
+def test_the_token_of_ray_can_be_asked_for() -> None:
+    """In a program of its own: it changes how this one would join a cluster."""
+    code = "from labkit.ray_session import internals; internals.enable_token()"
+    home = {**os.environ, "RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": "x" * 32}
+    subprocess.run([sys.executable, "-c", code], env=home, check=True)
+
+
+@pytest.mark.slow
+def test_a_worker_calls_what_it_is_told_to_call_first(local_ray: Any) -> None:
+    """`fork_server.start_in_worker` is called so (`engine_defaults.WORKER_SETUP`)."""
+    from labkit.settings.engine_defaults import WORKER_SETUP
+
+    (variable,) = WORKER_SETUP
+
+    @local_ray.remote(runtime_env={"env_vars": {variable: "gc.disable"}})
+    def disabled() -> bool:
+        import gc
+
+        return not gc.isenabled()
+
+    assert local_ray.get(disabled.remote())
+
+
+@pytest.mark.slow
+def test_vllm_makes_its_engine_s_process_where_it_is_patched() -> None:
+    from vllm.v1.engine import async_llm, core, utils
+
+    assert callable(utils.get_mp_context) and async_llm.AsyncLLM and core
