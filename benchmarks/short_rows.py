@@ -30,7 +30,7 @@ CHAT = "vllm.LLM.chat"
 
 def posts(times: int) -> list[dict[str, Any]]:
     """The posts, so many times over."""
-    return labkit.load_posts()[["text"]].to_dict("records") * times
+    return [{"text": text} for text in labkit.load_posts()["text"]] * times
 
 
 def chat(model: str | None, times: int, jobs: int) -> list[float]:
