@@ -184,7 +184,9 @@ class Replica:
         own = renderer_arguments(spec)
         if spec["tokenize_stage"]:
             text: Any = ray.remote(Text)
-            self.text = text.options(num_cpus=STAGE_CPUS, runtime_env=environment).remote(own)
+            self.text = text.options(
+                num_cpus=STAGE_CPUS, runtime_env=environment, max_concurrency=CALLS
+            ).remote(own)
         self.loading = self.engine.load.remote(engine_arguments(spec), None if self.text else own)
 
     def actors(self) -> list[Any]:

@@ -109,16 +109,20 @@ class RenderPrompts:
 
 class Text:
     """The actor of a warm engine on a GPU that renders its prompts and reads its tokens: the
-    engine's process then only feeds the engine."""
+    engine's process then only feeds the engine.
+
+    Asynchronous, though it waits for nothing: Ray runs the calls of another actor in the order in
+    which they were made, and a batch that is still at the engine would hold all others up.
+    """
 
     def __init__(self, renderer: dict[str, Any]):
         self.renderer = Renderer(**renderer)
 
-    def encode(self, batch: pa.Table) -> tuple[list[list[int]], list[str | None]]:
+    async def encode(self, batch: pa.Table) -> tuple[list[list[int]], list[str | None]]:
         """As `Renderer.encode`."""
         return self.renderer.encode(batch)
 
-    def decode(self, rows: list[dict[str, Any]]) -> pa.Table:
+    async def decode(self, rows: list[dict[str, Any]]) -> pa.Table:
         """Rows of `Engine.answer` with tokens for text → responses."""
         return responses.table(with_text(self.renderer, rows))
 

@@ -46,7 +46,9 @@ def split(requests: pa.Table, batch_size: int) -> tuple[list[pa.Table], pa.Table
     """(the batches to ask, the responses of the rows that can't be asked)."""
     bad = pc.is_valid(requests["error"])
     good = requests.filter(pc.invert(bad))
-    batches = [good.slice(at, batch_size) for at in range(0, good.num_rows, batch_size)]
+    every = pa.array(range(good.num_rows))
+    # Copies: a slice would be sent with all rows of the table that it is a view of.
+    batches = [good.take(every[at : at + batch_size]) for at in range(0, len(good), batch_size)]
     refused = requests.filter(bad).select(["row_id", "error"]).to_pylist()
     return batches, responses.table(refused)
 

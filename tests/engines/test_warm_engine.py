@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import os
 import signal
 import threading
@@ -246,19 +247,27 @@ def test_an_actor_of_its_own_renders_and_reads_texts(
     from labkit.engines.engine_actor import Replica
     from labkit.engines.prompt_rendering import Text, renderer_arguments
 
+    # Ray runs calls of a plain actor in order: a batch at the engine would hold up all others.
+    assert all(inspect.iscoroutinefunction(call) for call in (Text.encode, Text.decode))
     now = warm_engine.use(warm_spec)
     rows = [{"q": "Why?", "s": None}, {"q": None, "s": None}, {"q": "How?", "s": "e"}]
     task = Task("t", ask("q"), {"max_tokens": 9, "temperature": 0.0}, {"stop": "s"})
     batch = requests.make(task, rows, for_vllm)
     (alone,) = now.replicas
+    long = Task("t", ask("q"), {"max_tokens": 1500, "ignore_eos": True})
+    hours = requests.make(long, [{"q": "Go on."}] * 64, for_vllm)
     expected = ray.get(alone.answer(now.job, batch)).to_pylist()
     apart = Replica.__new__(Replica)
     apart.engine = alone.engine
     text: Any = ray.remote(Text)
-    apart.text = text.options(num_cpus=0.1).remote(renderer_arguments(warm_spec))
+    apart.text = text.options(num_cpus=0.1, max_concurrency=9).remote(renderer_arguments(warm_spec))
     try:
         found = ray.get(apart.answer(now.job, batch)).to_pylist()
+        never = apart.text.decode.remote(alone.engine.answer.remote(now.job, hours, None))
+        assert ray.get(apart.answer(now.job, batch), timeout=30).num_rows == 3
+        del never
     finally:
+        warm_engine.abort()
         ray.kill(apart.text)
     for name in ("row_id", "text", "error", "finish_reason", "num_generated_tokens"):
         assert [row[name] for row in found] == [row[name] for row in expected], name

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import pickle
 from typing import Any
 
 import numpy as np
@@ -100,6 +101,12 @@ def test_good_rows_are_split_into_batches_and_the_others_have_their_responses() 
     assert refused["row_id"].to_pylist() == [0, 3, 6, 9]
     assert set(refused["error"].to_pylist()) == {"ValueError: column 'q' is missing"}
     assert refused["last_token_ts"].null_count == 4
+
+
+def test_a_batch_is_sent_without_the_rows_of_the_others() -> None:
+    rows = [{"q": "word " * 100, "seed": n} for n in range(200)]
+    batches, _ = split(make(TASK, rows, for_vllm), 10)
+    assert len(pickle.dumps(batches[3])) < 2 * 10 * 500 + 5000
 
 
 @pytest.mark.parametrize("messages", [None, 5, ["text"], [("a", "b", "c")], lambda: 0])
