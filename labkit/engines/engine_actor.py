@@ -9,6 +9,7 @@ import asyncio
 import contextlib
 import dataclasses
 import functools
+import gc
 import uuid
 from typing import TYPE_CHECKING, Any
 
@@ -47,6 +48,10 @@ class Engine:
         self.renderer = Renderer(**renderer) if renderer else None
         made = vllm.AsyncEngineArgs(**arguments)
         self.engine = vllm.AsyncLLMEngine.from_engine_args(made)
+        # What is there now stays: the garbage collector need not look at it at each of its rounds,
+        # in which no row's tokens are read (vLLM's own API server does the same).
+        gc.collect()
+        gc.freeze()
 
     async def begin(self, job: int, rows_in_flight: int) -> None:
         """Get ready for a job: its limit of rows at the engine, and no prefix of another job."""
