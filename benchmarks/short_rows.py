@@ -76,6 +76,13 @@ def driver(times: int) -> float:
     return (time.monotonic() - began) / len(rows) * 1e6
 
 
+def ratio(rates: list[float], plain: list[float]) -> list[float]:
+    """[lowest, of the medians, highest] of `rates` against `plain`."""
+    medians = statistics.median(rates) / statistics.median(plain)
+    pairs = min(rates) / max(plain), medians, max(rates) / min(plain)
+    return [round(one, 3) for one in pairs]
+
+
 def main() -> None:
     """Run the systems in turn; print the medians and their ratios to `LLM.chat`."""
     parser = argparse.ArgumentParser(description=__doc__)
@@ -114,8 +121,7 @@ def main() -> None:
                     file.write(json.dumps(line) + "\n")
     plain = all_rates.pop(CHAT)
     for name, rates in all_rates.items():
-        middle = statistics.median(rates) / statistics.median(plain)
-        low, high = min(rates) / max(plain), max(rates) / min(plain)
+        low, middle, high = ratio(rates, plain)
         print(f"{name} / {CHAT}: {middle:.2f} (medians; {low:.2f} to {high:.2f})")
 
 

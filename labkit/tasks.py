@@ -7,6 +7,8 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from labkit.errors import LabError
+
 Row = dict[str, Any]
 Message = dict[str, str]
 
@@ -48,7 +50,20 @@ def user_text(row: Row, column: str) -> str:
 def ask(
     column: str, *, system: str | None = None, template: str = "{text}"
 ) -> Callable[[Row], list[Message]]:
-    """A `messages` function: one column's text as the user's turn, `system` before it."""
+    """A `messages` function: one column's text as the user's turn, `system` before it.
+
+    template: the turn, with `{text}` for the column's text; a brace that is none is doubled, `{{`.
+    Raises LabError for a template that says anything else.
+    """
+    try:
+        filled = template.format(text="the text of a row")
+    except (KeyError, IndexError, ValueError, AttributeError) as problem:
+        raise LabError(
+            f"The template {template!r} can't be filled in: {type(problem).__name__} {problem}. "
+            "It may hold {text}; any other brace must be doubled, as {{ and }}."
+        ) from None
+    if "the text of a row" not in filled:
+        raise LabError(f"The template {template!r} has no {{text}}: every row would be the same.")
 
     def messages(row: Row) -> list[Message]:
         turn = {"role": "user", "content": template.format(text=user_text(row, column))}

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from benchmarks import replicas
+from benchmarks import replicas, short_rows
 from benchmarks.parity import LAB, PLAIN, compare
 from benchmarks.phases import facts, phases
 from labkit.results.recordings import FOLDER
@@ -105,6 +105,15 @@ def test_recorded_replicas_follow_from_their_runs_and_stand_on_the_page(file: Pa
     assert replicas.compare(found["rows_per_s"]) == found["ratios"]
     assert {"made", "command", "device", "versions"} <= set(found)
     for ratios in found["ratios"].values():
+        assert spread(*ratios) in PAGE
+
+
+def test_recorded_short_rows_follow_from_their_runs_and_stand_on_the_page() -> None:
+    found = json.loads((FOLDER / "h100-smollm2-135m-short-rows.json").read_text())
+    assert {"made", "command", "device", "versions"} <= set(found)
+    plain = found["rows_per_s"][short_rows.CHAT]
+    for name, ratios in found["ratios"].items():
+        assert ratios == short_rows.ratio(found["rows_per_s"][name], plain)
         assert spread(*ratios) in PAGE
 
 

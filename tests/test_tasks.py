@@ -11,6 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from labkit.errors import LabError
 from labkit.tasks import (
     INSTRUCTION,
     LABELS,
@@ -166,3 +167,23 @@ def test_a_task_travels_to_the_workers() -> None:
     assert task({"q": "?"}) == ask("q", system="s")({"q": "?"})
     again = pickle.loads(cloudpickle.dumps(faq()))
     assert again.parse(" x ", {}) == "x"
+
+
+@pytest.mark.parametrize(
+    "template",
+    ['{"label": …} {text}', "{}", "{0} {text}", "{text", "{text.x}", "{text[0][1]}", "{text:q}"],
+)
+def test_a_template_that_can_not_be_filled_in_is_refused_at_once(template: str) -> None:
+    """Not by each of its rows, after the engine's start."""
+    with pytest.raises(LabError, match="can't be filled in"):
+        ask("q", template=template)
+
+
+def test_a_template_without_the_text_is_refused() -> None:
+    with pytest.raises(LabError, match="has no {text}"):
+        ask("q", template="Say hello.")
+
+
+def test_a_brace_may_be_doubled() -> None:
+    (turn,) = ask("q", template='As {{"label": …}}: {text}')({"q": "a {b}"})
+    assert turn["content"] == 'As {"label": …}: a {b}'

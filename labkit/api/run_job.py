@@ -63,6 +63,7 @@ def run(
         jobs.forget()
         inputs = None if user_data.is_dataset(data) else user_data.in_memory(data)
         user_data.check_columns(data, inputs, into)
+        requests.check_task(task)
         asked, refused = _requests(task, data, inputs, spec)
         total = None if inputs is None else len(inputs)
         frame = data if isinstance(data, pd.DataFrame) else None

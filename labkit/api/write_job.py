@@ -25,7 +25,7 @@ from labkit.progress import Progress
 from labkit.ray_session import capacity, session
 from labkit.results import job_fingerprint
 from labkit.results.parquet_folder import Parts
-from labkit.rows import user_data
+from labkit.rows import requests, user_data
 from labkit.rows.responses import COUNTS, Answered
 from labkit.settings.setting import JobSpec
 from labkit.tasks import Row, Task
@@ -105,6 +105,7 @@ def write(
         try:
             source = user_data.source(data, lambda: session.start(verbose=verbose))
             user_data.check(source.schema, id_column, into)
+            requests.check_task(task)
             ids = source.ids(id_column)
         except RayError as error:
             raise JobFailed(session.diagnose(error)) from error

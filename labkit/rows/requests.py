@@ -14,7 +14,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from labkit.errors import reason
+from labkit.errors import LabError, reason
 from labkit.rows import responses
 from labkit.tasks import Message, Row, Task
 
@@ -40,6 +40,24 @@ def make(task: Task, rows: Sequence[Row], parameter: Parameter) -> pa.Table:
     made = [_request(task, row, parameter) for row in rows]
     columns = [list(range(len(rows))), *zip(*made, strict=True)] if made else [[]] * 4
     return pa.table([pa.array(c, f.type) for c, f in zip(columns, REQUEST, strict=True)], REQUEST)
+
+
+def check_task(task: Task) -> None:
+    """Raise LabError for a task that asks for more than one answer a row, or for what no answer
+    holds: it would be computed, paid for and dropped."""
+    for name, value in task.sampling.items():
+        if more := _dropped(name, value):
+            raise LabError(f"The task {task.name!r} asks for {more} Leave {name!r} out.")
+
+
+def _dropped(name: str, value: Any) -> str:
+    """What of an answer would be lost with this sampling parameter; '' for nothing."""
+    if name in ("n", "best_of") and value not in (None, 1):
+        return f"{value} answers a row ({name}={value}), and a row keeps one."
+    wants = value is not None and value is not False  # 0 is a wish, too: the chosen token's own
+    if wants and name in ("logprobs", "prompt_logprobs", "top_logprobs"):
+        return f"log-probabilities ({name}={value}), and a row keeps its text alone."
+    return ""
 
 
 def split(requests: pa.Table, batch_size: int) -> tuple[list[pa.Table], pa.Table]:
@@ -73,6 +91,8 @@ def _request(task: Task, row: Row, parameter: Parameter) -> tuple[str, str, str 
         if not messages:
             raise ValueError("there is no message to send")
         sampling = {name: parameter(name, value) for name, value in task.sampling_for(row).items()}
+        if lost := [more for name, value in sampling.items() if (more := _dropped(name, value))]:
+            raise ValueError(f"the row asks for {lost[0]}")
         return _json(messages), _json(sampling), None
     except Exception as problem:  # the user's own function: any failure is this row's
         return *PLACEHOLDER, reason(problem)

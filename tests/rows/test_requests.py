@@ -13,8 +13,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from labkit.errors import reason
-from labkit.rows.requests import PLACEHOLDER, REQUEST, make, read, split
+from labkit.errors import LabError, reason
+from labkit.rows.requests import PLACEHOLDER, REQUEST, check_task, make, read, split
 from labkit.rows.sampling_values import for_vllm, number, plain
 from labkit.tasks import Row, Task, ask
 
@@ -155,6 +155,32 @@ def test_the_tokens_of_a_bias_are_numbers_again() -> None:
 def test_what_json_can_not_hold_is_an_error_of_the_row(value: Any) -> None:
     error = asked({"q": "?"}, Task("t", ask("q"), {"unknown": value}), number)[2]
     assert error and json.dumps(error)
+
+
+@pytest.mark.parametrize(
+    ("sampling", "words"),
+    [
+        ({"n": 3}, "3 answers a row"),
+        ({"best_of": 2}, "2 answers a row"),
+        ({"logprobs": 0}, "log-probabilities"),
+        ({"prompt_logprobs": 1}, "log-probabilities"),
+        ({"top_logprobs": 5}, "log-probabilities"),
+    ],
+)
+@pytest.mark.parametrize("parameter", [for_vllm, number])
+def test_what_would_be_dropped_is_refused(sampling: Row, words: str, parameter: Any) -> None:
+    """By the task before anything is asked; by a row of its own where a column says so."""
+    with pytest.raises(LabError, match=words):
+        check_task(Task("t", ask("q"), sampling))
+    ((name, value),) = sampling.items()
+    error = asked({"q": "?", "v": value}, Task("t", ask("q"), {}, {name: "v"}), parameter)[2]
+    assert error and words in error
+
+
+@pytest.mark.parametrize("sampling", [{"n": 1}, {"logprobs": None}, {"top_logprobs": False}, {}])
+def test_what_loses_nothing_is_asked(sampling: Row) -> None:
+    check_task(Task("t", ask("q"), sampling))
+    assert asked({"q": "?"}, Task("t", ask("q"), sampling), number)[2] is None
 
 
 def test_plain_leaves_arrays_alone() -> None:
