@@ -42,6 +42,8 @@ def stream(
     import ray.data
     from ray.exceptions import RayError
 
+    if isinstance(asked, list) and not asked:
+        return  # no row can be asked: no engine is needed
     contexts = [ray.data.DataContext.get_current()]
     contexts += [asked.context] if isinstance(asked, ray.data.Dataset) else []
     try:

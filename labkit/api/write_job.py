@@ -133,6 +133,7 @@ def write(
                     writer.take(refused)
                     for finished in stream(asked, spec, shown, None, seconds):
                         writer.take(finished)
+                    shown.advance(refused.num_rows, 0)
                 numbers = writer.numbers(started, clocks)
                 there = parts.rows()
             failures = pc.sum(there["failed"]).as_py()

@@ -112,6 +112,13 @@ def test_a_refused_job_leaves_ray_data_as_it_was(local_ray: Any, spec: Any) -> N
     assert logging.root.manager.disable == logging.NOTSET
 
 
+def test_no_engine_is_started_for_rows_that_can_not_be_asked(spec: Any, no_engine: None) -> None:
+    job = labkit.run(faq(), [{"question": None}, {"question": " "}], spec, progress=False)
+    assert job.answers.empty and list(job.failed.index) == [0, 1]
+    assert (job.metrics.rows, job.metrics.failed) == (0, 2)
+    assert "rows failed" in job._repr_html_()
+
+
 # --- parts ---------------------------------------------------------------------------------------
 
 

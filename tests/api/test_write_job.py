@@ -407,6 +407,23 @@ def test_the_files_hold_the_rows_and_their_answers(tmp_path: Path, spec: Any) ->
     assert pd.read_parquet(out.path)["id"].is_unique
 
 
+def test_the_last_line_counts_the_rows_that_could_not_be_asked(tmp_path: Path, spec: Any) -> None:
+    """Of a job that is whole, whatever became of its rows."""
+    said: list[str] = []
+
+    class View:
+        def show(self, text: str, share: float | None) -> None:
+            said.append(text)
+
+        def close(self) -> None:
+            pass
+
+    write(frame(), tmp_path, spec, progress=View())
+    assert said[-1].startswith("done: 40 rows in ")
+    labkit.run(faq(), frame(), spec, progress=View())
+    assert said[-1].startswith("done: 40 rows in ")
+
+
 def test_only_missing_rows_are_computed(tmp_path: Path, spec: Any) -> None:
     out = tmp_path / "out"
     write(frame().head(10), out, spec)
