@@ -255,7 +255,7 @@ def test_an_actor_of_its_own_renders_and_reads_texts(
     batch = requests.make(task, rows, for_vllm)
     (alone,) = now.replicas
     long = Task("t", ask("q"), {"max_tokens": 1500, "ignore_eos": True})
-    hours = requests.make(long, [{"q": "Go on."}] * 64, for_vllm)
+    hours = requests.make(long, [{"q": "Go on."}], for_vllm)
     expected = ray.get(alone.answer(now.job, batch)).to_pylist()
     apart = Replica.__new__(Replica)
     apart.engine = alone.engine
@@ -264,8 +264,8 @@ def test_an_actor_of_its_own_renders_and_reads_texts(
     try:
         found = ray.get(apart.answer(now.job, batch)).to_pylist()
         never = apart.text.decode.remote(alone.engine.answer.remote(now.job, hours, None))
-        assert ray.get(apart.answer(now.job, batch), timeout=30).num_rows == 3
-        del never
+        assert ray.get(apart.answer(now.job, batch), timeout=60).num_rows == 3
+        assert not ray.wait([never], timeout=0)[0], "it was to be at the engine meanwhile"
     finally:
         warm_engine.abort()
         ray.kill(apart.text)
