@@ -28,6 +28,8 @@ if TYPE_CHECKING:
 #: Calls that an engine's actor takes at once: more than there can be batches (Ray's default, 1000,
 #: would leave an abort waiting behind them).
 CALLS = 100_000
+#: The finish reasons of vLLM that are no end of an answer; "stop", "length" and "repetition" are.
+GIVEN_UP = ("abort", "error")
 
 
 class Engine:
@@ -154,7 +156,7 @@ def _response(row_id: int | None, output: Any, error: str | None, batch: str) ->
     if output is None:
         return {"row_id": row_id, "error": responses.printable(error or responses.NO_ANSWER)}
     (said,) = output.outputs
-    if said.finish_reason not in ("stop", "length"):
+    if said.finish_reason in GIVEN_UP:
         error = error or f"the engine ended it: {said.finish_reason}"
     read = responses.of_engine(
         row_id,

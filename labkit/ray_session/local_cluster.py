@@ -58,7 +58,8 @@ def _nodes(count: int, cpus: int, environment: dict[str, str]) -> Iterator[str]:
     try:
         for number in range(count):
             join = [f"--address={address}"] if number else head
-            command = [str(Path(sys.executable).with_name("ray")), "start", "--block", *join]
+            # What the script `ray` runs: on a host with a bundle there is no script beside Python.
+            command = [sys.executable, "-m", "ray.scripts.scripts", "start", "--block", *join]
             command += [
                 f"--node-ip-address=127.0.0.{number + 2}",
                 f"--num-cpus={cpus}",

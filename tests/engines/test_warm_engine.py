@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import dataclasses
 import inspect
 import os
 import signal
 import threading
 import time
+from types import SimpleNamespace
 from typing import Any
 
 import pandas as pd
@@ -106,7 +108,6 @@ def test_other_knobs_and_tasks_use_the_same_engine(warm_spec: Any) -> None:
 def test_a_job_begins_with_an_empty_prefix_cache_and_its_own_limit() -> None:
     """A warm job is measured as a cold one: vLLM may refuse at first, and is asked again."""
     import asyncio
-    from types import SimpleNamespace
 
     from labkit.engines.engine_actor import Engine
 
@@ -235,6 +236,26 @@ def test_what_an_engine_is_made_of(smollm2: Any) -> None:
     assert engine_arguments(two)["distributed_executor_backend"] == "mp"
     typed = labkit.configure(smollm2, H100, ray={"accelerator_type": "H100"})
     assert resources(typed)["accelerator_type"] == "H100"
+
+
+@pytest.mark.parametrize(
+    ("said", "answered"),
+    [("stop", True), ("length", True), ("repetition", True), ("abort", False), ("error", False)],
+)
+def test_each_finish_reason_of_vllm_is_an_answer_or_a_failure(said: str, answered: bool) -> None:
+    from labkit.engines.engine_actor import _response
+    from labkit.rows.responses import TIMES
+
+    Stats = dataclasses.make_dataclass("Stats", TIMES)
+    output = SimpleNamespace(
+        outputs=[SimpleNamespace(text="x", token_ids=[1], finish_reason=said)],
+        metrics=Stats(*range(1, 6)),
+        prompt_token_ids=[1, 2],
+    )
+    row = _response(7, output, None, "b")
+    assert row["row_id"] == 7 and (row.get("error") is None) == answered
+    assert row.get("finish_reason") == (said if answered else None)
+    assert answered or said in row["error"]
 
 
 @pytest.mark.engine

@@ -8,6 +8,7 @@ import pickle
 import subprocess
 import sys
 import time
+from importlib.metadata import entry_points
 from pathlib import Path
 from typing import Any
 
@@ -79,6 +80,11 @@ def test_an_execution_tells_of_its_executor_and_its_actors(local_ray: Any) -> No
         assert actor._actor_id.hex() in internals._actors()
         execution.shut_down()
     assert any("Stage" in name for names in steps for name in names), "it waited for its actor"
+
+
+def test_the_script_of_ray_is_the_module_that_nodes_are_started_with() -> None:
+    (script,) = entry_points(group="console_scripts", name="ray")
+    assert script.value == "ray.scripts.scripts:main"
 
 
 def test_the_token_of_ray_can_be_asked_for() -> None:
