@@ -25,6 +25,8 @@ ROW_COLUMNS = (
     "num_generated_tokens",
     "batch_uuid",
 )
+#: The finish reason of a row that was cut at `max_tokens`, or where the context ended.
+CUT = "length"
 #: Where engines may run on several hosts: clocks further apart than this (seconds) are two.
 OTHER_HOST_S = 1.0
 
@@ -36,12 +38,15 @@ class Metrics:
     wall_s = startup_s + engine_span_s + shutdown_s. The engine span runs from the first row
     scheduled to the last token; the tail is its last part, in which fewer than half of the peak
     rows are in flight; the steady rate is the one before the tail.
+    Token counts and their rates are NaN where a server did not tell them of every row. cut: rows
+    that are known to have been cut at `max_tokens`, failed ones (half of a JSON object) among them.
     """
 
     rows: int
     failed: int
-    input_tokens: int
-    output_tokens: int
+    cut: int
+    input_tokens: float
+    output_tokens: float
     wall_s: float
     startup_s: float
     engine_span_s: float
@@ -65,6 +70,15 @@ class Metrics:
         ]
         return pd.DataFrame(rows, columns=["metric", "value", "meaning"]).set_index("metric")
 
+    def remark(self) -> str:
+        """What a reader must know of the answers, in a sentence; '' for nothing."""
+        if not self.cut:
+            return ""
+        return (
+            f"{self.cut:,} of {self.rows + self.failed:,} answers were cut at max_tokens: raise it "
+            "where the whole answer matters."
+        )
+
     def as_dict(self) -> dict[str, float]:
         """All numbers by their field name."""
         return asdict(self)
@@ -73,6 +87,7 @@ class Metrics:
 _ROWS = (
     ("rows", "rows answered", "", ""),
     ("failed", "rows failed", "", "kept apart, each with its reason"),
+    ("cut", "rows cut", "", "their answer ended at max_tokens, not by itself"),
     ("input_tokens", "input tokens", "", ""),
     ("output_tokens", "output tokens", "", ""),
     ("wall_s", "wall time", "s", "all of it, from the call to the result"),
@@ -103,7 +118,8 @@ def _show(value: float, unit: str) -> str:
 def compute(rows: pd.DataFrame, started: float, finished: float, clocks: int = 1) -> Metrics:
     """All metrics of one job.
 
-    rows: columns of ROW_COLUMNS, one row each; failed rows have NaN in `last_token_ts`.
+    rows: columns of ROW_COLUMNS, one row each; failed rows have NaN in `last_token_ts`. With a
+    column `finish_reason`, rows that were cut are counted.
     started, finished: Unix seconds of the call and of its result.
     clocks: on how many hosts its engines ran, at most (see `timeline`).
     Raises ValueError when a column is missing or the job ended before it began.
@@ -114,7 +130,7 @@ def compute(rows: pd.DataFrame, started: float, finished: float, clocks: int = 1
         raise ValueError(f"finished ({finished}) is before started ({started})")
     times = timeline(rows, started, clocks)
     failed, wall = len(rows) - len(times), finished - started
-    inputs, outputs = int(times["num_input_tokens"].sum()), int(times["num_generated_tokens"].sum())
+    inputs, outputs = map(_total, (times["num_input_tokens"], times["num_generated_tokens"]))
     if times.empty:
         return _nothing_answered(failed, wall)
     begin, end = float(times["scheduled_s"].min()), float(times["last_token_s"].max())
@@ -130,6 +146,7 @@ def compute(rows: pd.DataFrame, started: float, finished: float, clocks: int = 1
     return Metrics(
         rows=len(times),
         failed=failed,
+        cut=int((times["finish_reason"] == CUT).sum()) if "finish_reason" in times else 0,
         input_tokens=inputs,
         output_tokens=outputs,
         wall_s=wall,
@@ -150,6 +167,12 @@ def compute(rows: pd.DataFrame, started: float, finished: float, clocks: int = 1
     )
 
 
+def _total(counts: pd.Series) -> float:
+    """All of them; NaN where one is not known."""
+    total = counts.sum(skipna=False)
+    return math.nan if math.isnan(total) else int(total)
+
+
 def without_unreadable(found: Metrics, answered: int, failed: int) -> Metrics:
     """The numbers of a job some of whose answers can't be read: they took the engine's time and its
     tokens, but are no answers, in the count and in rows/s."""
@@ -158,7 +181,7 @@ def without_unreadable(found: Metrics, answered: int, failed: int) -> Metrics:
 
 
 def _nothing_answered(failed: int, wall: float) -> Metrics:
-    counts = {"rows": 0, "failed": failed, "input_tokens": 0, "output_tokens": 0}
+    counts = {"rows": 0, "failed": failed, "cut": 0, "input_tokens": 0, "output_tokens": 0}
     times = {"wall_s": wall, "startup_s": wall, "engine_span_s": 0.0, "peak_rows_in_flight": 0}
     rest = {"tail_s": 0.0, "shutdown_s": 0.0, "mean_rows_in_flight": 0.0}
     unknown = {field.name: math.nan for field in fields(Metrics)}

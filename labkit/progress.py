@@ -36,7 +36,7 @@ class Progress:
         self.total = total
         self.startup = startup
         self.label = label
-        self.rows = self.tokens = 0
+        self.rows = self.tokens = self.failed = self.cut = 0
         self.kept = ""  # where the finished rows of a stopped job are
         self._began = time.monotonic()
         self._first: float | None = None
@@ -51,9 +51,10 @@ class Progress:
         """What is shown until the first rows come."""
         self.startup = words
 
-    def advance(self, rows: int, tokens: int) -> None:
-        """Count finished rows and their output tokens."""
+    def advance(self, rows: int, tokens: int, cut: int = 0) -> None:
+        """Count finished rows, their output tokens, and those that were cut at `max_tokens`."""
         self.rows += rows
+        self.cut += cut
         self.tokens += tokens
         if self._first is None:
             self._first = time.monotonic()
@@ -68,9 +69,11 @@ class Progress:
         words = f"{self.label}{self.rows:,}{of} rows"
         since = now - self._first
         if self.rows > self._rows_at_first and since > 0:
-            words += f" · {(self.tokens - self._tokens_at_first) / since:,.0f} output tokens/s"
+            rate = (self.rows - self._rows_at_first) / since
+            tokens = (self.tokens - self._tokens_at_first) / since
+            # No token at all: a server that does not count them.
+            words += f" · {tokens:,.0f} output tokens/s" if tokens else f" · {rate:,.1f} rows/s"
             if self.total is not None and self.rows < self.total:
-                rate = (self.rows - self._rows_at_first) / since
                 words += f" · {(self.total - self.rows) / rate:.0f} s left"
         return words
 
@@ -90,6 +93,8 @@ class Progress:
         took = time.monotonic() - self._began
         of = f" of {self.total:,}" if self.total is not None and self.rows != self.total else ""
         words = f"{self.label}{end}: {self.rows:,}{of} rows in {took:.0f} s"
+        words += f"; {self.failed:,} failed" if self.failed else ""
+        words += f"; {self.cut:,} cut at max_tokens" if self.cut else ""
         words += f"; {self.kept}" if self.kept else ""
         self._view.show(words, self._share())
         self._view.close()

@@ -21,6 +21,7 @@ class Task:
     sampling: vLLM sampling parameters for every row.
     sampling_columns: from a sampling parameter to the column of the row that holds its value.
     parse: from the generated text and the row to the answer; an exception makes an error row.
+    allow_empty: whether no text is an answer; else it makes an error row.
     """
 
     name: str
@@ -28,6 +29,7 @@ class Task:
     sampling: Mapping[str, Any] = field(default_factory=dict)
     sampling_columns: Mapping[str, str] = field(default_factory=dict)
     parse: Callable[[str, Row], Any] = lambda text, row: text.strip()
+    allow_empty: bool = False
 
     def sampling_for(self, row: Row) -> dict[str, Any]:
         """The sampling parameters of one row: `sampling`, then the row's own columns."""

@@ -68,11 +68,12 @@ EXAMPLE = frame(
     FAILED,
     row(110, 111, 112, 120, 5, inputs=20, batch="y"),
     row(112, 112, 113, 113, 1, inputs=30, batch="x"),
-)
+).assign(finish_reason=["stop", None, "length", None])
 
 BY_HAND = {
     "rows": 3,
     "failed": 1,
+    "cut": 1,
     "input_tokens": 60,
     "output_tokens": 10,
     "wall_s": 25,
@@ -101,7 +102,7 @@ def test_each_number_by_hand(field: str) -> None:
 
 def test_counts_are_whole_numbers() -> None:
     found = compute(EXAMPLE, 1000, 1025)
-    counts = ("rows", "failed", "input_tokens", "output_tokens", "peak_rows_in_flight")
+    counts = ("rows", "failed", "cut", "input_tokens", "output_tokens", "peak_rows_in_flight")
     assert all(type(getattr(found, name)) is int for name in counts)
 
 
@@ -202,6 +203,27 @@ def test_one_token_everywhere_has_no_time_per_output_token() -> None:
     found = compute(frame(row(110, 110, 111, 111), row(110, 110, 112, 112)), 1000, 1020)
     assert math.isnan(found.tpot_p50_s)
     assert found.output_tokens_per_s == 1.0
+
+
+@pytest.mark.parametrize("known", [0, 1, 2])
+def test_tokens_that_are_not_known_of_every_row_are_not_counted(known: int) -> None:
+    """A server need not send them: less than all of them is a wrong number, not a small one."""
+    rows = EXAMPLE.copy()
+    rows.loc[rows.index[known + (known > 0) :], "num_generated_tokens"] = math.nan
+    found = compute(rows, 1000, 1025)
+    assert (found.rows, found.input_tokens, found.rows_per_s) == (3, 60, 0.3)
+    unknown = ("output_tokens", "output_tokens_per_s", "total_tokens_per_s")
+    unknown += ("steady_output_tokens_per_s",)
+    assert all(math.isnan(getattr(found, name)) for name in unknown)
+    assert found.table()["value"]["output tokens"] == "–"
+
+
+def test_cut_answers_are_counted_and_said() -> None:
+    found = compute(EXAMPLE, 1000, 1025)
+    assert found.remark().startswith("1 of 4 answers were cut at max_tokens")
+    whole = compute(EXAMPLE.assign(finish_reason="stop"), 1000, 1025)
+    assert (whole.cut, whole.remark()) == (0, "")
+    assert compute(EXAMPLE.drop(columns="finish_reason"), 1000, 1025).cut == 0
 
 
 @pytest.mark.parametrize("failed", [0, 1, 7])

@@ -95,12 +95,12 @@ def test_an_unknown_total_has_no_time_left(clock: Any) -> None:
     assert shown.text() == "3,000 rows · 2,500 output tokens/s"
 
 
-def test_rows_that_all_failed_have_no_tokens(clock: Any) -> None:
+def test_rows_without_tokens_are_counted_themselves(clock: Any) -> None:
     shown = make(total=4)
     shown.advance(1, 0)
     clock(2)
     shown.advance(1, 0)
-    assert shown.text() == "2 of 4 rows · 0 output tokens/s · 4 s left"
+    assert shown.text() == "2 of 4 rows · 0.5 rows/s · 4 s left"
 
 
 def test_a_label_stands_before_each_line(clock: Any) -> None:
@@ -128,6 +128,17 @@ def test_the_last_line_says_where_the_rows_are(capsys: pytest.CaptureFixture[str
         shown.kept = "labkit.partial() has them"
         raise Cancelled("now")
     assert "cancelled: 60 of 100 rows in 0 s; labkit.partial() has them" in capsys.readouterr().err
+
+
+def test_the_last_line_says_how_many_rows_failed_or_were_cut(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    counts = ((0, 0, ""), (2, 0, "; 2 failed"), (0, 3, "; 3 cut at max_tokens"))
+    for failed, cut, words in (*counts, (1, 3, "; 1 failed; 3 cut at max_tokens")):
+        with Progress(8, startup="x") as shown:
+            shown.advance(8, 40, cut)
+            shown.failed = failed
+        assert capsys.readouterr().err.rstrip().endswith(f"8 rows in 0 s{words}")
 
 
 @pytest.mark.parametrize(

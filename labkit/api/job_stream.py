@@ -7,11 +7,14 @@ import contextlib
 import queue
 import threading
 from collections.abc import Callable, Iterator
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import pyarrow.compute as pc
 
 from labkit.api.watchdog import Watch
 from labkit.engines import dispatch, warm_engine
 from labkit.errors import Cancelled, JobFailed, Stalled
+from labkit.metrics import CUT
 from labkit.ray_session import internals, session
 
 if TYPE_CHECKING:
@@ -21,6 +24,7 @@ if TYPE_CHECKING:
     from labkit.progress import Progress
     from labkit.settings.setting import JobSpec
 
+T = TypeVar("T")
 #: Ray waits for every task of an execution that it shuts down; a job waits so long for Ray.
 END_S = 30.0
 #: How often cancel and the clock are looked at.
@@ -33,8 +37,9 @@ def stream(
     shown: Progress,
     cancel: threading.Event | None,
     stall_s: float,
+    idle: Callable[[], None] | None = None,
 ) -> Iterator[pa.Table]:
-    """Requests → responses, counted, as they come.
+    """Requests → responses, counted, as they come. idle: called while none comes.
 
     Raises what ended the job: Cancelled, Stalled after `stall_s` seconds without a row (the
     engine's start included), JobFailed with the engine's own reason.
@@ -49,9 +54,10 @@ def stream(
     try:
         with Watch(shown, cancel, stall_s) as watch, warm_engine.aborting(None):
             output = dispatch.answer(asked, spec, say=shown.say, cancel=watch)
-            for table in supervised(output, contexts, watch):
-                tokens = table["num_generated_tokens"].to_pandas().sum()
-                shown.advance(table.num_rows, int(tokens))
+            for table in supervised(output, contexts, watch, idle):
+                tokens = pc.sum(table["num_generated_tokens"]).as_py() or 0
+                cut = pc.sum(pc.equal(table["finish_reason"], CUT)).as_py() or 0
+                shown.advance(table.num_rows, tokens, cut)
                 yield table
     except Stalled:
         warm_engine.stop()  # it may be the one that stands still
@@ -86,9 +92,14 @@ def ray_data_settings(verbose: bool, data: Any = None) -> Iterator[None]:
         context.enable_fallback_to_arrow_object_ext_type = objects
 
 
-def supervised(output: Iterator[pa.Table], contexts: list[Any], watch: Watch) -> Iterator[pa.Table]:
-    """The tables of `output`, which Ray Data makes with one of `contexts`; raises as soon as
-    `watch` is set.
+def supervised(
+    output: Iterator[T],
+    contexts: list[Any],
+    watch: Watch,
+    idle: Callable[[], None] | None = None,
+) -> Iterator[T]:
+    """What `output` gives, which Ray Data makes with one of `contexts`; raises as soon as `watch`
+    is set. idle: called ten times a second while nothing comes.
 
     `output` is taken in a thread of its own and every wait here is short: Ctrl-C, cancel and the
     clock are heard whatever Ray waits for. However this is left, the execution is shut down, its
@@ -99,6 +110,7 @@ def supervised(output: Iterator[pa.Table], contexts: list[Any], watch: Watch) ->
         if watch.ended:
             raise Cancelled("The job was ended before Ray had started it.")
 
+    watch.ended = False  # by what it watched before
     execution = internals.Execution(check)
     feed = _Feed(output, lambda: watch.ended)
     with execution.watched(contexts):
@@ -109,12 +121,14 @@ def supervised(output: Iterator[pa.Table], contexts: list[Any], watch: Watch) ->
                 try:
                     table, problem = feed.tables.get(timeout=LOOK_S)
                 except queue.Empty:
+                    if idle is not None:
+                        idle()
                     continue
                 if problem is not None:
                     if isinstance(problem, Cancelled):  # by the watch, which its thread saw first
                         watch.check(execution.waiting_for)
                     raise problem
-                if table is None:
+                if table is _END:
                     return
                 yield table
                 watch.touch()
@@ -124,10 +138,14 @@ def supervised(output: Iterator[pa.Table], contexts: list[Any], watch: Watch) ->
             feed.join(END_S)
 
 
+#: What a feed hands on when it has nothing more.
+_END: Any = object()
+
+
 class _Feed(threading.Thread):
     """Takes tables in a thread of its own and hands them on."""
 
-    def __init__(self, output: Iterator[pa.Table], ended: Callable[[], bool]) -> None:
+    def __init__(self, output: Iterator[Any], ended: Callable[[], bool]) -> None:
         super().__init__(daemon=True)
         self.output, self.ended = output, ended
         self.tables: queue.Queue[tuple[Any, BaseException | None]] = queue.Queue(maxsize=2)
@@ -137,7 +155,7 @@ class _Feed(threading.Thread):
             for table in self.output:
                 if not self._put(table, None):
                     return
-            self._put(None, None)
+            self._put(_END, None)
         except BaseException as problem:  # raised again where the tables are taken
             self._put(None, problem)
 

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from labkit.api.configure import configure
 from labkit.api.job_stream import ray_data_settings, stream
@@ -55,10 +56,11 @@ def run(
     Stalled is a JobFailed. After these, after Cancelled and after Ctrl-C `labkit.partial` has the
     rows that were finished.
     """
+    started = time.time()
     spec = spec or configure()
     seconds = limit(stall_s, spec.patience_s)
     session.start(verbose=verbose)
-    started, clocks = time.time(), capacity.clocks(spec.replicas)
+    clocks = capacity.clocks(spec.replicas)
     with session.one_job(), session.quiet(verbose), ray_data_settings(verbose, data):
         jobs.forget()
         inputs = None if user_data.is_dataset(data) else user_data.in_memory(data)
@@ -71,8 +73,10 @@ def run(
         finished = [_answered(task, refused, inputs)] if refused.num_rows else []
         with Progress(total, startup=spec.starting, show=progress) as shown:
             try:
+                shown.failed = refused.num_rows
                 for table in stream(asked, spec, shown, cancel, seconds):
                     finished.append(_answered(task, table, inputs))
+                    shown.failed += pc.sum(finished[-1].table["error"].is_valid()).as_py()
                 shown.advance(refused.num_rows, 0)  # at the end: they say nothing of the rate
                 return jobs.collect(finished, *about, time.time(), clocks=clocks)
             except BaseException:

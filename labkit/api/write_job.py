@@ -4,21 +4,23 @@ from __future__ import annotations
 
 import contextlib
 import ctypes
+import itertools
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
+import numpy as np
 import pandas as pd
 import pyarrow as pa
 import pyarrow.compute as pc
 
 from labkit import metrics
 from labkit.api.configure import configure
-from labkit.api.job_stream import ray_data_settings, stream
-from labkit.api.watchdog import limit
+from labkit.api.job_stream import ray_data_settings, stream, supervised
+from labkit.api.watchdog import Watch, limit
 from labkit.engines.dispatch import parameter_of
 from labkit.errors import JobFailed, LabError
 from labkit.progress import Progress
@@ -26,7 +28,7 @@ from labkit.ray_session import capacity, session
 from labkit.results import job_fingerprint
 from labkit.results.parquet_folder import Parts
 from labkit.rows import requests, user_data
-from labkit.rows.responses import COUNTS, Answered
+from labkit.rows.responses import RESPONSE, Answered
 from labkit.settings.setting import JobSpec
 from labkit.tasks import Row, Task
 
@@ -46,7 +48,7 @@ class Written:
 
     rows, failed: rows in all parts, and those of them with an error. computed: rows of this call,
     failed ones among them. skipped: rows of the data that were there before. metrics: of this
-    call's rows; None when there was nothing to do.
+    call's rows (`metrics.cut`: how many ended at `max_tokens`); None when there was nothing to do.
     """
 
     path: Path
@@ -90,26 +92,24 @@ def write(
     spec, verbose, progress, stall_s: as in `labkit.run`.
 
     Columns of the files: those of the data, `into`, `error` (text; null when good),
-    `num_input_tokens` and `num_generated_tokens` (int64; null when not known).
+    `num_input_tokens` and `num_generated_tokens` (int64; null when not known), `finish_reason`
+    (text: "stop", "length" for an answer that was cut; null when not known). A folder that was
+    begun without the last column goes on without it.
 
     `_labkit.json` in the folder notes the task, model, sampling, columns and one prompt. Raises
     LabError when these differ, when ids are missing or not unique, when columns clash, when the
-    folder can't be written to or the disk is full; CannotSchedule and JobFailed as `labkit.run`.
-    What is written is kept in every case, also after Ctrl-C.
+    folder can't be written to or the disk is full; CannotSchedule and JobFailed as `labkit.run`,
+    and JobFailed when a row did not come back. What is written is kept in every case, also after
+    Ctrl-C.
     """
-    from ray.exceptions import RayError
-
     spec = spec or configure()
     seconds = limit(stall_s, spec.patience_s)
+    started = time.time()
     with session.one_job(), session.quiet(verbose), ray_data_settings(verbose):
-        try:
-            source = user_data.source(data, lambda: session.start(verbose=verbose))
-            user_data.check(source.schema, id_column, into)
-            requests.check_task(task)
-            ids = source.ids(id_column)
-        except RayError as error:
-            raise JobFailed(session.diagnose(error)) from error
-        user_data.check_ids(ids, id_column)
+        requests.check_task(task)
+        if isinstance(data, str | Path) or user_data.is_dataset(data):
+            session.start(verbose=verbose)
+        source, ids = _looked_at(data, id_column, into, progress, seconds)
         parts = Parts(path, id_column)
         with parts.open():
             source.use(parts.schema())
@@ -121,17 +121,19 @@ def write(
                 parts.drop(pc.filter(ids, pc.is_in(ids, failed)))
                 there = parts.rows()
             done = there["id"].cast(ids.type)
-            todo = pc.sum(pc.invert(pc.is_in(ids, done))).as_py()
-            numbers = None
+            wanted = ids.filter(pc.invert(pc.is_in(ids, done)))
+            numbers, todo = None, len(wanted)
             if todo:
                 session.start(verbose=verbose)
-                started, clocks = time.time(), capacity.clocks(spec.replicas)
+                clocks = capacity.clocks(spec.replicas)
                 parameter = parameter_of(spec)
                 asked, refused = source.asked(task, parameter, id_column, done, spec["batch_size"])
-                writer = _Writer(task, source, parts, into, known)
-                with writer, Progress(todo, startup=spec.starting, show=progress) as shown:
+                with (
+                    Progress(todo, startup=spec.starting, show=progress) as shown,
+                    _Writer(task, source, parts, into, known, wanted, shown) as writer,
+                ):
                     writer.take(refused)
-                    for finished in stream(asked, spec, shown, None, seconds):
+                    for finished in stream(asked, spec, shown, None, seconds, writer.flush_due):
                         writer.take(finished)
                     shown.advance(refused.num_rows, 0)
                 numbers = writer.numbers(started, clocks)
@@ -142,8 +144,50 @@ def write(
             )
 
 
+def _looked_at(
+    data: Any, id_column: str, into: str, progress: bool, stall_s: float
+) -> tuple[user_data.Source, pa.ChunkedArray]:
+    """(the data, the ids of its rows), looked at. Files and Datasets are read for it, with the
+    watchdog at their side. Raises LabError for what is of no use, JobFailed and Stalled."""
+    import ray.data
+    from ray.exceptions import RayError
+
+    def found() -> Iterator[user_data.Source]:
+        yield user_data.source(data)
+
+    if not isinstance(data, str | Path | ray.data.Dataset):
+        (source,) = found()
+        user_data.check(source.schema, id_column, into)
+        ids = list(source.ids(id_column))
+    else:
+        contexts = [ray.data.DataContext.get_current()]
+        contexts += [data.context] if isinstance(data, ray.data.Dataset) else []
+        words = {"startup": "looking at the data", "label": "the ids: "}
+        try:
+            with (
+                Progress(None, **words, show=progress) as shown,
+                Watch(shown, None, stall_s) as watch,
+            ):
+                (source,) = supervised(found(), contexts, watch)
+                user_data.check(source.schema, id_column, into)
+                assert source.dataset is not None
+                contexts = [contexts[0], source.dataset.context]
+                ids = []
+                for some in supervised(source.ids(id_column), contexts, watch):
+                    ids.append(some)
+                    shown.advance(len(some), 0)
+        except RayError as error:
+            raise JobFailed(session.diagnose(error)) from error
+    every = pa.chunked_array(ids, source.schema.field(id_column).type)
+    user_data.check_ids(every, id_column)
+    return source, every
+
+
 class _Writer:
-    """Gathers finished rows and writes them as parts; at the end of a `with` block all of them."""
+    """Gathers finished rows and writes them as parts; at the end of a `with` block all of them.
+
+    wanted: the ids of the rows to come, each of which is written once.
+    """
 
     def __init__(
         self,
@@ -152,18 +196,26 @@ class _Writer:
         parts: Parts,
         into: str,
         known: dict[str, Any],
+        wanted: pa.ChunkedArray,
+        shown: Progress,
     ):
         self.task, self.source, self.parts, self.into, self.known = task, source, parts, into, known
+        self.shown = shown
+        self.places = pd.Index(wanted.to_pandas())
+        self.came = np.zeros(len(wanted), bool)
         self.waiting: list[Answered] = []
         self.seen: list[pa.Table] = []
         self.last = 0.0
-        self.errors = 0
 
     def take(self, finished: pa.Table) -> None:
         """Responses: written now, or with those of the next seconds."""
         if not finished.num_rows:
             return
         self.waiting.append(self.source.read(self.task, finished))
+        self.flush_due()
+
+    def flush_due(self) -> None:
+        """Write the waiting rows if they have waited long enough."""
         if time.monotonic() - self.last >= PART_SECONDS:
             self.flush()
 
@@ -174,42 +226,57 @@ class _Writer:
         finished = pa.concat_tables([some.table for some in self.waiting])
         answers = [answer for some in self.waiting for answer in some.answers]
         rows = pa.concat_tables([self.source.rows(some) for some in self.waiting])
-        errors = finished["error"].to_pylist()
-        good = [a for a, error in zip(answers, errors, strict=True) if error is None]
+        good = list(itertools.compress(answers, finished["error"].is_null().to_pylist()))
         kept = self.parts.schema()
-        if kept is None and not good and not last and len(errors) < WAITING_ROWS:
+        if kept is None and not good and not last and len(answers) < WAITING_ROWS:
+            return
+        new = self._new(rows[self.parts.id_column])
+        if not new.all():
+            finished, rows = finished.filter(pa.array(new)), rows.filter(pa.array(new))
+            answers = list(itertools.compress(answers, new))
+        self.waiting = []  # before they are written: an interrupt must not write them twice
+        if not answers:
             return
         kind = kept.field(self.into).type if kept else user_data.answer_type(good)
-        self.waiting = []  # before they are written: an interrupt must not write them twice
-        times = finished.select(list(metrics.ROW_COLUMNS))
+        times = finished.select([*metrics.ROW_COLUMNS, "finish_reason"])
         every = pa.array(range(times.num_rows))
         self.seen.append(times.take(every))  # a copy: a view would hold whole blocks of Ray's
         values, misfits = user_data.fit(answers, kind)
-        errors = [error or misfit for error, misfit in zip(errors, misfits, strict=True)]
+        errors = [
+            error or misfit
+            for error, misfit in zip(finished["error"].to_pylist(), misfits, strict=True)
+        ]
         table = rows.append_column(pa.field(self.into, kind), values)
         table = table.append_column(pa.field("error", pa.string()), pa.array(errors, pa.string()))
-        for name in COUNTS:
-            table = table.append_column(pa.field(name, pa.int64()), finished[name])
+        for name in user_data.ABOUT_AN_ANSWER:
+            if kept is None or name in kept.names:  # a folder of before has no finish reasons
+                table = table.append_column(RESPONSE.field(name), finished[name])
         if "prompt" not in self.known:
             self._note_prompt(table)
         self.parts.add(table)
-        self.errors += len(errors) - errors.count(None)
+        self.shown.failed += table["error"].length() - table["error"].null_count
         _give_back()
         self.last = time.monotonic()
+
+    def _new(self, ids: pa.ChunkedArray) -> np.ndarray:
+        """True for the rows that are wanted and have not come before."""
+        at = self.places.get_indexer(ids.to_pandas())
+        new = (at >= 0) & ~self.came[at] & ~pd.Series(at).duplicated().to_numpy()
+        self.came[at[new]] = True
+        return new
 
     def _note_prompt(self, table: pa.Table) -> None:
         good = table.filter(table["error"].is_null()).slice(0, 1)
         for row in good.to_pylist():
-            asked = job_fingerprint.prompt(self.task, row)
-            if asked and asked == job_fingerprint.prompt(self.task, row):  # not one made by chance
-                self.known["prompt"] = {"id": row[self.parts.id_column], "asked": asked}
+            if noted := job_fingerprint.noted_prompt(self.task, row, row[self.parts.id_column]):
+                self.known["prompt"] = noted
                 self.parts.note(self.known)
 
     def numbers(self, started: float, clocks: int = 1) -> metrics.Metrics:
         """The metrics of the rows of this call."""
         rows = pa.concat_tables(self.seen).to_pandas()
         found = metrics.compute(rows, started, time.time(), clocks)
-        return metrics.without_unreadable(found, len(rows) - self.errors, self.errors)
+        return metrics.without_unreadable(found, len(rows) - self.shown.failed, self.shown.failed)
 
     def __enter__(self) -> Self:
         return self
@@ -218,8 +285,19 @@ class _Writer:
         if isinstance(problem, LabError) and not isinstance(problem, JobFailed):
             return  # a part could not be written: no other can
         self.flush(last=True)
-        if problem is None:
+        if problem is None and self.came.all():
             return
+        if problem is None:
+            lost = self.places[~self.came]
+            again = ""
+            if self.source.dataset is not None:
+                again = (
+                    " A Dataset that is shuffled, sampled or limited may have other rows each time "
+                    "that it is read: give what dataset.materialize() makes of it."
+                )
+            problem = JobFailed(
+                f"{len(lost):,} rows did not come back, the first with the id {lost[0]!r}.{again}"
+            )
         words = (
             f"{self.parts.rows().num_rows:,} rows are kept in {self.parts.path}: call write again "
             "with the same folder to go on."

@@ -18,17 +18,11 @@ class Answers(Protocol):
 
 
 class BatchesInFlight:
-    """At most `limit` batches at each replica.
+    """At most `limit` batches at each replica; their responses are given back as they come."""
 
-    in_order: give the responses back in the order of the batches, else as they come.
-    """
-
-    def __init__(self, replicas: Sequence[Answers], job: int, limit: int, in_order: bool):
-        self.replicas, self.job, self.limit, self.in_order = replicas, job, limit, in_order
-        self.pending: dict[Any, tuple[int, int]] = {}
-        self.asked: dict[int, pa.Table] = {}
-        self.answered: dict[int, pa.Table] = {}
-        self.sent = self.yielded = 0
+    def __init__(self, replicas: Sequence[Answers], job: int, limit: int):
+        self.replicas, self.job, self.limit = replicas, job, limit
+        self.pending: dict[Any, tuple[pa.Table, int]] = {}
 
     def busy(self, replica: int) -> int:
         """The batches at this replica."""
@@ -37,9 +31,7 @@ class BatchesInFlight:
     def send(self, batch: pa.Table) -> None:
         """Hand a batch of requests to the least busy replica."""
         at = min(range(len(self.replicas)), key=self.busy)
-        self.pending[self.replicas[at].answer(self.job, batch)] = self.sent, at
-        self.asked[self.sent] = batch
-        self.sent += 1
+        self.pending[self.replicas[at].answer(self.job, batch)] = batch, at
 
     def finished(
         self, cancel: threading.Event | None, everything: bool = False
@@ -52,10 +44,5 @@ class BatchesInFlight:
                 raise Cancelled("The job was cancelled.")
             done, _ = ray.wait(list(self.pending), timeout=0.5)
             for ref in done:
-                number, _ = self.pending.pop(ref)
-                self.answered[number] = ray.get(ref)
-            for number in sorted(self.answered):
-                if self.in_order and number != self.yielded:
-                    break
-                self.yielded += 1
-                yield self.asked.pop(number), self.answered.pop(number)
+                batch, _ = self.pending.pop(ref)
+                yield batch, ray.get(ref)

@@ -28,8 +28,6 @@ if TYPE_CHECKING:
 #: Calls that an engine's actor takes at once: more than there can be batches (Ray's default, 1000,
 #: would leave an abort waiting behind them).
 CALLS = 100_000
-#: The finish reasons of vLLM that are no end of an answer; "stop", "length" and "repetition" are.
-GIVEN_UP = ("abort", "error")
 
 
 class Engine:
@@ -148,7 +146,10 @@ def sampling_parameters(text: str, texts_apart: bool) -> Any:
     if choice := sampling.pop("structured_outputs", None):
         sampling["structured_outputs"] = StructuredOutputsParams(**choice)
     # By default an answer comes anew at each of its tokens, for servers that stream.
-    return vllm.SamplingParams(**{"output_kind": RequestOutputKind.FINAL_ONLY, **sampling})
+    # Without a limit vLLM's class stops at 16 tokens, its servers where the model or the context
+    # ends: so do the lab's engines.
+    defaults = {"output_kind": RequestOutputKind.FINAL_ONLY, "max_tokens": None}
+    return vllm.SamplingParams(**{**defaults, **sampling})
 
 
 def _response(row_id: int | None, output: Any, error: str | None, batch: str) -> Row:
@@ -156,8 +157,6 @@ def _response(row_id: int | None, output: Any, error: str | None, batch: str) ->
     if output is None:
         return {"row_id": row_id, "error": responses.printable(error or responses.NO_ANSWER)}
     (said,) = output.outputs
-    if said.finish_reason in GIVEN_UP:
-        error = error or f"the engine ended it: {said.finish_reason}"
     read = responses.of_engine(
         row_id,
         error,

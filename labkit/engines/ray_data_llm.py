@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 import pyarrow as pa
 
 from labkit.engines.prompt_rendering import Renderer, RenderPrompts, renderer_arguments, with_text
+from labkit.metrics import CUT
 from labkit.ray_session import capacity
 from labkit.rows import requests, responses
 from labkit.rows.sampling_values import FinalOnly, Opaque, decoded_by_engine
@@ -49,7 +50,7 @@ def answer(dataset: ray.data.Dataset, spec: ProcessorSpec) -> Iterator[pa.Table]
     prompts = dataset.map_batches(
         RenderPrompts, fn_constructor_args=(renderer,), concurrency=spec.replicas, **stage
     )
-    read = (renderer if texts else None,)
+    read = (renderer if texts else None, spec.layer("vllm").get("max_model_len"))
     done = build(spec, texts)(prompts).map_batches(
         ReadResponses, fn_constructor_args=read, concurrency=1, **stage
     )
@@ -65,7 +66,7 @@ def build(spec: ProcessorSpec, texts_apart: bool = False) -> Any:
     from ray.data.llm import build_processor
 
     def ask(row: Row) -> Row:
-        sampling = requests.sampling_of(row["sampling"])
+        sampling = {"max_tokens": None, **requests.sampling_of(row["sampling"])}
         sampling |= {"output_kind": FinalOnly()}
         if texts_apart and not decoded_by_engine(sampling):
             sampling["detokenize"] = False
@@ -89,30 +90,33 @@ class ReadResponses:
     first answers come and take the CPU from the engine (measured: half the throughput on 2 cores).
     """
 
-    def __init__(self, renderer: dict[str, Any] | None):
+    def __init__(self, renderer: dict[str, Any] | None, context: int | None):
         self.renderer = Renderer(**renderer) if renderer else None
+        self.context = context
 
     def __call__(self, batch: pa.Table) -> pa.Table:
         names = [name for name in READ if name in batch.column_names]
-        rows = [_response(row) for row in batch.select(names).to_pylist()]
+        rows = [_response(row, self.context) for row in batch.select(names).to_pylist()]
         if self.renderer:
             rows = with_text(self.renderer, rows)
         table = responses.table(rows)
         return table.append_column("row", batch["row"]) if "row" in batch.column_names else table
 
 
-def _response(row: Row) -> Row:
+def _response(row: Row, context: int | None) -> Row:
     """One row as Ray's stages leave it. They drop the finish reason: that of a row which has as
-    many tokens as it may follows from the limit, others are not known."""
-    count = row.get("num_generated_tokens")
+    many tokens as it may follows from its limit and from that of the `context`, others are not
+    known."""
+    asked, count = row.get("num_input_tokens"), row.get("num_generated_tokens")
     sampling = json.loads(row["sampling"])
+    full = isinstance(context, int) and (asked or 0) + (count or 0) >= context
     read = responses.of_engine(
         row["row_id"],
         row.get("error") or row.get("__inference_error__"),
         text=row.get("generated_text"),
         times=row.get("metrics"),
-        counts=(row.get("num_input_tokens"), count),
-        finish_reason="length" if count and count == sampling.get("max_tokens") else None,
+        counts=(asked, count),
+        finish_reason=CUT if count and (count == sampling.get("max_tokens") or full) else None,
         batch_uuid=row.get("batch_uuid"),
     )
     if not row.get("generated_text") and not decoded_by_engine(sampling):

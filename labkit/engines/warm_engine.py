@@ -125,7 +125,7 @@ def answer(
     cancel: threading.Event | None = None,
 ) -> Iterator[pa.Table]:
     """Tables of requests (or a Dataset of them) → tables of responses, as they come; with the
-    requests' column `row`, if they have one.
+    requests' column `row`, if they have one. Rows of a Dataset get their place as `row_id`.
 
     On the warm engine: started when none fits (`say` tells why), else reused. At most
     `max_concurrent_batches` batches are at a replica, each with the replica that has the fewest.
@@ -133,15 +133,23 @@ def answer(
     import ray.data
 
     warm = use(spec, say, cancel)
-    in_order = False
     if isinstance(batches, ray.data.Dataset):
-        in_order = bool(batches.context.execution_options.preserve_order)
-        batches = batches.iter_batches(batch_size=spec["batch_size"], batch_format="pyarrow")
-    flight = BatchesInFlight(warm.replicas, warm.job, spec["max_concurrent_batches"], in_order)
+        batches = _numbered(
+            batches.iter_batches(batch_size=spec["batch_size"], batch_format="pyarrow")
+        )
+    flight = BatchesInFlight(warm.replicas, warm.job, spec["max_concurrent_batches"])
     for batch in batches:
         yield from map(_joined, flight.finished(cancel))
         flight.send(batch)
     yield from map(_joined, flight.finished(cancel, everything=True))
+
+
+def _numbered(batches: Iterable[pa.Table]) -> Iterator[pa.Table]:
+    first = 0
+    for batch in batches:
+        places = pa.array(range(first, first + batch.num_rows), pa.int64())
+        first += batch.num_rows
+        yield batch.set_column(batch.schema.get_field_index("row_id"), "row_id", places)
 
 
 def _joined(both: tuple[pa.Table, pa.Table]) -> pa.Table:

@@ -15,6 +15,9 @@ import psutil
 #: Actors that were told to end have so many seconds to do it.
 KILL_S = 5.0
 
+#: So many blocks of a stage may be noted by Ray before they are forgotten.
+BLOCKS_NOTED = 100
+
 #: The variables that Ray's processes read when the lab starts them. Ray's own developers use them;
 #: there are no arguments for them.
 RAY_SETTINGS = {
@@ -83,6 +86,14 @@ class Execution:
             actors += [*pool._pending_actors.values(), *pool._running_actors]
         return actors
 
+    def forget_statistics(self) -> None:
+        """Drop what Ray notes of each block for `Dataset.stats()`, which nobody asks for here: some
+        kilobytes a block and stage in the driver, which a long job would fill with them."""
+        for stage in getattr(self.executor, "_topology", None) or ():
+            noted: list[Any] = getattr(stage, "_output_blocks_stats", [])
+            if len(noted) > BLOCKS_NOTED:
+                del noted[:-1]
+
     def shut_down(self) -> None:
         """End it: Ray waits for its tasks."""
         self.executor.shutdown(True)
@@ -106,6 +117,7 @@ class _Callback:
     def on_execution_step(self, executor: Any) -> None:
         if self.execution is not None:
             self.execution.check()
+            self.execution.forget_statistics()
 
     def after_execution_succeeds(self, executor: Any) -> None:
         """Nothing to do."""

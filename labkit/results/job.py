@@ -25,7 +25,9 @@ class Job:
 
     answers: the input columns plus the answer, in input order, without the failed rows.
     failed: the input columns plus `error`, the reason, in input order.
-    rows: the times and token counts of each row (columns of `metrics.ROW_COLUMNS`), by row number.
+    rows: the times and token counts of each row (columns of `metrics.ROW_COLUMNS`) and its
+    `finish_reason` ("stop", "length" for a cut one, …; None where the engine's stage or a server
+    does not tell it), by row number.
     metrics: the job's numbers. spec: what it ran with. started: Unix seconds.
     missing: rows that a stopped job did not finish (`labkit.partial`): they are in none of the
     frames. None when some are missing of a Dataset, whose length is not known.
@@ -47,6 +49,7 @@ class Job:
 
     def _repr_html_(self) -> str:
         table: str = show(self.metrics.table())._repr_html_()
+        table += f"<p>{remark}</p>" if (remark := self.metrics.remark()) else ""
         if self.missing == 0:
             return table
         of = "" if self.missing is None else f" of {len(self.rows) + self.missing:,}"
@@ -77,9 +80,13 @@ def collect(
     done = pa.concat_tables(tables).to_pandas()
     done["answer"] = pd.Series([a for some in finished_rows for a in some.answers], dtype=object)
     missing: int | None = 0
-    if inputs is None:  # a Dataset, streamed in order
-        done["row_id"] = range(len(done))
+    if inputs is None:  # a Dataset: streamed in order, or with the places of its rows
         inputs = [row for some in finished_rows for row in some.rows or []]
+        order = (
+            done["row_id"].argsort(kind="stable") if done["row_id"].notna().all() else done.index
+        )
+        done, inputs = done.iloc[order].reset_index(drop=True), [inputs[at] for at in order]
+        done["row_id"] = range(len(done))
         missing = None if partial else 0
     elif partial:
         missing = len(inputs) - len(done)
@@ -93,7 +100,7 @@ def collect(
     answers[into] = framing.series(list(done["answer"][ok]), answers.index)
     failed = frame[~ok].copy()
     failed["error"] = done["error"][~ok].to_numpy()
-    rows = done[[*metrics.ROW_COLUMNS]]
+    rows = done[[*metrics.ROW_COLUMNS, "finish_reason"]]
     numbers = metrics.compute(rows, started, finished, clocks)
     numbers = metrics.without_unreadable(numbers, int(ok.sum()), int((~ok).sum()))
     return Job(answers, failed, rows, numbers, spec, started, missing, clocks)

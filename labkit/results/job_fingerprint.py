@@ -3,16 +3,31 @@
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import json
+import warnings
 from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
 
 from labkit.errors import LabError
 from labkit.results.parquet_folder import ANOTHER, Parts
+from labkit.settings.endpoint_spec import EndpointSpec
+from labkit.settings.processor_spec import ProcessorSpec
 from labkit.settings.setting import JobSpec
 from labkit.tasks import Row, Task
+
+#: Arguments of vLLM that make another model of the same files.
+OF_THE_MODEL = (
+    *("revision", "tokenizer", "tokenizer_revision", "quantization", "hf_overrides"),
+    *("load_format", "chat_template_stage"),
+)
+#: So much of both ends of a file of weights is looked at, in bytes: they hold gigabytes.
+ENDS = 2**20
+#: So many characters of a prompt are kept to be shown; its hash is that of all.
+SHOWN = 2000
 
 
 def about(
@@ -22,6 +37,7 @@ def about(
     return {
         "task": task.name,
         "model": spec.model.name,
+        "model_hash": model_hash(spec),
         "sampling": dict(task.sampling),
         "sampling_columns": list(task.sampling_columns),
         "into": into,
@@ -37,11 +53,34 @@ def _version(package: str) -> str | None:
     return None
 
 
+def model_hash(spec: JobSpec) -> str:
+    """What answers, whatever its name: a folder's files (names, sizes, both ends of the weights,
+    all of the rest), a Hugging Face id, or a server's URL; and what makes another model of it."""
+    digest = hashlib.sha256()
+    if isinstance(spec, EndpointSpec):
+        digest.update(f"{spec.url} {spec.model.name}".encode())
+        return digest.hexdigest()[:16]
+    assert isinstance(spec, ProcessorSpec)
+    chosen = {s.name: s.value for s in spec.settings if s.name in OF_THE_MODEL}
+    digest.update(json.dumps(chosen, default=str, sort_keys=True).encode())
+    if not spec.model.is_local:
+        digest.update(spec.model.source.encode())
+        return digest.hexdigest()[:16]
+    for file in sorted(Path(spec.model.source).iterdir()):
+        if file.suffix in (".json", ".jinja", ".model", ".txt", ".safetensors", ".bin"):
+            with file.open("rb") as opened:
+                size = file.stat().st_size
+                digest.update(f"{file.name} {size} ".encode() + opened.read(ENDS))
+                opened.seek(max(0, size - ENDS))
+                digest.update(opened.read(ENDS))
+    return digest.hexdigest()[:16]
+
+
 def prompt(task: Task, row: Row) -> str | None:
     """What the model is asked for a row, as text; None where the task can't say it."""
     try:
         asked = [task.messages(row), task.sampling_for(row)]
-        return json.dumps(asked, default=str, ensure_ascii=False)[:2000]
+        return json.dumps(asked, default=str, ensure_ascii=False)
     except Exception:  # the user's own function; the job itself makes an error row of it
         return None
 
@@ -50,8 +89,32 @@ def check_prompt(task: Task, parts: Parts, known: dict[str, Any]) -> None:
     """Raise LabError when the task asks a row that is there in other words than then."""
     before = known.get("prompt")
     row = parts.row(before["id"]) if before else None
-    if before and row is not None and (now := prompt(task, row)) != before["asked"]:
+    if not before or row is None:
+        return
+    now = prompt(task, row)
+    weak = "hash" not in before  # of before the hash: the first characters are compared
+    same = (now or "")[:SHOWN] == before["asked"] if weak else _hash(now) == before["hash"]
+    if not same:
         raise LabError(
             f"{parts.path} holds answers to another prompt: row {before['id']!r} was asked "
-            f"{before['asked']} and would now be asked {now}. {ANOTHER}"
+            f"{before['asked']} and would now be asked {(now or '')[:SHOWN]}. {ANOTHER}"
         )
+    if weak and len(before["asked"]) >= SHOWN:
+        warnings.warn(
+            f"{parts.path} notes the first {SHOWN:,} characters of a prompt alone: make sure that "
+            "the rest is as it was.",
+            stacklevel=2,
+        )
+
+
+def noted_prompt(task: Task, row: Row, id_: Any) -> dict[str, Any] | None:
+    """What a folder notes of the prompt of a row; None where it can't be said, or is made by
+    chance."""
+    asked = prompt(task, row)
+    if not asked or asked != prompt(task, row):
+        return None
+    return {"id": id_, "asked": asked[:SHOWN], "hash": _hash(asked)}
+
+
+def _hash(text: str | None) -> str:
+    return hashlib.sha256((text or "").encode("utf-8", "backslashreplace")).hexdigest()[:16]

@@ -6,6 +6,8 @@ import contextlib
 import json
 import os
 import tempfile
+import uuid
+import warnings
 from collections.abc import Callable, Iterator, Mapping
 from functools import partial
 from pathlib import Path
@@ -49,16 +51,20 @@ class Parts:
         lock = FileLock(self.path / ".lock", blocking=False)
         try:
             lock.acquire()
+            for left in self.path.glob(".part-*.tmp"):  # of a job that was killed
+                left.unlink(missing_ok=True)
         except Timeout:
             raise LabError(
                 f"Another job is writing to {self.path}. Wait for it or stop it (in a "
                 "notebook: restart the other kernel), or use another folder."
             ) from None
-        except (OSError, NotImplementedError):  # some network file systems have no locks
-            pass
+        except (OSError, NotImplementedError) as problem:  # some network file systems
+            warnings.warn(
+                f"{self.path} can't be locked ({problem}): see to it that no other job writes to "
+                "it meanwhile.",
+                stacklevel=3,
+            )
         try:
-            for left in self.path.glob(".part-*.tmp"):  # of a job that was killed
-                left.unlink()
             yield
         finally:
             lock.release()
@@ -106,10 +112,21 @@ class Parts:
         differ = [
             f"{name} was {noted.get(name)!r} and is now {value!r}"
             for name, value in about.items()
-            if name != "versions" and noted.get(name) != value
+            if name not in ("versions", "model_hash") and noted.get(name) != value
         ]
+        now = about.get("model_hash")
+        if not differ and noted.get("model_hash", now) != now:
+            differ = [f"the model {about['model']!r} is another one of that name, or elsewhere"]
         if differ:
             raise LabError(f"{self.path} holds another job: {'; '.join(differ)}. {ANOTHER}")
+        if now and "model_hash" not in noted:
+            warnings.warn(
+                f"{self.path} was begun by an older labkit, which noted the model by its name "
+                f"alone: make sure that it was this {about['model']!r}.",
+                stacklevel=2,
+            )
+            noted["model_hash"] = now
+            self.note(noted)
         return noted
 
     def note(self, about: Mapping[str, Any]) -> None:
@@ -120,10 +137,23 @@ class Parts:
         self._replace(ABOUT, lambda new: new.write_bytes(data))
 
     def add(self, table: pa.Table) -> None:
-        """Write one more part. Raises LabError (a full disk); the parts before are untouched."""
+        """Write one more part. Raises LabError (a full disk); the parts before are untouched, also
+        where another job that no lock keeps out writes one at the same moment."""
         files = self.files()
         number = int(files[-1].stem.removeprefix("part-")) + 1 if files else 0
-        self._replace(f"part-{number:05}.parquet", partial(pq.write_table, table))
+        with self._written(f"part-{number:05}.parquet", partial(pq.write_table, table)) as new:
+            while True:
+                target = self.path / f"part-{number:05}.parquet"
+                try:
+                    os.link(new, target)  # never over another file, as a rename would go
+                    return
+                except FileExistsError:
+                    number += 1
+                except OSError:  # a file system without links
+                    if not target.exists():
+                        os.replace(new, target)
+                        return
+                    number += 1
 
     def drop(self, ids: pa.Array) -> None:
         """Take these rows out of the parts, and the parts away that have no others."""
@@ -158,16 +188,23 @@ class Parts:
             raise LabError(f"A part in {self.path} can't be read: {problem}. {ANOTHER}") from None
 
     def _replace(self, name: str, write: Callable[[Path], Any]) -> None:
-        new = self.path / f".part-{name}.tmp"
+        with self._written(name, write) as new:
+            os.replace(new, self.path / name)
+
+    @contextlib.contextmanager
+    def _written(self, name: str, write: Callable[[Path], Any]) -> Iterator[Path]:
+        """A new file under another name, whole, for the block to give its own."""
+        new = self.path / f".part-{uuid.uuid4().hex}.tmp"
         try:
             write(new)
             with new.open("rb") as file:
                 os.fsync(file.fileno())  # else a power cut could leave the name without the bytes
-            os.replace(new, self.path / name)
+            yield new
         except OSError as problem:
-            with contextlib.suppress(OSError):
-                new.unlink(missing_ok=True)
             raise LabError(
                 f"{self.path / name} could not be written: {problem}. The parts before it are "
                 "kept. Make room, and call write again with the same folder to go on."
             ) from problem
+        finally:
+            with contextlib.suppress(OSError):
+                new.unlink(missing_ok=True)

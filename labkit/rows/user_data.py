@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -24,6 +24,8 @@ from labkit.tasks import Row, Task
 if TYPE_CHECKING:
     import ray.data
 
+#: The columns about an answer that `write` adds beside it and its error.
+ABOUT_AN_ANSWER = (*COUNTS, "finish_reason")
 EMPTY = "There are no rows to run: the data is empty."
 
 
@@ -39,20 +41,19 @@ class Source:
     dataset: ray.data.Dataset | None = None
     missing: pa.Table = field(default_factory=lambda: pa.table({}))
 
-    def ids(self, id_column: str) -> pa.ChunkedArray:
-        """The ids of all rows (of a Dataset: read in a pass of their own)."""
+    def ids(self, id_column: str) -> Iterator[pa.Array]:
+        """The ids of all rows, some at a time (of a Dataset: read in a pass of their own)."""
         if self.table is not None:
-            return self.table[id_column]
+            yield from self.table[id_column].chunks
+            return
         assert self.dataset is not None
         only = self.dataset.select_columns([id_column])
-        batches = list(only.iter_batches(batch_size=None, batch_format="pyarrow"))
         kind = self.schema.field(id_column).type
-        try:
-            return pa.chunked_array(
-                [b[id_column].combine_chunks().cast(kind) for b in batches], kind
-            )
-        except pa.ArrowException as problem:
-            raise LabError(f"Column {id_column!r} mixes types: {problem}.") from problem
+        for batch in only.iter_batches(batch_size=None, batch_format="pyarrow"):
+            try:
+                yield batch[id_column].combine_chunks().cast(kind)
+            except pa.ArrowException as problem:
+                raise LabError(f"Column {id_column!r} mixes types: {problem}.") from problem
 
     def asked(
         self, task: Task, parameter: Parameter, id_column: str, done: pa.ChunkedArray, size: int
@@ -104,18 +105,16 @@ class Source:
             self.table = self.table.select(names).cast(self.schema)
 
 
-def source(data: Any, start: Callable[[], Any]) -> Source:
-    """From what the user gave to a Source; `start` starts Ray, where files are to be read.
+def source(data: Any) -> Source:
+    """From what the user gave to a Source. Ray must be up, where files are to be read.
 
     Raises LabError for data of another kind, without rows, or of mixed types in a column.
     """
     import ray.data
 
     if isinstance(data, str | Path):
-        start()
         data = _read(Path(data).expanduser())
     if isinstance(data, ray.data.Dataset):
-        start()
         found = data.schema()
         if found is None:
             raise LabError(EMPTY)
@@ -224,7 +223,7 @@ def check(schema: pa.Schema, id_column: str, into: str) -> None:
             raise LabError(
                 f"Column {column.name!r} can't be written to Parquet: {problem}. Leave it out."
             ) from problem
-    mine = (into, "error", *COUNTS)
+    mine = (into, "error", *ABOUT_AN_ANSWER)
     if len(set(mine)) < len(mine):
         raise LabError(f"into={into!r} is the name of another column that write adds.")
     if clash := [name for name in mine if name in schema.names]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import hashlib
 import json
+import os
 import subprocess
 import sys
 import time
@@ -25,7 +26,7 @@ from hypothesis import strategies as st
 import labkit
 from labkit.api import write_job
 from labkit.engines import dispatch
-from labkit.errors import JobFailed, LabError
+from labkit.errors import JobFailed, LabError, Stalled
 from labkit.results import job_fingerprint, parquet_folder
 from labkit.results.parquet_folder import Parts
 from labkit.rows import requests, responses, user_data
@@ -33,7 +34,7 @@ from labkit.rows.sampling_values import for_vllm
 from labkit.tasks import Task, ask, faq
 from tests.conftest import STEADY_GIB
 
-ADDED = ["answer", "error", "num_input_tokens", "num_generated_tokens"]
+ADDED = ["answer", "error", "num_input_tokens", "num_generated_tokens", "finish_reason"]
 
 
 def frame(rows: int = 40, bad: tuple[int, ...] = (3, 17)) -> pd.DataFrame:
@@ -154,6 +155,33 @@ def test_one_job_writes_at_a_time(tmp_path: Path) -> None:
         pass
 
 
+@pytest.mark.parametrize("links", [True, False])
+def test_two_writers_that_no_lock_keeps_apart_lose_no_part(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, links: bool
+) -> None:
+    """As on a network file system: each has looked at the folder before the other wrote."""
+
+    def refuse(*_: Any, **__: Any) -> None:
+        raise OSError(errno.ENOTSUP, "Operation not supported")
+
+    monkeypatch.setattr(parquet_folder.FileLock, "acquire", refuse)
+    if not links:
+        monkeypatch.setattr(os, "link", refuse)
+    first, second = Parts(tmp_path, "id"), Parts(tmp_path, "id")
+    with pytest.warns(UserWarning, match="can't be locked.*no other job"), first.open():
+        first.add(part(0))
+        half = tmp_path / ".part-of-the-other.tmp"
+        half.write_bytes(b"PAR1")
+        with pytest.warns(UserWarning, match="can't be locked"), second.open():
+            assert half.exists(), "it may be one that the other job is writing"
+            stale = first.files()
+            for number in range(1, 5, 2):
+                for writer, at in ((first, number), (second, number + 1)):
+                    monkeypatch.setattr(writer, "files", lambda: stale)
+                    writer.add(part(at))
+    assert sorted(pd.read_parquet(tmp_path)["id"]) == [0, 1, 2, 3, 4]
+
+
 def test_a_folder_that_cannot_be_written_to(tmp_path: Path) -> None:
     file = tmp_path / "file"
     file.write_text("")
@@ -179,6 +207,80 @@ def test_another_prompt_is_found_in_any_part(tmp_path: Path, ids: tuple[Any, Any
     with pytest.raises(LabError, match="another prompt"):
         known = {"prompt": {"id": ids[1], "asked": "before"}}
         job_fingerprint.check_prompt(Task("t", ask("answer")), folder, known)
+
+
+@pytest.mark.parametrize("length", [0, 100, 1950, 5000, 100_000])
+def test_prompts_that_differ_at_their_very_end_are_two(tmp_path: Path, length: int) -> None:
+    folder = Parts(tmp_path, "id")
+    folder.add(part(1))
+    long = "\ud83d" + "x" * length
+    one, two = (Task("t", ask("answer", system=f"{long} {end}")) for end in ("Yes?", "No?"))
+    noted = job_fingerprint.noted_prompt(one, part(1).to_pylist()[0], 1)
+    assert noted is not None and len(noted["asked"]) <= job_fingerprint.SHOWN
+    job_fingerprint.check_prompt(one, folder, {"prompt": noted})
+    with pytest.raises(LabError, match="another prompt"):
+        job_fingerprint.check_prompt(two, folder, {"prompt": noted})
+
+
+def test_a_folder_that_noted_the_beginning_of_a_prompt_is_used_with_a_warning(
+    tmp_path: Path, recwarn: pytest.WarningsRecorder
+) -> None:
+    folder = Parts(tmp_path, "id")
+    folder.add(part(1))
+    for length in (10, 5000):
+        task = Task("t", ask("answer", system="x" * length))
+        asked = job_fingerprint.prompt(task, part(1).to_pylist()[0])
+        assert asked is not None
+        known = {"prompt": {"id": 1, "asked": asked[:2000]}}
+        job_fingerprint.check_prompt(task, folder, known)
+        assert len(recwarn) == (length == 5000)
+
+
+def folder_of_a_model(path: Path, config: str = "{}", weights: bytes = b"w" * 9) -> Path:
+    path.mkdir(parents=True)
+    (path / "config.json").write_text(config)
+    (path / "model.safetensors").write_bytes(weights)
+    return path
+
+
+def test_models_of_one_name_are_told_apart(tmp_path: Path, smollm2: Any) -> None:
+    """By what they are, not by where: a folder may be moved."""
+    big = b"0" * 3 * 2**20
+    folders = {
+        "one": folder_of_a_model(tmp_path / "a" / "final"),
+        "copied": folder_of_a_model(tmp_path / "b" / "final"),
+        "config": folder_of_a_model(tmp_path / "c" / "final", '{"a": 1}'),
+        "weights": folder_of_a_model(tmp_path / "d" / "final", weights=b"w" * 8 + b"x"),
+        "big": folder_of_a_model(tmp_path / "e" / "final", weights=big + b"1"),
+        "tuned": folder_of_a_model(tmp_path / "f" / "final", weights=big + b"2"),
+        "moved": folder_of_a_model(tmp_path / "g" / "final", weights=big + b"1"),
+    }
+    spec = labkit.configure(smollm2)
+
+    def of(source: str) -> str:
+        return job_fingerprint.model_hash(
+            replace(spec, model=replace(spec.model, name="final", source=source))
+        )
+
+    hashes = {name: of(str(folder)) for name, folder in folders.items()}
+    assert hashes["one"] == hashes["copied"] and hashes["big"] == hashes["moved"]
+    different = {hashes[name] for name in ("one", "config", "weights", "big", "tuned")}
+    different |= {of("orgA/final"), of("orgB/final")}
+    other = labkit.configure(smollm2, engine={"quantization": "fp8"})
+    different |= {job_fingerprint.model_hash(other), job_fingerprint.model_hash(spec)}
+    for url in ("http://127.0.0.1:1/v1", "http://127.0.0.1:2/v1"):
+        different |= {job_fingerprint.model_hash(labkit.endpoint(url, "final"))}
+    assert len(different) == 11
+
+
+def test_a_folder_that_noted_a_name_alone_is_used_with_a_warning(tmp_path: Path) -> None:
+    folder, about = Parts(tmp_path, "id"), {"model": "final", "model_hash": "a"}
+    folder.note({"model": "final"})
+    with pytest.warns(UserWarning, match="older labkit.*this 'final'"):
+        folder.check(about)
+    assert folder.check(about)["model_hash"] == "a", "from now on it is known"
+    with pytest.raises(LabError, match="'final' is another one of that name"):
+        folder.check(about | {"model_hash": "b"})
 
 
 def test_another_job_is_not_mixed_in(tmp_path: Path) -> None:
@@ -248,20 +350,20 @@ def test_ids_are_text_or_whole_numbers(kind: pa.DataType) -> None:
 )
 def test_data_that_no_parquet_file_could_hold(data: Any, words: str) -> None:
     with pytest.raises(LabError, match=words):
-        user_data.source(data, lambda: None)
+        user_data.source(data)
 
 
 def test_no_such_files(tmp_path: Path) -> None:
     for path in (tmp_path, tmp_path / "absent.parquet", tmp_path / "x.txt"):
         with pytest.raises(LabError, match="no Parquet or CSV"):
-            user_data.source(path, lambda: None)
+            user_data.source(path)
 
 
 def test_a_list_and_a_frame_give_the_same_columns() -> None:
     data = pd.DataFrame({"id": [1, 2], "t": ["a", None], "none": [None, None]})
     found = []
     for some in (data, data.to_dict("records")):
-        one = user_data.source(some, lambda: None)
+        one = user_data.source(some)
         one.use(None)
         found.append({f.name: str(f.type) for f in one.schema})
     assert found[0] == found[1] == {"id": "int64", "t": "string", "none": "string"}
@@ -269,7 +371,7 @@ def test_a_list_and_a_frame_give_the_same_columns() -> None:
 
 def test_columns_take_the_order_and_types_that_are_there() -> None:
     kept = pa.schema([("t", pa.string()), ("n", pa.float64()), ("id", pa.int64())])
-    one = user_data.source([{"id": 1, "n": None, "t": "a"}], lambda: None)
+    one = user_data.source([{"id": 1, "n": None, "t": "a"}])
     one.use(pa.schema([*kept, pa.field("answer", pa.string())]))
     assert one.schema.equals(kept) and one.table.schema.equals(kept)
 
@@ -403,7 +505,13 @@ def test_the_files_hold_the_rows_and_their_answers(tmp_path: Path, spec: Any) ->
     assert back["error"][3].startswith("ValueError: column 'question'")
     assert len(hashes(out.path)) == 5
     kept = one_schema(out.path)
-    assert [str(kept.field(name).type) for name in ADDED] == ["string", "string", "int64", "int64"]
+    assert [str(kept.field(name).type) for name in ADDED] == [
+        "string",
+        "string",
+        "int64",
+        "int64",
+        "string",
+    ]
     assert pd.read_parquet(out.path)["id"].is_unique
 
 
@@ -589,6 +697,107 @@ def stop_after(parts_done: int, problem: BaseException) -> Any:
             yield table
 
     return stream
+
+
+def other(change: str) -> Any:
+    """The stand-in engine, with one fault."""
+
+    def answer(asked: Any, spec: Any, **_: Any) -> Any:
+        tables = list(engine(asked, spec))
+        if change == "loses":
+            tables = [tables[0], tables[1].slice(3), *tables[2:]]
+        if change == "twice":
+            tables = [*tables[:2], tables[0], pa.concat_tables([tables[2], tables[2]]), *tables[3:]]
+        yield from tables
+
+    return answer
+
+
+@pytest.mark.parametrize("streamed", [False, True])
+def test_each_row_is_written_once_whatever_the_engine_gives_back(
+    tmp_path: Path, spec: Any, monkeypatch: pytest.MonkeyPatch, streamed: bool
+) -> None:
+    import ray.data
+
+    data: Any = frame()
+    if streamed:
+        data = ray.data.from_pandas(data)
+    with monkeypatch.context() as patch:
+        patch.setattr(dispatch, "answer", other("loses"))
+        with pytest.raises(JobFailed, match="3 rows did not come back, the first .*same folder"):
+            write(data, tmp_path / "out", spec)
+        assert Parts(tmp_path / "out", "id").rows().num_rows == 37
+    again = write(data, tmp_path / "out", spec)
+    assert (again.rows, again.computed, again.skipped) == (40, 3, 37)
+    monkeypatch.setattr(dispatch, "answer", other("twice"))
+    out = write(data, tmp_path / "new", spec)
+    assert (out.rows, out.computed, out.metrics.rows + out.metrics.failed) == (40, 40, 40)
+    assert sorted(out.read()["id"]) == sorted(frame()["id"])
+
+
+def test_a_dataset_that_is_another_each_time_is_found_out(tmp_path: Path, spec: Any) -> None:
+    """As after `random_sample` or a `limit` without an order: it is read for its ids, and again."""
+    import ray.data
+
+    times = tmp_path / "times"
+    times.touch()
+
+    def shift(table: pa.Table) -> pa.Table:
+        with times.open("a") as file:
+            file.write("x")
+        late = 4 if times.stat().st_size > 2 else 0  # once for the schema, once for the ids
+        return pa.table({"id": [n + late for n in table["id"].to_pylist()], "question": ["?"] * 8})
+
+    data = ray.data.range(8, override_num_blocks=1).rename_columns({"id": "id"})
+    data = data.map_batches(shift, batch_format="pyarrow", batch_size=None)
+    with pytest.raises(JobFailed, match="4 rows did not come back.*materialize"):
+        write(data, tmp_path / "out", spec)
+    assert sorted(pd.read_parquet(tmp_path / "out")["id"]) == [4, 5, 6, 7]
+
+
+def test_finished_rows_are_written_though_no_other_comes(
+    tmp_path: Path, spec: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    on_disk: list[int] = []
+
+    def slow(asked: Any, spec: Any, **_: Any) -> Any:
+        for number, table in enumerate(engine(asked, spec)):
+            if number == 2:
+                until = time.monotonic() + 30
+                while Parts(tmp_path, "id").rows().num_rows < 18 and time.monotonic() < until:
+                    time.sleep(0.1)
+                on_disk.append(Parts(tmp_path, "id").rows().num_rows)
+            yield table
+
+    monkeypatch.setattr(dispatch, "answer", slow)
+    monkeypatch.setattr(write_job, "PART_SECONDS", 1)
+    write(frame(), tmp_path, spec)
+    assert on_disk == [18], "two batches, and the two rows that could not be asked"
+
+
+def test_data_that_never_comes_ends_with_the_watchdog(tmp_path: Path, spec: Any) -> None:
+    """While the first block is looked at, and while the ids are read."""
+    import ray.data
+
+    def stuck(table: pa.Table) -> pa.Table:
+        time.sleep(600 if table["id"][0].as_py() >= first else 0)
+        return table.append_column("question", pa.array(["?"] * table.num_rows))
+
+    for first in (0, 4):
+        data = ray.data.range(8, override_num_blocks=2)
+        data = data.map_batches(stuck, batch_format="pyarrow", batch_size=None)
+        with pytest.raises(Stalled, match="no row was finished for 4 s"):
+            write(data, tmp_path / f"{first}", spec, stall_s=4)
+        assert not list(tmp_path.glob("*/part*"))
+
+
+def test_a_folder_of_before_goes_on_without_finish_reasons(tmp_path: Path, spec: Any) -> None:
+    write(frame().head(16), tmp_path, spec)
+    for file in tmp_path.glob("part-*"):
+        pq.write_table(pq.read_table(file).drop_columns("finish_reason"), file)
+    out = write(frame(), tmp_path, spec)
+    assert (out.rows, out.skipped) == (40, 16) and "finish_reason" not in out.read()
+    one_schema(tmp_path)
 
 
 @pytest.mark.parametrize("problem", [KeyboardInterrupt(), JobFailed("The engine died.")])

@@ -82,6 +82,31 @@ def test_an_execution_tells_of_its_executor_and_its_actors(local_ray: Any) -> No
     assert any("Stage" in name for names in steps for name in names), "it waited for its actor"
 
 
+@pytest.mark.slow
+def test_what_ray_notes_of_each_block_is_forgotten(
+    local_ray: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import ray.data
+
+    monkeypatch.setattr(internals, "BLOCKS_NOTED", 3)
+    most: dict[str, int] = {}
+
+    def look() -> None:
+        for stage in execution.executor._topology or ():
+            noted = len(getattr(stage, "_output_blocks_stats", ()))
+            most[stage.name] = max(noted, most.get(stage.name, 0))
+
+    execution = internals.Execution(look)
+    data = ray.data.range(40, override_num_blocks=40)
+    data = data.map_batches(lambda b: b, num_cpus=0.1, batch_size=None).map_batches(
+        lambda b: b, num_cpus=0.2, batch_size=None
+    )
+    with execution.watched([data.context]):
+        assert sum(len(b["id"]) for b in data.iter_batches(batch_size=None)) == 40
+    (last,) = (count for name, count in most.items() if "MapBatches" in name)
+    assert 0 < last < 40
+
+
 def test_the_script_of_ray_is_the_module_that_nodes_are_started_with() -> None:
     (script,) = entry_points(group="console_scripts", name="ray")
     assert script.value == "ray.scripts.scripts:main"

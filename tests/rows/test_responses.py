@@ -47,8 +47,76 @@ def test_an_answer_without_its_times_is_none(times: Any) -> None:
     assert said(times=times)["error"] == NO_ANSWER
 
 
-def test_an_empty_text_with_its_times_is_an_answer() -> None:
-    assert said(text="").get("error") is None
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        *({name: 0.0} for name in TIMES if name != "first_token_ts"),
+        *({name: None} for name in TIMES if name != "first_token_ts"),
+        {"last_token_ts": 1.0},
+        {"scheduled_ts": 99.0},
+        {"first_token_ts": 99.0},
+        {"queued_ts": -1.0},
+    ],
+    ids=repr,
+)
+def test_an_answer_whose_times_make_no_sense_is_none(wrong: Any) -> None:
+    assert said(times=GOOD["times"] | wrong)["error"] == NO_ANSWER
+    assert said(times=GOOD["times"] | {"first_token_ts": None}).get("error") is None  # a server's
+
+
+def of(text: str, sampling: Any = None, finish: str | None = "stop", **more: Any) -> str | None:
+    """The error of a row with this text."""
+    task = Task("t", ask("q"), sampling or {}, **more)
+    (row,) = answered(
+        task, table([said(text=text, finish_reason=finish)]), [{}], aligned=True
+    ).table.to_pylist()
+    return row["error"]
+
+
+CHOICES = {"structured_outputs": {"choice": ["yes", "no way"]}}
+JSON = {"structured_outputs": {"json": {"type": "object"}}}
+
+
+@pytest.mark.parametrize("text", ["", " ", "\n\t", "\u00a0"])
+def test_no_text_is_an_answer_only_where_the_task_says_so(text: str) -> None:
+    assert of(text) == "the model wrote no text"
+    assert of(text, finish="length") == "the model wrote no text (cut at max_tokens)"
+    assert of(text, allow_empty=True) is None
+
+
+@pytest.mark.parametrize(
+    ("text", "sampling", "good"),
+    [
+        ("yes", CHOICES, True),
+        (" no way\n", CHOICES, True),
+        ("no", CHOICES, False),
+        ("Yes", CHOICES, False),
+        ("I think yes", CHOICES, False),
+        ('{"a": 1}', JSON, True),
+        ('{"a": 1', JSON, False),
+        ("Sure! {}", JSON, False),
+        ("half", {"structured_outputs": {"json_object": True}}, False),
+        ("anything", {"structured_outputs": {"regex": ".*"}}, True),
+        ("anything", {"structured_outputs": None}, True),
+        ("anything", {}, True),
+    ],
+)
+def test_an_answer_of_another_form_than_was_asked_for_is_none(
+    text: str, sampling: Any, good: bool
+) -> None:
+    """As from a server that passes over `structured_outputs`, or where `max_tokens` cut it."""
+    error = of(text, sampling, "length")
+    assert (error is None) == good
+    assert good or ("none of the 2 choices" in error or "no JSON" in error)
+    assert good or "cut at max_tokens" in error and "max_tokens" not in of(text, sampling)
+
+
+def test_the_form_may_be_a_row_s_own() -> None:
+    task = Task("t", ask("q"), sampling_columns={"structured_outputs": "form"})
+    rows = [{"form": {"choice": ["a"]}}, {"form": {"choice": ["b"]}}, {"form": None}]
+    texts = table([said(at, text="a") for at in range(3)])
+    done = answered(task, texts, rows, aligned=False)
+    assert done.answers == ["a", None, "a"]
 
 
 def test_answers_are_read_by_the_place_of_their_rows() -> None:
