@@ -204,7 +204,7 @@ def test_sweep_measures_the_points_that_were_asked_for(
     assert (asked["path"], asked["repeats"], asked["spec"].warm) == (out, 2, True)
     assert len(asked["rows"]) == 700  # more than there are: from the first again
     assert asked["task"].sampling_for(asked["rows"].iloc[0].to_dict())["max_tokens"] == 9
-    assert "Our choice:" in capsys.readouterr().out
+    assert measured(CURVE).sentence() in capsys.readouterr().out
 
 
 @pytest.mark.parametrize("arguments", [["--at", "8"], ["--batches", "1"]])

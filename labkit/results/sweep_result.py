@@ -17,6 +17,10 @@ from labkit.html_table import show
 
 #: A point is good enough when its throughput reaches this share of the best one.
 PLATEAU = 0.95
+#: Two single runs of one setting differ by about so much of the faster one (docs/gpu.md: 31,231 to
+#: 40,140 tokens/s): within it, one run a point can't tell which point is faster.
+NOISE = 0.2
+RATE = "output tokens/s"
 
 
 class Point(NamedTuple):
@@ -90,39 +94,79 @@ class Sweep:
         )
         return frame.reset_index()
 
+    def near_best(self) -> pd.DataFrame:
+        """The points of `summary` that can't be told from the fastest, which is one of them.
+
+        Points of several runs whose ranges overlap; where one of the two has a single run, which
+        has no range, those within NOISE of the fastest.
+        """
+        points = self.summary()
+        best = points.loc[points[RATE].idxmax()]
+        overlap = points["highest"] >= best["lowest"]
+        close = points[RATE] >= (1 - NOISE) * best[RATE]
+        return points[overlap.where(points["runs"].clip(upper=best["runs"]) > 1, close)]
+
+    @property
+    def undecided(self) -> bool:
+        """Whether noise could turn the choice round: one of the points near the best has one run.
+
+        `choice` is then only the fewest rows in flight among them.
+        """
+        near = self.near_best()
+        return len(near) > 1 and bool(near["runs"].min() == 1)
+
     def choice(self) -> Point:
-        """The point we would take: the fewest rows in flight that reach PLATEAU of the best.
+        """The point we would take: the fewest rows in flight that reach PLATEAU of the best, or,
+        where one run can't tell (`undecided`), that can't be told from the best.
 
         Among points with as many rows in flight, the one with the lowest p95 row latency. Fewer
         rows in flight mean that each row waits less, and a shorter tail.
         """
         points = self.summary()
-        good = points[points["output tokens/s"] >= PLATEAU * points["output tokens/s"].max()]
-        best = good.sort_values(["rows_in_flight", "row latency p95 (s)"]).iloc[0]
-        return Point(int(best["batch_size"]), int(best["max_concurrent_batches"]))
+        good = points[points[RATE] >= PLATEAU * points[RATE].max()]
+        good = self.near_best() if self.undecided else good
+        return _point(good.sort_values(["rows_in_flight", "row latency p95 (s)"]).iloc[0])
 
     def sentence(self) -> str:
-        """The result in words: the range, the choice, and why."""
-        points, choice = self.summary(), self.choice()
-        low, top = points.iloc[0], points.iloc[points["output tokens/s"].to_numpy().argmax()]
-        at = points["batch_size"].eq(choice.batch_size)
-        at &= points["max_concurrent_batches"].eq(choice.max_concurrent_batches)
-        mine = points[at].iloc[0]
-        widest = points["rows_in_flight"].max()
+        """The result in words: the range, the choice, why, and how sure it is."""
+        points, near, choice = self.summary(), self.near_best(), self.choice()
+        low, top = points.iloc[0], points.loc[points[RATE].idxmax()]
+        mine = points[[_point(point) == choice for _, point in points.iterrows()]].iloc[0]
         one_limit = points["rows_in_flight"].nunique() == 1
-        rising = choice.rows_in_flight == widest and widest < self.limit and not one_limit
-        more = " The curve still rises there: try more rows in flight." if rising else ""
         begin, end = f"{low['rows_in_flight']:.0f} in flight", f"{top['rows_in_flight']:.0f}"
         if one_limit:
             begin, end = (f"batches of {point['batch_size']:.0f}" for point in (low, top))
-        return (
-            f"From {low['output tokens/s']:,.0f} output tokens/s with {begin} to "
-            f"{top['output tokens/s']:,.0f} with {end} "
-            f"({top['output tokens/s'] / low['output tokens/s']:.1f}×). Our choice: {choice}, "
-            f"{choice.rows_in_flight} in flight: the fewest that reach {PLATEAU:.0%} of the best "
-            f"({mine['output tokens/s'] / top['output tokens/s']:.0%}), with a p95 row latency of "
-            f"{mine['row latency p95 (s)']:.2g} s.{more}"
+        said = (
+            f"From {low[RATE]:,.0f} output tokens/s with {begin} to {top[RATE]:,.0f} with {end} "
+            f"({top[RATE] / low[RATE]:.1f}×). "
         )
+        share = f"{mine[RATE] / top[RATE]:.0%}"
+        latency = f"a p95 row latency of {mine['row latency p95 (s)']:.2g} s."
+        if self.undecided:
+            least = "lowest row latency" if one_limit else "fewest rows in flight"
+            said += (
+                f"One run can't tell {_names(near)} apart: two jobs of one setting may differ by "
+                f"a fifth. The {least} among them: {choice}, {choice.rows_in_flight} in flight "
+                f"({share} of the best), with {latency} For a choice, give each point more runs "
+                "(repeats=3)."
+            )
+        else:
+            least = "the lowest row latency of those" if one_limit else "the fewest"
+            said += (
+                f"Our choice: {choice}, {choice.rows_in_flight} in flight: {least} that reach "
+                f"{PLATEAU:.0%} of the best ({share}), with {latency}"
+            )
+            if len(others := near[near.index != top.name]):
+                s, verb = ("s", "overlap") if len(others) > 1 else ("", "overlaps")
+                said += (
+                    f" The range{s} of {_names(others)} {verb} with that of the best, "
+                    f"{_point(top)}: other runs could choose otherwise."
+                )
+        widest = points["rows_in_flight"].max()
+        first = min(choice.rows_in_flight, near["rows_in_flight"].min())
+        if first == widest < self.limit and not one_limit:
+            said += " The curve still rises there: try more rows in flight."
+        return said
 
     def caption(self) -> str:
         """On what it was measured, for the small print of a chart."""
@@ -162,6 +206,16 @@ class Sweep:
         return Sweep(table, about)
 
 
+def _point(row: pd.Series) -> Point:
+    return Point(int(row["batch_size"]), int(row["max_concurrent_batches"]))
+
+
+def _names(points: pd.DataFrame) -> str:
+    """Points as '4 × 4, 8 × 4 and 16 × 4'."""
+    *names, last = [str(_point(point)) for _, point in points.iterrows()]
+    return f"{', '.join(names)} and {last}" if names else last
+
+
 def _rows_a_run(table: pd.DataFrame) -> str:
     asked = table["rows"] + table["failed"]
     return f"{asked.max():,}" if asked.nunique() == 1 else f"{asked.min():,} to {asked.max():,}"
@@ -173,7 +227,7 @@ def off_by(summary: pd.DataFrame, guess: Mapping[int, float]) -> pd.DataFrame:
     guess: rows in flight → speed-up over the first point of it. Columns: `you said` and `measured`
     (speed-ups), `off by` (the larger over the smaller: 1 is a hit).
     """
-    rate = summary.groupby("rows_in_flight")["output tokens/s"].max()
+    rate = summary.groupby("rows_in_flight")[RATE].max()
     known = [rows for rows in sorted(guess) if rows in rate.index and guess[rows] > 0]
     if not known:
         raise LabError("The guess has no point that was measured.")
