@@ -52,7 +52,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     pack.add_argument("--out", type=Path, default=Path("build/bundle"), help="folder to write")
     pack.add_argument("--device", choices=["cpu", "gpu"], default="cpu", help="of that host")
     pack.add_argument("--python", help="that host's Python, such as 3.12 (default: this one's)")
-    pack.add_argument("--have", type=Path, help="that host's packages, from `pip freeze`")
+    pack.add_argument("--have", type=Path, help="its packages: pip list --format=freeze")
     pack.add_argument("--model", nargs="+", default=["smollm2-135m"], help="registry names")
     pack.add_argument("--part-mib", type=int, help="split into parts of at most so many MiB")
     pack.add_argument("--hopper", action="store_true", help="leave out kernels of other cards")
