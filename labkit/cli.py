@@ -13,7 +13,8 @@ from labkit.errors import LabError
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run one command; returns the exit code. A LabError is shown as one message and gives 1."""
+    """Run one command; returns the exit code: 1 for a LabError, which is shown as one message, and
+    where some of the work failed."""
     parser = argparse.ArgumentParser(prog="labkit", description=__doc__)
     commands = parser.add_subparsers(dest="command", required=True)
     check = commands.add_parser("doctor", help="find what would stop a job on this machine")
@@ -129,11 +130,14 @@ def _label(given: argparse.Namespace) -> int:
     print(
         f"{len(done):,} posts in {given.out}: {out.computed:,} computed now, {out.failed:,} failed"
     )
-    print(f"invalid labels: {invalid}")
-    print(quality.evaluate(list(good["label"]), list(good["says"]), tasks.LABELS))
+    if out.failed:
+        print(f"the first error: {done['error'].dropna().iloc[0]}")
+    if len(good):
+        print(f"invalid labels: {invalid}")
+        print(quality.evaluate(list(good["label"]), list(good["says"]), tasks.LABELS))
     if out.metrics is not None:
         print(f"{out.metrics.rows_per_s:.1f} rows/s on {spec.machine.name}, {spec.model.name}")
-    return 1 if invalid else 0
+    return 1 if invalid or out.failed else 0
 
 
 def _sweep(given: argparse.Namespace) -> int:
@@ -174,7 +178,10 @@ def _sweep(given: argparse.Namespace) -> int:
     if given.chart:
         given.chart.parent.mkdir(parents=True, exist_ok=True)
         given.chart.write_bytes(png(draw, found))
-    return 0
+    failed = int(found.table["failed"].sum())
+    if failed:
+        print(f"{failed:,} rows failed over all runs: they are in no number above")
+    return 1 if failed else 0
 
 
 def _bundle(given: argparse.Namespace) -> int:
