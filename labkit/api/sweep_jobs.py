@@ -72,6 +72,7 @@ def sweep(
             f"{len(rows)} rows can't be {most} in flight{each}: give at least {least} rows."
         )
     done = [run for run in _resume(path, about) if _point(run) in todo]
+    again = _repeats(task, rows)
     plan = [p for p in _order(todo, repeats, seed) if (p[1], p[2]) not in _measured(done)]
     view = view_here() if progress is True else progress or None
     with session.one_job():
@@ -86,7 +87,8 @@ def sweep(
             shown = _Named(view, words, number, len(plan))
             some = _some(rows, point, rounds, spec.replicas)
             found = _one(task, some, spec, point, shown, cancel, stall_s)
-            done.append({**found, "repeat": repeat, "order": order})
+            about_run = {"repeat": repeat, "order": order, "repeated_prompts": again[len(some)]}
+            done.append({**found, **about_run})
             if path is not None:
                 with Path(path).open("a", encoding="utf-8") as file:
                     file.write(json.dumps(done[-1]) + "\n")
@@ -201,6 +203,20 @@ def _asked(task: Task, rows: list[Row]) -> str:
             asked = reason(problem)
         digest.update(json.dumps(asked, default=str).encode())
     return digest.hexdigest()[:16]
+
+
+def _repeats(task: Task, rows: list[Row]) -> list[int]:
+    """How many of the first n rows send messages that a row before them sent, for each n from 0."""
+    seen: set[Any] = set()
+    counts = [0]
+    for row in rows:
+        try:
+            asked: Any = json.dumps(task.messages(row), default=str)
+        except Exception:  # the user's own function; the job makes an error row of it
+            asked = object()
+        counts.append(counts[-1] + (asked in seen))
+        seen.add(asked)
+    return counts
 
 
 def _resume(path: str | Path | None, about: dict[str, Any]) -> list[dict[str, Any]]:

@@ -62,8 +62,9 @@ class Sweep:
     """What was measured.
 
     table: one row a run: `batch_size`, `max_concurrent_batches`, `rows_in_flight` (handed over),
-    `repeat`, `order`, `started` (Unix seconds), `overhead_s` (wall time minus engine span) and
-    every field of `metrics.Metrics`. provenance: device, model, versions, settings, task, rows.
+    `repeat`, `order`, `started` (Unix seconds), `overhead_s` (wall time minus engine span),
+    `repeated_prompts` (rows whose prompt a row before them in the run had; older files lack it)
+    and every field of `metrics.Metrics`. provenance: device, model, versions, settings, task, rows.
     """
 
     table: pd.DataFrame
@@ -182,7 +183,21 @@ class Sweep:
         return (
             f"{where} {about['device']} · {about['model']} · {versions}\n"
             f"{rows} rows a run, mean {inputs:.0f} input and {outputs:.0f} output tokens"
-            f" · warm engine, warm-up left out · {spread}"
+            f" · warm engine, warm-up left out · {spread}{self._repeats()}"
+        )
+
+    def _repeats(self) -> str:
+        """A line on repeated prompts, which vLLM's prefix cache reads only once; or ''."""
+        off = self.provenance["settings"].get("vllm enable_prefix_caching") is False
+        if off or "repeated_prompts" not in self.table:
+            return ""
+        share = self.table["repeated_prompts"] / (self.table["rows"] + self.table["failed"])
+        if not share.max() > 0:
+            return ""
+        at = self.table.loc[share.idxmax(), "rows_in_flight"]
+        return (
+            f"\nprompts that repeat one of their run: up to {share.max():.0%} of the rows (with "
+            f"{at:,.0f} in flight); the prefix cache saves their prefill"
         )
 
     def __repr__(self) -> str:

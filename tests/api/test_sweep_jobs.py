@@ -227,6 +227,15 @@ def test_rounds_give_each_point_as_many_rows_as_it_needs(
     assert counts == {(1, 1): 2, (1, 4): 8, (4, 4): 32, (16, 4): 64}
 
 
+def test_each_run_notes_how_many_of_its_prompts_repeat(asked: list[Any], spec: Any) -> None:
+    rows = [{"question": f"What is {n % 3}?"} for n in range(16)] + [{}, {}]  # two can't be asked
+    found = sweep(TASK, rows, [(1, 1), (1, 4), (4, 4)], spec, repeats=1, rounds=1, progress=False)
+    counts = found.table.set_index("rows_in_flight")["repeated_prompts"]
+    assert counts.to_dict() == {1: 0, 4: 1, 16: 13}
+    whole = sweep(TASK, rows, [(1, 1)], spec, repeats=1, progress=False)
+    assert whole.table["repeated_prompts"].tolist() == [13]
+
+
 def test_one_job_at_a_time(asked: list[Any], spec: Any) -> None:
     ends: list[Any] = []
 

@@ -207,6 +207,26 @@ def test_the_caption_says_on_what_it_was_measured() -> None:
     assert "warm-up left out · median and range of 1–3 runs" in text
 
 
+@pytest.mark.parametrize(
+    ("repeated", "setting", "words"),
+    [
+        ([0, 0], None, None),
+        ([0, 5], None, "up to 50% of the rows (with 16 in flight)"),
+        ([math.nan, 1], None, "up to 10% of the rows (with 16 in flight)"),
+        ([math.nan, math.nan], None, None),
+        ([0, 5], True, "up to 50%"),
+        ([0, 5], False, None),
+    ],
+)
+def test_the_caption_says_when_prompts_repeat(repeated: Any, setting: Any, words: Any) -> None:
+    sweep = measured({(1, 4): [40], (4, 4): [100]})
+    table = sweep.table.assign(repeated_prompts=repeated)
+    settings = {} if setting is None else {"vllm enable_prefix_caching": setting}
+    text = Sweep(table, {**ABOUT, "settings": settings}).caption()
+    assert (words in text) if words else ("repeat one" not in text)
+    assert "repeat one" not in sweep.caption(), "a file that does not tell it"
+
+
 def test_a_sweep_is_read_back(tmp_path: Path) -> None:
     sweep = measured(CURVE)
     lines = [json.dumps({"provenance": ABOUT})]
