@@ -151,7 +151,8 @@ def heat_map(sweep: Sweep) -> Figure:
 
 
 def _claim(sweep: Sweep) -> str:
-    return "fewest in flight within one run's noise" if sweep.undecided else "our choice"
+    """How `Sweep.choice` is marked: where one run can't tell, it is none of ours."""
+    return "fewest within noise" if sweep.undecided else "our choice"
 
 
 def fastest(points: pd.DataFrame) -> pd.DataFrame:
