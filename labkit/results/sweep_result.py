@@ -102,7 +102,7 @@ class Sweep:
         has no range, those within NOISE of the fastest.
         """
         points = self.summary()
-        best = points.loc[points[RATE].idxmax()]
+        best = points.iloc[points[RATE].to_numpy().argmax()]
         overlap = points["highest"] >= best["lowest"]
         close = points[RATE] >= (1 - NOISE) * best[RATE]
         return points[overlap.where(points["runs"].clip(upper=best["runs"]) > 1, close)]
@@ -131,7 +131,7 @@ class Sweep:
     def sentence(self) -> str:
         """The result in words: the range, the choice, why, and how sure it is."""
         points, near, choice = self.summary(), self.near_best(), self.choice()
-        low, top = points.iloc[0], points.loc[points[RATE].idxmax()]
+        low, top = points.iloc[0], points.iloc[points[RATE].to_numpy().argmax()]
         mine = points[[_point(point) == choice for _, point in points.iterrows()]].iloc[0]
         one_limit = points["rows_in_flight"].nunique() == 1
         begin, end = f"{low['rows_in_flight']:.0f} in flight", f"{top['rows_in_flight']:.0f}"
@@ -192,12 +192,12 @@ class Sweep:
         if off or "repeated_prompts" not in self.table:
             return ""
         share = self.table["repeated_prompts"] / (self.table["rows"] + self.table["failed"])
-        if not share.max() > 0:
+        if not (most := share.max()) > 0:
             return ""
-        at = self.table.loc[share.idxmax(), "rows_in_flight"]
+        at = self.table["rows_in_flight"][share == most].iloc[0]
         return (
-            f"\nprompts that repeat one of their run: up to {share.max():.0%} of the rows (with "
-            f"{at:,.0f} in flight); the prefix cache saves their prefill"
+            f"\nprompts that repeat one of their run: up to {most:.0%} of the rows (with {at:,} in "
+            "flight); the prefix cache saves their prefill"
         )
 
     def __repr__(self) -> str:
