@@ -13,7 +13,8 @@ from labkit.errors import LabError
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run one command; returns the exit code. A LabError is shown as one message and gives 1."""
+    """Run one command; returns the exit code: 1 for a LabError, which is shown as one message, and
+    where some of the work failed."""
     parser = argparse.ArgumentParser(prog="labkit", description=__doc__)
     commands = parser.add_subparsers(dest="command", required=True)
     check = commands.add_parser("doctor", help="find what would stop a job on this machine")
@@ -52,7 +53,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     pack.add_argument("--out", type=Path, default=Path("build/bundle"), help="folder to write")
     pack.add_argument("--device", choices=["cpu", "gpu"], default="cpu", help="of that host")
     pack.add_argument("--python", help="that host's Python, such as 3.12 (default: this one's)")
-    pack.add_argument("--have", type=Path, help="that host's packages, from `pip freeze`")
+    pack.add_argument("--have", type=Path, help="its packages: pip list --format=freeze")
     pack.add_argument("--model", nargs="+", default=["smollm2-135m"], help="registry names")
     pack.add_argument("--part-mib", type=int, help="split into parts of at most so many MiB")
     pack.add_argument("--hopper", action="store_true", help="leave out kernels of other cards")
@@ -129,11 +130,14 @@ def _label(given: argparse.Namespace) -> int:
     print(
         f"{len(done):,} posts in {given.out}: {out.computed:,} computed now, {out.failed:,} failed"
     )
-    print(f"invalid labels: {invalid}")
-    print(quality.evaluate(list(good["label"]), list(good["says"]), tasks.LABELS))
+    if out.failed:
+        print(f"the first error: {done['error'].dropna().iloc[0]}")
+    if len(good):
+        print(f"invalid labels: {invalid}")
+        print(quality.evaluate(list(good["label"]), list(good["says"]), tasks.LABELS))
     if out.metrics is not None:
         print(f"{out.metrics.rows_per_s:.1f} rows/s on {spec.machine.name}, {spec.model.name}")
-    return 1 if invalid else 0
+    return 1 if invalid or out.failed else 0
 
 
 def _sweep(given: argparse.Namespace) -> int:
@@ -174,7 +178,10 @@ def _sweep(given: argparse.Namespace) -> int:
     if given.chart:
         given.chart.parent.mkdir(parents=True, exist_ok=True)
         given.chart.write_bytes(png(draw, found))
-    return 0
+    failed = int(found.table["failed"].sum())
+    if failed:
+        print(f"{failed:,} rows failed over all runs: they are in no number above")
+    return 1 if failed else 0
 
 
 def _bundle(given: argparse.Namespace) -> int:

@@ -6,6 +6,8 @@ from dataclasses import dataclass
 
 import pandas as pd
 
+#: A line break while pandas makes the table: it would write \n as two characters, as in `C:\new`.
+BREAK = "\ue000"
 CELL = 'style="text-align: left; vertical-align: top; white-space: pre-wrap; max-width: 44em"'
 
 
@@ -17,9 +19,11 @@ class Table:
 
     def _repr_html_(self) -> str:
         with pd.option_context("display.max_colwidth", None, "display.precision", 2):
-            text = self.frame.to_html(border=0)
+            frame = self.frame.replace(r"\r\n?|\n", BREAK, regex=True)
+            frame = frame.rename(columns=lambda name: str(name).replace("\n", BREAK))
+            text = frame.to_html(border=0)
         text = text.replace('<tr style="text-align: right;">', "<tr>")
-        text = text.replace("\\n", "<br>")  # pandas writes a line break as the two characters \n
+        text = text.replace(BREAK, "<br>")
         return text.replace("<td>", f"<td {CELL}>").replace("<th>", f"<th {CELL}>")
 
     def __repr__(self) -> str:

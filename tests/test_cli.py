@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import importlib.metadata
 import runpy
 import subprocess
@@ -10,6 +11,7 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
+import pandas as pd
 import pytest
 
 import labkit
@@ -109,7 +111,7 @@ def test_fetch_takes_the_default_model_or_those_named(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(models, "get", lambda name: SimpleNamespace(source=f"at/{name}"))
-    datasets = sys.modules["labkit.datasets"]
+    datasets = importlib.import_module("labkit.datasets")
     monkeypatch.setattr(datasets, "fetch_posts", lambda: "the/posts")
     assert main(["fetch", *arguments]) == 0
     lines = [f"model {name}: at/{name}" for name in expected]
@@ -204,7 +206,48 @@ def test_sweep_measures_the_points_that_were_asked_for(
     assert (asked["path"], asked["repeats"], asked["spec"].warm) == (out, 2, True)
     assert len(asked["rows"]) == 700  # more than there are: from the first again
     assert asked["task"].sampling_for(asked["rows"].iloc[0].to_dict())["max_tokens"] == 9
-    assert "Our choice:" in capsys.readouterr().out
+    assert measured(CURVE).sentence() in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(("failed", "code"), [(0, 0), (1, 1), (30, 1)])
+def test_a_sweep_with_failed_rows_says_so_and_fails(
+    failed: int, code: int, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    from tests.results.test_sweep_result import CURVE, measured
+
+    monkeypatch.setattr(labkit, "sweep", lambda *_, **__: measured(CURVE, failed=failed))
+    assert main(["sweep"]) == code
+    runs = sum(map(len, CURVE.values()))
+    assert (f"{runs * failed} rows failed" in capsys.readouterr().out) == bool(failed)
+
+
+@pytest.mark.parametrize(
+    ("says", "code"),
+    [
+        (["positive", "negative"], 0),
+        (["positive", "banana"], 1),
+        (["positive", None], 1),
+        ([None, None], 1),
+    ],
+)
+def test_label_fails_where_a_row_failed_and_has_numbers_of_the_rest(
+    says: list[str | None],
+    code: int,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    errors = ["no answer" if label is None else None for label in says]
+    frame = pd.DataFrame({"label": ["positive", "negative"], "says": says, "error": errors})
+    out = SimpleNamespace(
+        read=lambda: frame, computed=2, failed=frame["error"].notna().sum(), metrics=None
+    )
+    monkeypatch.setattr(labkit, "write", lambda *_, **__: out)
+    monkeypatch.setattr(labkit, "load_posts", lambda rows: frame)
+    assert main(["label"]) == code
+    shown = capsys.readouterr()
+    assert shown.err == "" and f"{out.failed} failed" in shown.out
+    assert ("accuracy" in shown.out) == (says != [None, None])
+    assert ("the first error: no answer" in shown.out) == (None in says)
 
 
 @pytest.mark.parametrize("arguments", [["--at", "8"], ["--batches", "1"]])

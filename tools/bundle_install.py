@@ -97,7 +97,7 @@ def folder(to: Path, manifest: dict) -> dict[str, str]:
     paths = [str(to / "site"), str(to / "lab")]
     if before := os.environ.get("PYTHONPATH"):
         paths.append(before)
-    settings = {"PYTHONPATH": ":".join(paths), **bytecode(to), **offline(to)}
+    settings = {"PYTHONPATH": ":".join(paths), **jupyter(to), **bytecode(to), **offline(to)}
     # pip would do this: without it each of Ray's and vLLM's processes compiles all it imports, and
     # an engine starts a minute later. Some packages hold files for other Pythons: never mind those.
     compile_all = [
@@ -111,6 +111,19 @@ def folder(to: Path, manifest: dict) -> dict[str, str]:
     ]
     subprocess.run(compile_all, env={**os.environ, **settings}, stdout=subprocess.DEVNULL)
     run([sys.executable, "-m", "labkit", "fetch", *manifest["models"]], to, settings)
+    return settings
+
+
+def jupyter(to: Path) -> dict[str, str]:
+    """Where Jupyter finds its pages, kernels, extensions and settings beside the host's own: it
+    looks for them in Python's own folder."""
+    share, etc = to / "site" / "share" / "jupyter", to / "site" / "etc" / "jupyter"
+    settings = {
+        name: ":".join(filter(None, [str(path), os.environ.get(name)]))
+        for name, path in {"JUPYTER_PATH": share, "JUPYTER_CONFIG_PATH": etc}.items()
+    }
+    if (share / "lab").exists():  # else JupyterLab is the host's, with pages of its own
+        settings["JUPYTERLAB_DIR"] = str(share / "lab")
     return settings
 
 

@@ -20,7 +20,7 @@ from labkit.errors import Cancelled, JobFailed, LabError, reason
 from labkit.hardware.machine import quick
 from labkit.progress import View, view_here
 from labkit.ray_session import session
-from labkit.results.sweep_result import Point, Sweep
+from labkit.results.sweep_result import Point, Sweep, read_runs
 from labkit.settings import redaction
 from labkit.settings.processor_spec import ProcessorSpec
 from labkit.settings.setting import check_counts
@@ -51,13 +51,13 @@ def sweep(
     the slow points take no longer than the fast ones; None: every run has all rows (with the
     environment variable QUICK=1: two rounds).
     path: a file (JSON lines: provenance, then a line a run), written run by run; called again
-    with the same file, what is there is not measured again.
+    with the same file, what is there of these points is not measured again.
     cancel: ends the sweep with Cancelled when set. stall_s: of each run, as in `labkit.run`.
     on_run: is given the sweep so far: once after the warm-up, then after each run.
 
     Raises LabError for points or a file that can't be used, for fewer rows than a point has in
-    flight, and what `labkit.run` raises; JobFailed when no row of a run was answered. What was
-    measured stays in `path` in every case.
+    flight at all replicas together, and what `labkit.run` raises; JobFailed when no row of a run
+    was answered. What was measured stays in `path` in every case.
     """
     todo = check_points(points)
     spec = (spec or configure()).with_(warm=True)
@@ -65,9 +65,14 @@ def sweep(
     if rounds is None and quick():
         rounds = 2
     about = _about(task, rows, spec, repeats, rounds, seed)
-    if (most := max(point.rows_in_flight for point in todo)) > len(rows):
-        raise LabError(f"{len(rows)} rows can't be {most} in flight: give at least {most} rows.")
-    done = _resume(path, about)
+    most = max(point.rows_in_flight for point in todo)
+    if (least := most * spec.replicas) > len(rows):
+        each = f" at each of {spec.replicas} replicas" if spec.replicas > 1 else ""
+        raise LabError(
+            f"{len(rows)} rows can't be {most} in flight{each}: give at least {least} rows."
+        )
+    done = [run for run in _resume(path, about) if _point(run) in todo]
+    again = _repeats(task, rows)
     plan = [p for p in _order(todo, repeats, seed) if (p[1], p[2]) not in _measured(done)]
     view = view_here() if progress is True else progress or None
     with session.one_job():
@@ -82,7 +87,8 @@ def sweep(
             shown = _Named(view, words, number, len(plan))
             some = _some(rows, point, rounds, spec.replicas)
             found = _one(task, some, spec, point, shown, cancel, stall_s)
-            done.append({**found, "repeat": repeat, "order": order})
+            about_run = {"repeat": repeat, "order": order, "repeated_prompts": again[len(some)]}
+            done.append({**found, **about_run})
             if path is not None:
                 with Path(path).open("a", encoding="utf-8") as file:
                     file.write(json.dumps(done[-1]) + "\n")
@@ -144,9 +150,11 @@ def _order(points: list[Point], repeats: int, seed: int) -> list[tuple[int, Poin
 
 
 def _measured(done: list[dict[str, Any]]) -> set[tuple[Point, int]]:
-    return {
-        (Point(run["batch_size"], run["max_concurrent_batches"]), run["repeat"]) for run in done
-    }
+    return {(_point(run), run["repeat"]) for run in done}
+
+
+def _point(run: dict[str, Any]) -> Point:
+    return Point(run["batch_size"], run["max_concurrent_batches"])
 
 
 def _about(
@@ -197,23 +205,31 @@ def _asked(task: Task, rows: list[Row]) -> str:
     return digest.hexdigest()[:16]
 
 
+def _repeats(task: Task, rows: list[Row]) -> list[int]:
+    """How many of the first n rows send messages that a row before them sent, for each n from 0."""
+    seen: set[Any] = set()
+    counts = [0]
+    for row in rows:
+        try:
+            asked: Any = json.dumps(task.messages(row), default=str)
+        except Exception:  # the user's own function; the job makes an error row of it
+            asked = object()
+        counts.append(counts[-1] + (asked in seen))
+        seen.add(asked)
+    return counts
+
+
 def _resume(path: str | Path | None, about: dict[str, Any]) -> list[dict[str, Any]]:
     """The runs in the file at `path`; starts the file when there is none."""
     if path is None:
         return []
     file = Path(path)
     about = json.loads(json.dumps(about, default=str))
-    if not file.exists() or not file.stat().st_size:
-        file.parent.mkdir(parents=True, exist_ok=True)
-        file.write_text(json.dumps({"provenance": about}) + "\n", encoding="utf-8")
+    there = file.exists() and file.stat().st_size
+    before, runs, whole = read_runs(file) if there else ({}, [], "")
+    if not whole:
+        _write(file, json.dumps({"provenance": about}) + "\n")
         return []
-    text = file.read_text(encoding="utf-8")
-    whole = text[: text.rfind("\n") + 1]  # one that was killed while it wrote a line
-    try:
-        first, *runs = [json.loads(line) for line in whole.splitlines()]
-        before = dict(first["provenance"])
-    except (ValueError, KeyError, TypeError) as problem:
-        raise LabError(f"{file} is not a sweep of this lab: give another file.") from problem
     free = ("made", "repeats", "seed")
     differ = [
         name
@@ -225,9 +241,20 @@ def _resume(path: str | Path | None, about: dict[str, Any]) -> list[dict[str, An
             f"{file} holds another sweep: {', '.join(sorted(differ))} differ. Give another file, "
             "or delete this one."
         )
-    if whole != text:
-        file.write_text(whole, encoding="utf-8")
-    return list(runs)
+    if whole.encode() != file.read_bytes():
+        _write(file, whole)
+    return runs
+
+
+def _write(file: Path, text: str) -> None:
+    """The file with this text: whole, or as it was before."""
+    try:
+        file.parent.mkdir(parents=True, exist_ok=True)
+        part = file.with_name(f"{file.name}.part")
+        part.write_text(text, encoding="utf-8")
+        part.replace(file)
+    except OSError as problem:
+        raise LabError(f"{file} can't be written ({problem}): give another file.") from problem
 
 
 class _Named:

@@ -148,8 +148,8 @@ def timeline(job: Job | RecordedRows, rows: int = 64) -> Figure:
     """
     times = job.timeline()
     first = times.groupby("batch_uuid")["queued_s"].transform("min")
-    times = times.assign(first=first).sort_values(["first", "batch_uuid", "last_token_s"])
-    times = times.head(rows)
+    times = times.assign(first=first, late=metrics.stragglers(times))  # of whole batches
+    times = times.sort_values(["first", "batch_uuid", "last_token_s"]).head(rows)
     zero = times["queued_s"].min()
     figure, axes = new_figure(width=11, height=1.8 + 0.085 * len(times))
     at = np.arange(len(times))
@@ -158,9 +158,8 @@ def timeline(job: Job | RecordedRows, rows: int = 64) -> Figure:
         "prefill": ("scheduled_s", "first_token_s", MID, "////"),
         "decode": ("first_token_s", "last_token_s", DARK, ""),
     }
-    late = metrics.stragglers(times).to_numpy()
     for name, (begin, end, color, hatch) in parts.items():
-        colors = [ACCENT if name == "decode" and slow else color for slow in late]
+        colors = [ACCENT if name == "decode" and slow else color for slow in times["late"]]
         axes.barh(
             at,
             times[end] - times[begin],

@@ -16,9 +16,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import NullLocator
 
 from labkit.charts.style import ACCENT, DARK, LIGHT, MID, caption, new_figure, styled
-from labkit.results.sweep_result import PLATEAU, Sweep
-
-RATE = "output tokens/s"
+from labkit.results.sweep_result import PLATEAU, RATE, Sweep
 
 
 @styled
@@ -45,7 +43,7 @@ def saturation(sweep: Sweep, guess: Mapping[int, float] | None = None) -> Figure
     mine = every[chosen].iloc[0]
     left.plot(
         choice.rows_in_flight, mine[RATE], "o", ms=20, mfc="none", mec=ACCENT, mew=2.5, ls="",
-        label=f"our choice: {choice}",
+        label=f"{_claim(sweep)}: {choice}",
     )  # fmt: skip
     left.legend(loc="upper left", markerscale=0.6)
     left.set_ylim(0, 1.25 * top)
@@ -147,9 +145,14 @@ def heat_map(sweep: Sweep) -> Figure:
     axes.set_yticks(range(len(table.index)), table.index)
     axes.set_xlabel("batches at the engine (max_concurrent_batches)")
     axes.set_ylabel("batch size")
-    axes.set_title("Output tokens/s  (◀ our choice)")
+    axes.set_title(f"Output tokens/s  (◀ {_claim(sweep)})")
     caption(figure, sweep.caption())
     return figure
+
+
+def _claim(sweep: Sweep) -> str:
+    """How `Sweep.choice` is marked: where one run can't tell, it is none of ours."""
+    return "fewest within noise" if sweep.undecided else "our choice"
 
 
 def fastest(points: pd.DataFrame) -> pd.DataFrame:

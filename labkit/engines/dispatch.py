@@ -44,7 +44,7 @@ def answer(
         return
     assert isinstance(spec, ProcessorSpec)
     warm_engine.stop()  # one engine at a time: nothing else is to use the machine
-    yield from ray_data_llm.answer(dataset, spec)
+    yield from ray_data_llm.answer(dataset, spec, cancel)
 
 
 def parameter_of(spec: JobSpec) -> Parameter:

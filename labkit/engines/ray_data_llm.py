@@ -7,12 +7,14 @@ reads what it said. The engine gets tokens, so that Ray's stages of text are not
 from __future__ import annotations
 
 import json
+import threading
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
 
 from labkit.engines.prompt_rendering import Renderer, RenderPrompts, renderer_arguments, with_text
+from labkit.errors import Cancelled
 from labkit.metrics import CUT
 from labkit.ray_session import capacity
 from labkit.rows import requests, responses
@@ -35,9 +37,15 @@ READ = (
 STAGES = 5
 
 
-def answer(dataset: ray.data.Dataset, spec: ProcessorSpec) -> Iterator[pa.Table]:
+def answer(
+    dataset: ray.data.Dataset, spec: ProcessorSpec, cancel: threading.Event | None = None
+) -> Iterator[pa.Table]:
     """A Dataset of requests → tables of responses, as they come; with the requests' column `row`,
-    if they have one."""
+    if they have one.
+
+    cancel: set while all is made ready, which may take a download, it lets no engine start: nobody
+    would watch it.
+    """
     capacity.require(spec.bundles(), STAGE_CPUS * STAGES)
     texts = bool(spec["detokenize_stage"])
     renderer = renderer_arguments(spec)
@@ -54,6 +62,8 @@ def answer(dataset: ray.data.Dataset, spec: ProcessorSpec) -> Iterator[pa.Table]
     done = build(spec, texts)(prompts).map_batches(
         ReadResponses, fn_constructor_args=read, concurrency=1, **stage
     )
+    if cancel is not None and cancel.is_set():
+        raise Cancelled("The job was ended before its engine was started.")
     # Prefetching would hold every table back until the next one is there.
     yield from done.iter_batches(batch_size=None, batch_format="pyarrow", prefetch_batches=0)
 

@@ -59,6 +59,8 @@ class Warm:
         bundle = {"CPU": one["num_cpus"], "GPU": one["num_gpus"], **one.get("resources", {})}
         capacity.require([bundle] * self.spec.replicas, STAGE_CPUS * self.spec.replicas)
         for number in range(self.spec.replicas):
+            if cancel is not None and cancel.is_set():
+                raise Cancelled("Cancelled before the engine was started.")
             self.replicas.append(Replica(self.spec, number, self.session))
         _wait([replica.loading for replica in self.replicas], cancel)
         _wait(self.begin(self.spec), cancel)

@@ -13,6 +13,8 @@ from labkit.results.sweep_result import Sweep
 from labkit.weights.roofline import Limits
 
 FOLDER = DATASETS / "recordings"
+#: How many prompts the rows of a recorded task take in turn (all of lesson 1, or of lesson 2).
+PROMPTS = {"equal lengths": 1200, "creative": 320}
 
 
 def recordings() -> pd.DataFrame:
@@ -39,7 +41,11 @@ def recorded(name: str) -> Sweep:
             f"There is no recording {name!r}: {[f.stem for f in FOLDER.glob('*.jsonl')]}"
         )
     sweep = Sweep.load(file)
-    return Sweep(sweep.table, {**sweep.provenance, "recorded": True})
+    table = sweep.table
+    if "repeated_prompts" not in table:
+        rows = table["rows"] + table["failed"]
+        table["repeated_prompts"] = (rows - PROMPTS[sweep.provenance["task"]]).clip(lower=0)
+    return Sweep(table, {**sweep.provenance, "recorded": True})
 
 
 @dataclass(frozen=True)
@@ -57,13 +63,15 @@ class RecordedRows:
 def recorded_timeline(name: str) -> RecordedRows:
     """The job of NAME-timeline.csv: 256 creative prompts, as 4 batches of 64 at a time.
 
-    Its machine is that of the sweep NAME-batch-size, whose engine it ran on.
+    Its machine is that of the sweep NAME-batch-size, whose engine it ran on. They are rows 256 to
+    511 of a job that takes its 320 prompts in turn: three in four repeat one.
     """
     about = recorded(f"{name}-batch-size").provenance
     rows = pd.read_csv(FOLDER / f"{name}-timeline.csv").rename(columns={"batch": "batch_uuid"})
     versions = ", ".join(f"{package} {number}" for package, number in about["versions"].items())
     where = f"Recorded {about['made']} on {about['device']} · {about['model']} · {versions}"
     tokens = f"mean {rows['num_generated_tokens'].mean():.0f} output tokens a row"
+    tokens += f" · {2 * len(rows) - PROMPTS['creative']} of the {len(rows)} rows repeat a prompt"
     return RecordedRows(rows, f"{where}\n{tokens}")
 
 

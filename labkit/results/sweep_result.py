@@ -17,6 +17,10 @@ from labkit.html_table import show
 
 #: A point is good enough when its throughput reaches this share of the best one.
 PLATEAU = 0.95
+#: Two single runs of one setting differ by about so much of the faster one (docs/gpu.md: 31,231 to
+#: 40,140 tokens/s): within it, one run a point can't tell which point is faster.
+NOISE = 0.2
+RATE = "output tokens/s"
 
 
 class Point(NamedTuple):
@@ -58,8 +62,9 @@ class Sweep:
     """What was measured.
 
     table: one row a run: `batch_size`, `max_concurrent_batches`, `rows_in_flight` (handed over),
-    `repeat`, `order`, `started` (Unix seconds), `overhead_s` (wall time minus engine span) and
-    every field of `metrics.Metrics`. provenance: device, model, versions, settings, task, rows.
+    `repeat`, `order`, `started` (Unix seconds), `overhead_s` (wall time minus engine span),
+    `repeated_prompts` (rows whose prompt a row before them in the run had; older files lack it)
+    and every field of `metrics.Metrics`. provenance: device, model, versions, settings, task, rows.
     """
 
     table: pd.DataFrame
@@ -90,39 +95,79 @@ class Sweep:
         )
         return frame.reset_index()
 
+    def near_best(self) -> pd.DataFrame:
+        """The points of `summary` that can't be told from the fastest, which is one of them.
+
+        Points of several runs whose ranges overlap; where one of the two has a single run, which
+        has no range, those within NOISE of the fastest.
+        """
+        points = self.summary()
+        best = points.iloc[points[RATE].to_numpy().argmax()]
+        overlap = points["highest"] >= best["lowest"]
+        close = points[RATE] >= (1 - NOISE) * best[RATE]
+        return points[overlap.where(points["runs"].clip(upper=best["runs"]) > 1, close)]
+
+    @property
+    def undecided(self) -> bool:
+        """Whether noise could turn the choice round: one of the points near the best has one run.
+
+        `choice` is then only the fewest rows in flight among them.
+        """
+        near = self.near_best()
+        return len(near) > 1 and bool(near["runs"].min() == 1)
+
     def choice(self) -> Point:
-        """The point we would take: the fewest rows in flight that reach PLATEAU of the best.
+        """The point we would take: the fewest rows in flight that reach PLATEAU of the best, or,
+        where one run can't tell (`undecided`), that can't be told from the best.
 
         Among points with as many rows in flight, the one with the lowest p95 row latency. Fewer
         rows in flight mean that each row waits less, and a shorter tail.
         """
         points = self.summary()
-        good = points[points["output tokens/s"] >= PLATEAU * points["output tokens/s"].max()]
-        best = good.sort_values(["rows_in_flight", "row latency p95 (s)"]).iloc[0]
-        return Point(int(best["batch_size"]), int(best["max_concurrent_batches"]))
+        good = points[points[RATE] >= PLATEAU * points[RATE].max()]
+        good = self.near_best() if self.undecided else good
+        return _point(good.sort_values(["rows_in_flight", "row latency p95 (s)"]).iloc[0])
 
     def sentence(self) -> str:
-        """The result in words: the range, the choice, and why."""
-        points, choice = self.summary(), self.choice()
-        low, top = points.iloc[0], points.iloc[points["output tokens/s"].to_numpy().argmax()]
-        at = points["batch_size"].eq(choice.batch_size)
-        at &= points["max_concurrent_batches"].eq(choice.max_concurrent_batches)
-        mine = points[at].iloc[0]
-        widest = points["rows_in_flight"].max()
+        """The result in words: the range, the choice, why, and how sure it is."""
+        points, near, choice = self.summary(), self.near_best(), self.choice()
+        low, top = points.iloc[0], points.iloc[points[RATE].to_numpy().argmax()]
+        mine = points[[_point(point) == choice for _, point in points.iterrows()]].iloc[0]
         one_limit = points["rows_in_flight"].nunique() == 1
-        rising = choice.rows_in_flight == widest and widest < self.limit and not one_limit
-        more = " The curve still rises there: try more rows in flight." if rising else ""
         begin, end = f"{low['rows_in_flight']:.0f} in flight", f"{top['rows_in_flight']:.0f}"
         if one_limit:
             begin, end = (f"batches of {point['batch_size']:.0f}" for point in (low, top))
-        return (
-            f"From {low['output tokens/s']:,.0f} output tokens/s with {begin} to "
-            f"{top['output tokens/s']:,.0f} with {end} "
-            f"({top['output tokens/s'] / low['output tokens/s']:.1f}×). Our choice: {choice}, "
-            f"{choice.rows_in_flight} in flight: the fewest that reach {PLATEAU:.0%} of the best "
-            f"({mine['output tokens/s'] / top['output tokens/s']:.0%}), with a p95 row latency of "
-            f"{mine['row latency p95 (s)']:.2g} s.{more}"
+        said = (
+            f"From {low[RATE]:,.0f} output tokens/s with {begin} to {top[RATE]:,.0f} with {end} "
+            f"({top[RATE] / low[RATE]:.1f}×). "
         )
+        share = f"{mine[RATE] / top[RATE]:.0%}"
+        latency = f"a p95 row latency of {mine['row latency p95 (s)']:.2g} s."
+        if self.undecided:
+            least = "lowest row latency" if one_limit else "fewest rows in flight"
+            said += (
+                f"One run can't tell {_names(near)} apart: two jobs of one setting may differ by "
+                f"a fifth. The {least} among them: {choice}, {choice.rows_in_flight} in flight "
+                f"({share} of the best), with {latency} For a choice, give each point more runs "
+                "(repeats=3)."
+            )
+        else:
+            least = "the lowest row latency of those" if one_limit else "the fewest"
+            said += (
+                f"Our choice: {choice}, {choice.rows_in_flight} in flight: {least} that reach "
+                f"{PLATEAU:.0%} of the best ({share}), with {latency}"
+            )
+            if len(others := near[near.index != top.name]):
+                s, verb = ("s", "overlap") if len(others) > 1 else ("", "overlaps")
+                said += (
+                    f" The range{s} of {_names(others)} {verb} with that of the best, "
+                    f"{_point(top)}: other runs could choose otherwise."
+                )
+        widest = points["rows_in_flight"].max()
+        first = min(choice.rows_in_flight, near["rows_in_flight"].min())
+        if first == widest < self.limit and not one_limit:
+            said += " The curve still rises there: try more rows in flight."
+        return said
 
     def caption(self) -> str:
         """On what it was measured, for the small print of a chart."""
@@ -138,7 +183,21 @@ class Sweep:
         return (
             f"{where} {about['device']} · {about['model']} · {versions}\n"
             f"{rows} rows a run, mean {inputs:.0f} input and {outputs:.0f} output tokens"
-            f" · warm engine, warm-up left out · {spread}"
+            f" · warm engine, warm-up left out · {spread}{self._repeats()}"
+        )
+
+    def _repeats(self) -> str:
+        """A line on repeated prompts, which vLLM's prefix cache reads only once; or ''."""
+        off = self.provenance["settings"].get("vllm enable_prefix_caching") is False
+        if off or "repeated_prompts" not in self.table:
+            return ""
+        share = self.table["repeated_prompts"] / (self.table["rows"] + self.table["failed"])
+        if not (most := share.max()) > 0:
+            return ""
+        at = self.table["rows_in_flight"][share == most].iloc[0]
+        return (
+            f"\nprompts that repeat one of their run: up to {most:.0%} of the rows (with {at:,} in "
+            "flight); the prefix cache saves their prefill"
         )
 
     def __repr__(self) -> str:
@@ -150,16 +209,60 @@ class Sweep:
 
     @staticmethod
     def load(path: str | Path) -> Sweep:
-        """Read a file that `sweep` wrote. Raises LabError when it is none."""
-        try:
-            first, *runs = Path(path).read_text(encoding="utf-8").splitlines()
-            about = json.loads(first)["provenance"]
-            table = pd.DataFrame([json.loads(line) for line in runs])
-        except (ValueError, KeyError, TypeError) as problem:
-            raise LabError(f"{path} is not a sweep of this lab ({problem}).") from problem
-        if table.empty:
+        """Read a file that `sweep` wrote, also one that was killed while it wrote a line.
+
+        Raises LabError when it is none, or holds no run.
+        """
+        about, runs, _ = read_runs(path)
+        if not runs:
             raise LabError(f"{path} is a sweep that was stopped before its first run had ended.")
-        return Sweep(table, about)
+        return Sweep(pd.DataFrame(runs), about)
+
+
+#: How the file of a sweep begins.
+FIRST = '{"provenance": '
+
+
+def read_runs(path: str | Path) -> tuple[dict[str, Any], list[dict[str, Any]], str]:
+    """(provenance, runs, the text of their lines) of the file of a sweep.
+
+    A last line that was cut off, by a kill or a full disk, is left out; where it is the first, all
+    three are empty. Raises LabError when the file can't be read or is another one.
+    """
+    try:
+        lines = Path(path).read_text(encoding="utf-8").splitlines(keepends=True)
+        if lines and not lines[-1].endswith("\n"):
+            *before, last = lines
+            if _is_json(last):  # only the end of the line is missing
+                lines[-1] += "\n"
+            elif last.startswith("{") and (before or FIRST.startswith(last[: len(FIRST)])):
+                lines = before
+                if not lines:
+                    return {}, [], ""
+        first, *runs = [json.loads(line) for line in lines]
+        return dict(first["provenance"]), [dict(run) for run in runs], "".join(lines)
+    except (OSError, ValueError, KeyError, TypeError) as problem:
+        raise LabError(
+            f"{path} is not a sweep of this lab ({problem}): give another file."
+        ) from problem
+
+
+def _is_json(text: str) -> bool:
+    try:
+        json.loads(text)
+        return True
+    except ValueError:
+        return False
+
+
+def _point(row: pd.Series) -> Point:
+    return Point(int(row["batch_size"]), int(row["max_concurrent_batches"]))
+
+
+def _names(points: pd.DataFrame) -> str:
+    """Points as '4 × 4, 8 × 4 and 16 × 4'."""
+    *names, last = [str(_point(point)) for _, point in points.iterrows()]
+    return f"{', '.join(names)} and {last}" if names else last
 
 
 def _rows_a_run(table: pd.DataFrame) -> str:
@@ -173,7 +276,7 @@ def off_by(summary: pd.DataFrame, guess: Mapping[int, float]) -> pd.DataFrame:
     guess: rows in flight → speed-up over the first point of it. Columns: `you said` and `measured`
     (speed-ups), `off by` (the larger over the smaller: 1 is a hit).
     """
-    rate = summary.groupby("rows_in_flight")["output tokens/s"].max()
+    rate = summary.groupby("rows_in_flight")[RATE].max()
     known = [rows for rows in sorted(guess) if rows in rate.index and guess[rows] > 0]
     if not known:
         raise LabError("The guess has no point that was measured.")

@@ -92,7 +92,8 @@ class Panel:
             self.experiment.start(self.chosen, self._repeats.value)
 
     def cancel(self) -> None:
-        """What the Cancel button does; the points measured so far stay."""
+        """What the Cancel button does; the points measured so far stay. It ends another panel's
+        sweep, too: that of this cell before it was run again has no button any more."""
         self.experiment.cancel()
 
     def result(self) -> Sweep:
@@ -153,7 +154,8 @@ class Panel:
             except Exception as problem:  # a chart that fails must not end the sweep
                 self._words.value = f"<p>The chart failed: {escape(str(problem))}</p>"
             self._run.disabled = now.active or not self.chosen
-            self._cancel.disabled = not now.active
+            other = now.other if not now.active else None
+            self._cancel.disabled = not (now.active or other)
             for widget in (*self._chosen, self._repeats):
                 widget.disabled = now.active
             self._state.value = (
@@ -161,7 +163,8 @@ class Panel:
                 "</span>"
             )
             self._bar.value = now.share
-            self._line.value = f'<span class="labkit-line">{escape(now.text)}</span>'
+            text = "the sweep of another panel is under way: Cancel ends it" if other else now.text
+            self._line.value = f'<span class="labkit-line">{escape(text)}</span>'
 
     def _draw(self) -> None:
         now, guess = self.experiment, self.guess

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import contextvars
 import threading
+import weakref
 from collections.abc import Callable, Sequence
-from typing import Protocol
+from typing import ClassVar, Protocol
 
 from labkit.errors import Cancelled, LabError
 from labkit.progress import View
@@ -33,8 +34,12 @@ class Experiment:
     """One sweep at a time, in a thread of its own or in the caller's.
 
     state: one of STATES. sweep: what is measured so far, None before the first run. text, share:
-    the line of progress. error: what made the last sweep fail. `watch` is called after each change.
+    the line of progress. error: what made the last sweep fail. `watch` is called after each change,
+    and when the sweep of another experiment begins or ends.
     """
+
+    _all: ClassVar[weakref.WeakSet[Experiment]] = weakref.WeakSet()
+    _all_lock: ClassVar[threading.Lock] = threading.Lock()
 
     def __init__(self, measure: Measure, watch: Callable[[], None] = lambda: None):
         self.measure = measure
@@ -46,11 +51,22 @@ class Experiment:
         self.error: BaseException | None = None
         self._cancel = threading.Event()
         self._thread: threading.Thread | None = None
+        with self._all_lock:
+            self._all.add(self)
 
     @property
     def active(self) -> bool:
         """Whether a sweep is under way."""
         return self.state in ("loading", "running")
+
+    @property
+    def other(self) -> Experiment | None:
+        """Another experiment with a sweep under way: of a panel whose cell was run again, say."""
+        return next((one for one in self._others() if one.active), None)
+
+    def _others(self) -> list[Experiment]:
+        with self._all_lock:
+            return [one for one in self._all if one is not self]
 
     def start(self, points: Sequence[Point], repeats: int) -> None:
         """Begin in a thread. Raises LabError while a sweep is under way."""
@@ -62,7 +78,10 @@ class Experiment:
         self._thread.start()
 
     def cancel(self) -> None:
-        """Ask the sweep to stop; what is measured stays."""
+        """Ask the sweep to stop; what is measured stays. With none under way here it is that of
+        another experiment, whose button may be gone."""
+        if not self.active and (other := self.other):
+            return other.cancel()
         self._cancel.set()
         if self.active:
             self._say("stopping …", self.share)
@@ -107,6 +126,8 @@ class Experiment:
         self._cancel.clear()
         self.state = "loading"
         self._say("getting ready …", 0.0)
+        for one in self._others():
+            one.watch()
 
     def _work(self, points: Sequence[Point], repeats: int) -> None:
         try:
@@ -124,7 +145,8 @@ class Experiment:
         except BaseException as problem:  # kept for `result`, in whatever thread it came
             self.state, self.error = "failed", problem
         finally:
-            self.watch()
+            for one in (self, *self._others()):
+                one.watch()
 
     def _take(self, sweep: Sweep) -> None:
         self.state = "running"

@@ -251,7 +251,7 @@ def test_metrics_agree_with_the_rows(faq_job: Any) -> None:
     assert 0 < found.startup_s < found.wall_s and 0 < found.engine_span_s < found.wall_s
     assert 0 <= found.shutdown_s < found.wall_s
     assert 0 < found.ttft_p50_s <= found.latency_p50_s <= found.latency_p95_s
-    assert list(job.rows.columns) == list(metrics.ROW_COLUMNS)
+    assert list(job.rows.columns) == [*metrics.ROW_COLUMNS, "finish_reason"]
     assert list(job.rows.index) == list(range(40))
     bad = faq_job.before["kind"].isin(BAD_TEXTS).to_numpy()
     assert list(job.rows["last_token_ts"].isna()) == list(bad)

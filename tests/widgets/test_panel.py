@@ -10,6 +10,7 @@ import pytest
 
 import labkit
 from labkit.errors import Cancelled, LabError
+from labkit.ray_session import session
 from labkit.results.sweep_result import Point
 from labkit.widgets import panel as panels
 from labkit.widgets.panel import Panel
@@ -102,6 +103,36 @@ def test_cancel_says_so_and_the_next_cell_fails() -> None:
     assert "1 runs kept" in panel._line.value and not panel._run.disabled
     with pytest.raises(Cancelled):
         panel.result()
+
+
+@pytest.mark.parametrize("order", ["made before", "made meanwhile"])
+def test_any_panel_can_cancel_the_sweep_that_is_under_way(order: str) -> None:
+    """A cell that is run again shows a new panel, and the old one's buttons are gone."""
+    measure = Measured()
+
+    def one_at_a_time(*given: Any, **options: Any) -> Any:
+        with session.one_job():
+            return measure(*given, **options)
+
+    old = make(one_at_a_time)
+    new = make(one_at_a_time) if order == "made before" else None
+    old.run()
+    measure.let(2)
+    wait_until(lambda: old.experiment.sweep is not None)
+    new = new or make(one_at_a_time)
+    assert new.state == "idle" and not new._cancel.disabled and not new._run.disabled
+    assert "another panel is under way" in new._line.value
+    new._run.click()
+    wait_for(new.experiment, "failed")
+    wait_until(lambda: "or press Cancel" in new._words.value and not new._cancel.disabled)
+    new._cancel.click()
+    wait_for(old.experiment, "cancelled")
+    wait_until(lambda: new._cancel.disabled and "another panel" not in new._line.value)
+    assert len(old.experiment.sweep.table) == 1
+    measure.let(3)
+    new._run.click()
+    assert len(new.result().table) == 2 and new.state == "done"
+    assert old.state == "cancelled"
 
 
 def test_an_error_is_shown_escaped_and_raised_by_the_next_cell() -> None:

@@ -234,7 +234,8 @@ def test_notebook_02_from_run_to_the_chart_and_its_errors(page: Any) -> None:
     chart = panel.element(".labkit-panel img")
     assert page.execute_script("return arguments[0].naturalWidth", chart) > 800
     words = panel.text(".labkit-panel")
-    assert "Our choice:" in words and "You were off by a factor of" in words
+    assert "Our choice:" in words or "One run can't tell" in words
+    assert "You were off by a factor of" in words
     shot(panel.element(".labkit-panel"), "panel")
 
     after = Cell(page, "curve = panel.result()").run()

@@ -1,0 +1,60 @@
+"""Who answers, without an engine: what is made ready must not start when its job is over."""
+
+from __future__ import annotations
+
+import threading
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+import labkit
+from labkit.engines import ray_data_llm, warm_engine
+from labkit.errors import Cancelled
+
+
+@pytest.mark.parametrize("step", ["capacity", "renderer", "processor", "none"])
+def test_a_cold_job_that_was_ended_while_it_was_made_ready_starts_no_engine(
+    step: str, smollm2: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nobody waits for that thread any more, and the next job may be at work."""
+    ended, started = threading.Event(), []
+
+    def slow(name: str, value: Any = None) -> Any:
+        def made(*_: Any, **__: Any) -> Any:
+            if name == step:
+                ended.set()
+            return value
+
+        return made
+
+    data = SimpleNamespace(map_batches=lambda *_, **__: data)
+    data.iter_batches = lambda **_: started.append(1) or iter(["table"])
+    monkeypatch.setattr(ray_data_llm.capacity, "require", slow("capacity"))
+    monkeypatch.setattr(ray_data_llm, "renderer_arguments", slow("renderer", {}))
+    monkeypatch.setattr(ray_data_llm, "build", slow("processor", lambda prompts: prompts))
+    output = ray_data_llm.answer(data, labkit.configure(smollm2), ended)
+    if step == "none":
+        assert list(output) == ["table"] and started
+        return
+    with pytest.raises(Cancelled, match="before its engine was started"):
+        next(output)
+    assert not started
+
+
+@pytest.mark.parametrize("made", [0, 1])
+def test_a_warm_engine_whose_job_was_ended_is_not_started(
+    made: int, smollm2: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ended, started = threading.Event(), []
+
+    def replica(spec: Any, number: int, session: str) -> Any:
+        started.append(number)
+        ended.set()
+        return SimpleNamespace(loading=None)
+
+    monkeypatch.setattr(warm_engine, "Replica", replica)
+    monkeypatch.setattr(warm_engine.capacity, "require", lambda *_: None if made else ended.set())
+    with pytest.raises(Cancelled, match="before the engine was started"):
+        warm_engine.Warm(labkit.configure(smollm2, replicas=2, warm=True), "").start(ended)
+    assert len(started) == made
