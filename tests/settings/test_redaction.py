@@ -79,9 +79,79 @@ def test_names_of_secrets(name: str) -> None:
     assert redaction.shown("headers", {name: CANARY, "a": 1}) == {name: redaction.HIDDEN, "a": 1}
 
 
-@pytest.mark.parametrize("name", ["PWD", "RAY_AUTH_MODE", "DISPLAY", "key_width"])
+WORDS = ("token", "secret", "password", "passphrase", "api key", "private key", "credential")
+
+
+@given(
+    st.sampled_from(WORDS),
+    st.sampled_from(("", "my", "github", "client", "max api", "video registry")),
+    st.sampled_from(("", "value", "2", "file")),
+    st.booleans(),
+    st.sampled_from(("_", "-", "", "camel")),
+    st.booleans(),
+)
+def test_a_name_that_says_so_is_hidden_in_every_spelling(
+    word: str, before: str, after: str, plural: bool, style: str, upper: bool
+) -> None:
+    """MYTOKEN, accessToken, API_KEYS, VAULT_SECRET_ID: glued, in camels, plural, headers."""
+    parts = f"{before} {word}{'s' * plural} {after}".split()
+    if before == "max api" and word == "token":  # so many of them
+        return
+    joined = (
+        style.join(parts) if style != "camel" else parts[0] + "".join(map(str.title, parts[1:]))
+    )
+    name = joined.upper() if upper and style != "camel" else joined
+    assert redaction.shown(name, CANARY) == redaction.HIDDEN
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        *("MYTOKEN", "GITHUBTOKEN", "accessToken", "authToken", "CLIENTSECRET", "API_KEYS", "JWT"),
+        *("SSH_PASSPHRASE", "VAULT_SECRET_ID", "AWS_ACCESS_KEY_ID", "AZURE_STORAGE_SAS", "dbPwd"),
+    ],
+)
+def test_names_in_other_spellings(name: str) -> None:
+    assert redaction.shown(name, CANARY) == redaction.HIDDEN
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        *("PWD", "OLDPWD", "RAY_AUTH_MODE", "DISPLAY", "key_width", "bos_token", "tokenizer_mode"),
+        *("skip_special_tokens", "tokens_only", "max_num_batched_tokens", "stop_token_ids"),
+        *("TOKENIZERS_PARALLELISM", "long_prefill_token_threshold", "spec_tokens", "ssl_keyfile"),
+        *("COMPASS", "bypass", "author", "num_speculative_tokens", "image_token_index"),
+    ],
+)
 def test_other_names(name: str) -> None:
     assert redaction.shown(name, "value") == "value"
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        *("http://u:p@#@h", "http://u:p/#@h/v1", "http://#@h", "u:#@proxy:3128", "u:a/#@proxy"),
+        *("a://u:x@h,b://u:#@h", "https://h/v1?api_key=#", "https://h/v1?a=1&access_token=#&b=2"),
+        *("url=https://h?token=#", "host=h password=# user=u", "Server=h;Password=a;#", "TOKEN=#"),
+        *("Authorization: Bearer #", "Cookie: a=b; c=#", '{"api_key": "#"}', "--api-key #"),
+        *("-H 'X-API-Key: #'", 'password="two #"', "curl -H 'authorization: Basic #' http://h"),
+    ],
+)
+def test_secrets_inside_a_text_are_hidden(text: str) -> None:
+    shown = redaction.shown("value", text.replace("#", CANARY))
+    assert CANARY not in shown and redaction.HIDDEN in shown
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        *("http://host:8000/v1", "Qwen/Qwen2.5-0.5B", "cuda:0", "/home/me/model", "a b: c", "x=1"),
+        *('{"method": "eagle", "num_speculative_tokens": 5}', "--max-num-seqs 7", "me@host"),
+    ],
+)
+def test_other_texts_are_shown(text: str) -> None:
+    assert redaction.shown("value", text) == text
 
 
 def test_who_logs_in_by_a_url_is_hidden() -> None:
