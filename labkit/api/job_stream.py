@@ -48,7 +48,7 @@ def stream(
     contexts += [asked.context] if isinstance(asked, ray.data.Dataset) else []
     try:
         with Watch(shown, cancel, stall_s) as watch, warm_engine.aborting(None):
-            output = dispatch.answer(asked, spec, say=shown.say, cancel=watch)
+            output = dispatch.answer(asked, spec, say=shown.say, cancel=watch, stall_s=stall_s)
             for table in supervised(output, contexts, watch):
                 tokens = table["num_generated_tokens"].to_pandas().sum()
                 shown.advance(table.num_rows, int(tokens))

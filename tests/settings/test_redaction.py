@@ -17,6 +17,7 @@ from typing import Any
 
 import pandas as pd
 import pytest
+from aiohttp import web
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -27,7 +28,7 @@ from labkit.datasets import posts
 from labkit.engines import warm_engine
 from labkit.engines.endpoint_check import served_models
 from labkit.engines.endpoint_client import Client
-from labkit.errors import LabError
+from labkit.errors import JobFailed, LabError
 from labkit.ray_session import session
 from labkit.rows import requests
 from labkit.rows.sampling_values import number
@@ -304,7 +305,7 @@ def test_a_bad_key_is_not_repeated(key: str) -> None:
 
 
 def test_the_key_of_an_endpoint_is_in_no_text() -> None:
-    spec = labkit.endpoint("http://host/v1", "m", api_key=CANARY)
+    spec = labkit.endpoint("https://host/v1", "m", api_key=CANARY)
     things = (spec, spec.describe(), spec.settings, spec.machine, spec.starting)
     assert CANARY not in outputs(*things, Client.of(spec), spec.with_(timeout_s=1))
     with pytest.raises(LabError) as caught:
@@ -341,11 +342,18 @@ def test_a_job_with_a_refused_key_leaves_it_nowhere(
     with pytest.raises(LabError, match="refuses the key") as caught:
         labkit.run(TASK, rows, spec, progress=False)
     chat.allowed = lambda request, ask=chat.allowed: "models" in request.path or ask(request)
+    with pytest.raises(JobFailed, match="refuses the key.*HTTP 401: no: Bearer …") as later:
+        labkit.run(TASK, rows, spec, progress=False)
+    chat.answer = lambda body: chat.refuse() if body["messages"][0]["content"] != "hi" else None
+    chat.refuse = lambda: web.json_response({"error": {"message": CANARY}}, status=400)
+    chat.key = None
     job = labkit.run(TASK, rows, spec, progress=False)
     out = labkit.write(TASK, rows, tmp_path / "out", spec, id_column="id", progress=False)
-    assert seen and len(job.failed) == out.failed == 4
-    assert "HTTP 401: no: Bearer …" in job.failed["error"].iloc[0]
-    shown = outputs(caught.value, job, job.failed, job.answers, out, out.read(), job.metrics)
+    assert seen and len(job.failed) == out.failed == 3
+    assert "HTTP 400: …" in job.failed["error"].iloc[0]
+    shown = outputs(
+        caught.value, later.value, job, job.failed, job.answers, out, out.read(), job.metrics
+    )
     assert CANARY not in shown + caplog.text + "".join(capfd.readouterr())
     assert files_with(CANARY, tmp_path) == []
     assert files_with(CANARY, Path(session.log_folder() or "")) == []
