@@ -86,7 +86,8 @@ def endpoint(
 
     rows_in_flight: rows sent and not yet answered. batch_size: rows Ray hands over at once; None
     for half of them. max_retries: further tries of a row, with longer and longer pauses: by default
-    they outlast a server's restart of a minute. timeout_s: seconds for each try.
+    they outlast a server's restart of a minute. A row that fails while others are answered gets
+    fewer. timeout_s: seconds for each try.
     rename: sampling parameters that this server knows by another name, such as
     {"max_tokens": "max_completion_tokens"}; None for a name leaves the parameter out.
     check: look at the server when a job starts; False where it serves a name that it does not list.

@@ -21,7 +21,7 @@ def check_server(spec: EndpointSpec) -> None:
     """Ask a server for its models (a few seconds); raise LabError with what to mend."""
     if not spec.check:
         return
-    served = served_models(spec.url, spec.api_key)
+    served = served_models(spec.url, spec.api_key, spec.model.name)
     name = spec.model.name.casefold().removeprefix("models/")
     # Gemini lists 'models/x', Ollama 'x:latest'; a router's 'x:provider' is listed as 'x'.
     known = {name, f"models/{name}", f"{name}:latest", name.split(":")[0]}
@@ -40,9 +40,9 @@ class _NoRedirect(urllib.request.HTTPRedirectHandler):
         return None
 
 
-def served_models(url: str, api_key: str | None) -> list[str]:
+def served_models(url: str, api_key: str | None, model: str = "-") -> list[str]:
     """The models a server lists (GET /models); empty when it has no such list, or keeps it from
-    this key.
+    this key, which may ask for `model` all the same.
 
     Raises LabError when there is no server, it is none of this kind, or it refuses the key.
     """
@@ -55,7 +55,7 @@ def served_models(url: str, api_key: str | None) -> list[str]:
         listing = _Refusal.of(error, api_key)
         if listing.status == 404 and urlsplit(url).path in ("", "/"):
             raise LabError(f"{url} has no list of models (HTTP 404): try {url}/v1.") from None
-        if listing.of_all and (refusal := _knock(url, api_key, listing)):
+        if listing.of_all and (refusal := _knock(url, api_key, model, listing)):
             raise refusal.error(url) from None
         return []
     except (OSError, http.client.HTTPException) as error:
@@ -113,13 +113,14 @@ class _Refusal(NamedTuple):
         return LabError(f"{url} is not ready {why}. Try again in a minute.")
 
 
-def _knock(url: str, api_key: str | None, listing: _Refusal) -> _Refusal | None:
+def _knock(url: str, api_key: str | None, model: str, listing: _Refusal) -> _Refusal | None:
     """Whether a server that keeps its list of models refuses a chat as well; None: it does not.
 
     Asks without a message, which costs nothing. A key that may chat need not be allowed to list.
     """
+    chat_request = json.dumps({"model": model, "messages": []}).encode()
     try:
-        with _open(url, "chat/completions", api_key, b'{"model": "-", "messages": []}'):
+        with _open(url, "chat/completions", api_key, chat_request):
             return None
     except urllib.error.HTTPError as error:
         chat = _Refusal.of(error, api_key)

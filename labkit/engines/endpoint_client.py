@@ -50,6 +50,8 @@ if TYPE_CHECKING:
 RETRIED = frozenset({408, 425, 429})
 #: Seconds before the second try, doubled each time up to LONGEST_WAIT_S.
 FIRST_WAIT_S = 0.5
+#: So many tries of a row may fail (500, time-out) while others are answered: then it is the row.
+ROWS_OWN_TRIES = 5
 #: The light stages: sending, reading the user's Dataset, making its requests, and one to spare.
 STAGES = 4
 #: So many rows end a job when they are its first and refused for one and the same reason.
@@ -153,7 +155,8 @@ class Client:
 
     rows_in_flight: rows sent and not yet answered, over all batches. A row that waits for its next
     try counts: a server that says "too many requests" gets fewer.
-    max_retries: further tries after connection errors, time-outs, RETRIED and 5xx.
+    max_retries: further tries after connection errors, time-outs, RETRIED and 5xx (see also
+    ROWS_OWN_TRIES).
     timeout_s: seconds for each try. trust_env: use the proxies of the environment.
     rename: see `labkit.endpoint`. patience_s: seconds from its beginning that a batch may last
     because the server names a time (Retry-After).
@@ -171,7 +174,8 @@ class Client:
     _session: Any = field(default=None, init=False, repr=False)
     _slots: Any = field(default=None, init=False, repr=False)
     _proxy: str | None = field(default=None, init=False, repr=False)
-    _sent: int = field(default=0, init=False, repr=False)  # rows at the server
+    _sent: set[object] = field(default_factory=set, init=False, repr=False)  # rows at the server
+    _answered: int = field(default=0, init=False, repr=False)
     _used_up: Any = field(default=None, init=False, repr=False)  # an Event, with the last reply
     _last: Reply = field(default=Reply(), init=False, repr=False)
 
@@ -215,18 +219,23 @@ class Client:
         await self._session.close()
 
     async def answers(self, batch: pa.Table) -> pa.Table:
-        """The responses of a batch of requests, all of them sent at once; with a column `refusal`,
-        null where there is none."""
+        """The responses of a batch of requests, all of them sent at once; with a column `refusal`
+        (see Reply), null where there is none, or where it was the row's own: others are answered.
+        """
         if self._session is None:
             await self.__aenter__()
         name, rows = uuid.uuid4().hex, batch.select(requests.REQUEST.names).to_pylist()
         until = time.monotonic() + self.patience_s
         made = await asyncio.gather(*(self._row(row, name, until) for row in rows))
-        while self._used_up.is_set() and self._sent:  # no answer may come after the last batch
-            await asyncio.sleep(0.02)
+        refused_now = {refusal for _, refusal in made if refusal}
+        if QUOTA in refused_now or (refused_now and not self._answered):
+            sent = set(self._sent)  # refusals are quick: an answer may be under way
+            while sent & self._sent:
+                await asyncio.sleep(0.02)
         table = responses.table([row for row, _ in made])
-        refusals = pa.array([refusal or None for _, refusal in made], pa.string())
-        table = table.append_column("refusal", refusals)
+        of_job = {QUOTA} if self._answered else refused_now
+        refusals = [refusal if refusal in of_job else None for _, refusal in made]
+        table = table.append_column("refusal", pa.array(refusals, pa.string()))
         return table.append_column("row", batch["row"]) if "row" in batch.column_names else table
 
     async def _row(self, request: Row, batch: str, until: float) -> tuple[Row, str]:
@@ -238,13 +247,13 @@ class Client:
         named = {self.rename.get(name, name): value for name, value in sampling.items()}
         body |= {name: value for name, value in named.items() if name and value is not None}
         async with self._slots:
-            self._sent += 1
+            self._sent.add(place := object())
             wall, sent = time.time(), time.monotonic()
             try:
                 reply = await self._tries(body, until)
             except Exception as error:  # whatever a server sends must not end the job
                 reply = Reply(problem=reason(error))
-            self._sent -= 1
+            self._sent.discard(place)
             received = time.monotonic()
         problem = reply.problem or _outside(reply.text, sampling)
         if problem and self.api_key:  # some servers quote the key they refuse
@@ -267,6 +276,8 @@ class Client:
         if self.api_key:
             headers["Authorization"] = f"Bearer {self.api_key}"
         data, problem = json.dumps(body), ""
+        attempt = own = 0  # own: tries that failed while other rows were answered
+        answered = self._answered
         for attempt in range(self.max_retries + 1):
             if self._used_up.is_set():
                 return self._last
@@ -278,8 +289,12 @@ class Client:
                 ) as response:
                     raw = await response.read()
                 if response.status == 200:
+                    self._answered += 1
                     return read_answer(raw)
+                own += response.status == 500 and self._answered > answered
                 words = error_message(raw) or response.reason
+                if 300 <= response.status < 400:
+                    words = f"{words} {response.headers.get('Location', '').split('?')[0]}".strip()
                 problem = f"the server answered HTTP {response.status}: {words}"
                 refusal = refused(response.status, raw, body)
                 if refusal == QUOTA:
@@ -297,12 +312,16 @@ class Client:
                         "than this job may stand still: a larger stall_s allows it"
                     )
             except TimeoutError:
+                own += self._answered > answered
                 problem = f"the server gave no answer within {self.timeout_s:g} s"
             except (aiohttp.ClientError, OSError) as error:
                 problem = f"the connection failed: {shown('error', reason(error))}"
+            if own >= ROWS_OWN_TRIES:
+                break
+            answered = self._answered
             if attempt < self.max_retries:
                 await self._pause(wait)
-        return Reply(problem=f"{problem} (tried {self.max_retries + 1} times)")
+        return Reply(problem=f"{problem} (tried {attempt + 1} times)")
 
     async def _pause(self, seconds: float) -> None:
         with contextlib.suppress(TimeoutError):

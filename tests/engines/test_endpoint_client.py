@@ -473,6 +473,16 @@ def test_a_job_of_which_a_row_was_answered_goes_on(server: Any, at: int) -> None
     assert [row["error"] is None for row in found] == [text == "good" for text in texts]
 
 
+def test_refusals_are_quicker_than_answers(server: Any) -> None:
+    """Rows with a bad value of their own, among good ones that take longer: each is what it is."""
+    refuse = failing(400, {"error": {"message": "max_tokens must be at least 1"}})
+    server.answer = lambda body: refuse(body) if body["messages"][0]["content"] == "x" else None
+    server.slow = {"slow": 0.4}
+    texts = ["x"] * 12 + ["slow"] * 4 + ["x"] * 20
+    found = through(server, texts)
+    assert [row["error"] is None for row in found] == [text == "slow" for text in texts]
+
+
 #: An account that has nothing left.
 USED_UP = [
     (429, {"error": {"message": "You exceeded your current quota", "code": "insufficient_quota"}}),
@@ -603,6 +613,20 @@ def test_the_defaults_outlast_a_restart_of_a_minute(monkeypatch: pytest.MonkeyPa
     (row,) = answers_of(Client.of(made), make(task(), [{"text": "x"}], number))
     assert "(tried 9 times)" in row["error"] and sum(pauses) > 60
     assert made.patience_s > 2 * (sum(pauses) + 9 * made.timeout_s)
+
+
+def test_a_row_that_fails_while_others_are_answered_is_given_up_sooner(
+    server: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It would hold its place for minutes; a server that fails at all of them is away."""
+    pauses_of(monkeypatch)
+    options = {"rows_in_flight": 2, "max_retries": 8}
+    found = answers(server.url, ["broken", *(f"row {n}" for n in range(40))], **options)
+    assert "(tried " in found[0]["error"] and 5 <= server.tries["broken"] < 9
+    assert all(row["error"] is None for row in found[1:])
+    server.tries.clear()
+    found = answers(server.url, ["broken"] * 2, **options)
+    assert all("(tried 9 times)" in row["error"] for row in found)
 
 
 @pytest.mark.parametrize("key", [None, KEY])
