@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Mapping
 from typing import Any
 
 from labkit.engines.warm_engine import free_of_ours
 from labkit.errors import LabError
 from labkit.hardware import machine as machines
-from labkit.settings.endpoint_spec import EndpointSpec
+from labkit.settings.endpoint_spec import MAX_RETRIES, EndpointSpec
 from labkit.settings.engine_defaults import (
     cpu_engine,
     gpu_engine,
@@ -76,20 +77,36 @@ def endpoint(
     api_key: str | None = None,
     rows_in_flight: int = 16,
     batch_size: int | None = None,
-    max_retries: int = 4,
+    max_retries: int = MAX_RETRIES,
     timeout_s: float = 120,
+    rename: Mapping[str, str | None] | None = None,
+    check: bool = True,
 ) -> EndpointSpec:
     """A server for `labkit.run`: its base URL (usually ends in /v1) and a model it serves.
 
     rows_in_flight: rows sent and not yet answered. batch_size: rows Ray hands over at once; None
-    for half of them. max_retries: further tries of a row. timeout_s: seconds for each try.
+    for half of them. max_retries: further tries of a row, with longer and longer pauses: by default
+    they outlast a server's restart of a minute. A row that fails while others are answered gets
+    fewer. timeout_s: seconds for each try.
+    rename: sampling parameters that this server knows by another name, such as
+    {"max_tokens": "max_completion_tokens"}; None for a name leaves the parameter out.
+    check: look at the server when a job starts; False where it serves a name that it does not list.
     The server must be reachable from every node of the Ray cluster.
 
-    Raises LabError for a value that can't work; the server itself is looked at when a job starts.
+    Raises LabError for a value that can't work; warns when a key would be sent unencrypted to
+    another computer.
     """
     url = url.strip().rstrip("/") if isinstance(url, str) else url
     if not isinstance(model, str) or not model.strip():
         raise LabError("Name the model as the server does; GET …/v1/models lists its names.")
     known = models.Model(name=model.strip(), source=str(url), why="named by you")
-    key = api_key.strip() if api_key else None
-    return EndpointSpec(url, known, rows_in_flight, batch_size, max_retries, timeout_s, key)
+    key = (api_key.strip() if isinstance(api_key, str) else api_key) or None
+    about = (rows_in_flight, batch_size, max_retries, timeout_s, key)
+    spec = EndpointSpec(url, known, *about, {} if rename is None else rename, check)
+    if key and spec.sends_in_clear:
+        warnings.warn(
+            "The key is sent unencrypted (http) to another computer: anybody between here and "
+            "there can read it. Use an https URL, or a tunnel to this computer.",
+            stacklevel=2,
+        )
+    return spec

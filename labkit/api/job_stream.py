@@ -53,7 +53,7 @@ def stream(
     contexts += [asked.context] if isinstance(asked, ray.data.Dataset) else []
     try:
         with Watch(shown, cancel, stall_s) as watch, warm_engine.aborting(None):
-            output = dispatch.answer(asked, spec, say=shown.say, cancel=watch)
+            output = dispatch.answer(asked, spec, say=shown.say, cancel=watch, stall_s=stall_s)
             for table in supervised(output, contexts, watch, idle):
                 tokens = pc.sum(table["num_generated_tokens"]).as_py() or 0
                 cut = pc.sum(pc.equal(table["finish_reason"], CUT)).as_py() or 0

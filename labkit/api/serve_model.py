@@ -46,6 +46,25 @@ metadata.version = version_or_cpu
 from vllm.entrypoints.cli.main import main
 main()
 """
+#: Runs a command in its own process group, and ends the group when the program that asked for it
+#: has ended in whatever way: it then has another parent. Arguments: that program's number, and the
+#: command.
+KEEPER = f"""
+import os, signal, subprocess, sys, time
+command = subprocess.Popen(sys.argv[2:])
+signal.signal(signal.SIGTERM, signal.SIG_IGN)  # it ends with the command
+ends = float("inf")
+while command.poll() is None:
+    if os.getppid() != int(sys.argv[1]) and ends == float("inf"):
+        os.killpg(0, signal.SIGTERM)
+        ends = time.monotonic() + {GRACE_S}
+    if time.monotonic() > ends:
+        os.killpg(0, signal.SIGKILL)
+    time.sleep(0.2)
+if ends < float("inf"):
+    os.killpg(0, signal.SIGKILL)
+sys.exit(command.returncode if command.returncode >= 0 else 128 - command.returncode)
+"""
 
 
 @dataclass(eq=False)
@@ -128,7 +147,15 @@ def serve(
     file, name = tempfile.mkstemp(prefix="labkit-serve-", suffix=".log")
     with os.fdopen(file, "wb") as log:
         process = subprocess.Popen(
-            command(spec, host, port),
+            [
+                sys.executable,
+                "-I",
+                "-S",
+                "-c",
+                KEEPER,
+                str(os.getpid()),
+                *command(spec, host, port),
+            ],
             env=environment,
             stdin=subprocess.DEVNULL,
             stdout=log,
@@ -159,7 +186,7 @@ def _environment(spec: ProcessorSpec, api_key: str | None) -> dict[str, str]:
     if own := sorted(engine.keys() & {"host", "port", "uds", "api_key"}):
         raise LabError(f"engine={{{own[0]!r}: …}} is not an engine's: give serve its {own[0]}.")
     for name, value in engine.items():
-        if name != "hf_token" and shown(name, value) != value:
+        if name not in ("hf_token", "chat_template") and shown(name, value) != value:
             raise LabError(
                 f"engine={{{name!r}: …}} would stand on the server's command line for all to "
                 "read: give it as an environment variable."

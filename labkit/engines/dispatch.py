@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import threading
 from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING
@@ -25,12 +26,14 @@ def answer(
     *,
     say: Callable[[str], None],
     cancel: threading.Event | None = None,
+    stall_s: float = math.inf,
 ) -> Iterator[pa.Table]:
     """Requests (`rows.requests.REQUEST`) → tables of responses (`rows.responses.RESPONSE`), as
     they come. A column `row` of the requests comes back with them.
 
     asked: batches in memory, or a Dataset, which is streamed.
     say: what to tell meanwhile, such as that an engine starts. cancel: ends it, soon.
+    stall_s: seconds without a finished row after which the job will be ended.
     """
     import ray.data
 
@@ -40,7 +43,7 @@ def answer(
     # One block for each batch: rows in flight are then exactly batch_size × batches.
     dataset = asked if isinstance(asked, ray.data.Dataset) else ray.data.from_arrow(asked)
     if isinstance(spec, EndpointSpec):
-        yield from endpoint_client.answer(dataset, spec)
+        yield from endpoint_client.answer(dataset, spec, stall_s)
         return
     assert isinstance(spec, ProcessorSpec)
     warm_engine.stop()  # one engine at a time: nothing else is to use the machine

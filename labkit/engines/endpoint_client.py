@@ -9,26 +9,38 @@ reads OPENAI_ORG_ID and its like from the environment, and would send them to an
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
+import math
 import random
 import time
 import uuid
-from collections.abc import AsyncIterator, Iterator
+from collections import Counter
+from collections.abc import AsyncIterator, Iterator, Mapping
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
-from email.utils import parsedate_to_datetime
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
+from urllib.request import getproxies, proxy_bypass
 
 import aiohttp
 import pyarrow as pa
+import pyarrow.compute as pc
 
-from labkit.engines.endpoint_check import check_server, error_message
-from labkit.errors import reason
+from labkit.engines.endpoint_check import check_server
+from labkit.engines.endpoint_reply import (
+    QUOTA,
+    Reply,
+    error_message,
+    read_answer,
+    refused,
+    retry_after,
+)
+from labkit.errors import JobFailed, reason
 from labkit.ray_session import capacity
 from labkit.rows import requests, responses
 from labkit.settings.endpoint_spec import LONGEST_WAIT_S, EndpointSpec, is_loopback
 from labkit.settings.engine_defaults import STAGE_CPUS
+from labkit.settings.redaction import shown
 from labkit.tasks import Row
 
 if TYPE_CHECKING:
@@ -38,23 +50,31 @@ if TYPE_CHECKING:
 RETRIED = frozenset({408, 425, 429})
 #: Seconds before the second try, doubled each time up to LONGEST_WAIT_S.
 FIRST_WAIT_S = 0.5
+#: So many tries of a row may fail (500, time-out) while others are answered: then it is the row.
+ROWS_OWN_TRIES = 5
 #: The light stages: sending, reading the user's Dataset, making its requests, and one to spare.
 STAGES = 4
+#: So many rows end a job when they are its first and refused for one and the same reason.
+FIRST_ROWS = 8
+#: The share of a job's `stall_s` that a batch may wait because the server says so.
+PATIENT = 0.9
 
 
-def answer(dataset: ray.data.Dataset, spec: EndpointSpec) -> Iterator[pa.Table]:
+def answer(
+    dataset: ray.data.Dataset, spec: EndpointSpec, stall_s: float = math.inf
+) -> Iterator[pa.Table]:
     """A Dataset of requests → tables of responses, as they come; with the requests' column `row`,
-    if they have one.
+    if they have one. stall_s: seconds after which the job is ended when no row is finished.
 
     Looks at the server first: raises LabError when it does not answer, refuses the key or has no
-    such model.
+    such model. Raises JobFailed when it refuses the job as a whole (see `unless_refused`).
     """
     import ray.data
 
     check_server(spec)
     capacity.require([], STAGE_CPUS * STAGES)
     done = dataset.map_batches(
-        Client.of(spec).stage,
+        Client.of(spec, stall_s).stage,
         batch_format="pyarrow",
         batch_size=spec["batch_size"],
         num_cpus=STAGE_CPUS,
@@ -64,7 +84,69 @@ def answer(dataset: ray.data.Dataset, spec: EndpointSpec) -> Iterator[pa.Table]:
         ),
     )
     # Prefetching would hold every table back until the next one is there.
-    yield from done.iter_batches(batch_size=None, batch_format="pyarrow", prefetch_batches=0)
+    tables = done.iter_batches(batch_size=None, batch_format="pyarrow", prefetch_batches=0)
+    yield from unless_refused(tables, spec)
+
+
+def unless_refused(tables: Iterator[pa.Table], spec: EndpointSpec) -> Iterator[pa.Table]:
+    """The client's tables as responses, without their column `refusal`.
+
+    Raises JobFailed instead of giving on an error row for every row of a job:
+    - when no row was answered and FIRST_ROWS of them, or all there are, were refused for one and
+      the same reason that is not theirs;
+    - when the quota is used up: after every row that was answered, whose batches are all there when
+      as many have come without one as can be under way.
+    """
+    held: list[pa.Table] = []  # from the first refused row on, until one is answered
+    refusals: Counter[str] = Counter()
+    answered, used_up, without = False, "", 0
+    for table in tables:
+        over = pc.fill_null(pc.equal(table["refusal"], QUOTA), False)
+        if pc.any(over).as_py():
+            used_up = used_up or table.filter(over)["error"][0].as_py()
+            table = table.filter(pc.invert(over))
+            without += not table.num_rows
+        held.append(table)
+        answered = answered or table["error"].null_count > 0
+        refusals.update(table["refusal"].drop_null().to_pylist())
+        if answered or not refusals:
+            yield from _responses(held)
+            held = []
+        elif max(refusals.values()) >= FIRST_ROWS:
+            break
+        if without >= spec["max_concurrent_batches"]:
+            break
+    rows = sum(table.num_rows for table in held)
+    for why, count in refusals.most_common(1 if rows else 0):
+        if count >= min(FIRST_ROWS, rows):
+            theirs = (table.filter(pc.equal(table["refusal"], why))["error"] for table in held)
+            error = next(error.as_py() for errors in theirs for error in errors)
+            raise JobFailed(
+                f"{spec.url} refuses {why}, and none of the first rows ({count}) was answered: "
+                f"{error}. {_remedy(why)}"
+            )
+    yield from _responses(held)
+    if used_up:
+        raise JobFailed(
+            f"{spec.url} answers no more rows: {used_up}. The quota or the credit of the account "
+            "is used up. What was answered is kept; with more credit, run the rest."
+        )
+
+
+def _responses(tables: list[pa.Table]) -> Iterator[pa.Table]:
+    return (table.drop_columns(["refusal"]) for table in tables if table.num_rows)
+
+
+def _remedy(refusal: str) -> str:
+    if refusal.startswith("the parameter"):
+        name = refusal.split()[-1]
+        return (
+            "Name it as this server does, or leave it out: labkit.endpoint(…, "
+            f"rename={{{name}: '…'}}), with None for '…' to leave it out."
+        )
+    if refusal == "the key":
+        return "Give the right one: api_key='…'."
+    return "Give the URL and the model's name as the server's own documentation has them."
 
 
 @dataclass
@@ -73,8 +155,11 @@ class Client:
 
     rows_in_flight: rows sent and not yet answered, over all batches. A row that waits for its next
     try counts: a server that says "too many requests" gets fewer.
-    max_retries: further tries after connection errors, time-outs, RETRIED and 5xx.
+    max_retries: further tries after connection errors, time-outs, RETRIED and 5xx (see also
+    ROWS_OWN_TRIES).
     timeout_s: seconds for each try. trust_env: use the proxies of the environment.
+    rename: see `labkit.endpoint`. patience_s: seconds from its beginning that a batch may last
+    because the server names a time (Retry-After).
     """
 
     url: str
@@ -84,11 +169,18 @@ class Client:
     timeout_s: float
     trust_env: bool = False
     api_key: str | None = field(default=None, repr=False)
+    rename: Mapping[str, str | None] = field(default_factory=dict)
+    patience_s: float = math.inf
     _session: Any = field(default=None, init=False, repr=False)
     _slots: Any = field(default=None, init=False, repr=False)
+    _proxy: str | None = field(default=None, init=False, repr=False)
+    _sent: set[object] = field(default_factory=set, init=False, repr=False)  # rows at the server
+    _answered: int = field(default=0, init=False, repr=False)
+    _used_up: Any = field(default=None, init=False, repr=False)  # an Event, with the last reply
+    _last: Reply = field(default=Reply(), init=False, repr=False)
 
     @classmethod
-    def of(cls, spec: EndpointSpec) -> Client:
+    def of(cls, spec: EndpointSpec, stall_s: float = math.inf) -> Client:
         """The client of a specification."""
         return cls(
             f"{spec.url}/chat/completions",
@@ -98,6 +190,8 @@ class Client:
             timeout_s=spec.timeout_s,
             trust_env=not is_loopback(urlsplit(spec.url).hostname or ""),
             api_key=spec.api_key,
+            rename=dict(spec.rename),
+            patience_s=PATIENT * stall_s,
         )
 
     @property
@@ -113,10 +207,11 @@ class Client:
 
     async def __aenter__(self) -> Client:
         self._slots = asyncio.Semaphore(self.rows_in_flight)
+        self._used_up = asyncio.Event()
+        self._proxy = _proxy(self.url) if self.trust_env else None
         self._session = aiohttp.ClientSession(
             connector=aiohttp.TCPConnector(limit=0),  # the slots are the limit
             timeout=aiohttp.ClientTimeout(total=self.timeout_s),
-            trust_env=self.trust_env,
         )
         return self
 
@@ -124,102 +219,133 @@ class Client:
         await self._session.close()
 
     async def answers(self, batch: pa.Table) -> pa.Table:
-        """The responses of a batch of requests, all of them sent at once."""
+        """The responses of a batch of requests, all of them sent at once; with a column `refusal`
+        (see Reply), null where there is none, or where it was the row's own: others are answered.
+        """
         if self._session is None:
             await self.__aenter__()
         name, rows = uuid.uuid4().hex, batch.select(requests.REQUEST.names).to_pylist()
-        table = responses.table(await asyncio.gather(*(self._row(row, name) for row in rows)))
+        until = time.monotonic() + self.patience_s
+        made = await asyncio.gather(*(self._row(row, name, until) for row in rows))
+        refused_now = {refusal for _, refusal in made if refusal}
+        if QUOTA in refused_now or (refused_now and not self._answered):
+            sent = set(self._sent)  # refusals are quick: an answer may be under way
+            while sent & self._sent:
+                await asyncio.sleep(0.02)
+        table = responses.table([row for row, _ in made])
+        of_job = {QUOTA} if self._answered else refused_now
+        refusals = [refusal if refusal in of_job else None for _, refusal in made]
+        table = table.append_column("refusal", pa.array(refusals, pa.string()))
         return table.append_column("row", batch["row"]) if "row" in batch.column_names else table
 
-    async def _row(self, request: Row, batch: str) -> Row:
-        """One row's response; never raises for a bad answer."""
+    async def _row(self, request: Row, batch: str, until: float) -> tuple[Row, str]:
+        """(one row's response, its refusal); never raises for a bad answer."""
         if request["error"]:
-            return {"row_id": request["row_id"], "error": request["error"]}
+            return {"row_id": request["row_id"], "error": request["error"]}, ""
         messages, sampling = requests.read(request)
         body = {"model": self.model, "messages": messages}
-        body |= {name: value for name, value in sampling.items() if value is not None}
+        named = {self.rename.get(name, name): value for name, value in sampling.items()}
+        body |= {name: value for name, value in named.items() if name and value is not None}
         async with self._slots:
+            self._sent.add(place := object())
             wall, sent = time.time(), time.monotonic()
             try:
-                text, tokens, problem = await self._tries(self.url, json.dumps(body))
+                reply = await self._tries(body, until)
             except Exception as error:  # whatever a server sends must not end the job
-                text, tokens, problem = "", (None, None), reason(error)
+                reply = Reply(problem=reason(error))
+            self._sent.discard(place)
             received = time.monotonic()
+        problem = reply.problem or _outside(reply.text, sampling)
         if problem and self.api_key:  # some servers quote the key they refuse
             problem = problem.replace(self.api_key, "…")
         # The first token's time is unknown: the answer comes in one piece.
         times = dict(zip(responses.TIMES, (wall, sent, sent, None, received), strict=True))
-        return responses.of_engine(
+        response = responses.of_engine(
             request["row_id"],
             _unicode(problem)[:500],
-            text=_unicode(text),
+            text=_unicode(reply.text),
             times=times,
-            counts=tokens,
-            finish_reason=None,
+            counts=reply.tokens,
+            finish_reason=reply.finish_reason and _unicode(reply.finish_reason),
             batch_uuid=batch,
         )
+        return response, reply.refusal
 
-    async def _tries(self, url: str, body: str) -> tuple[str, Tokens, str]:
+    async def _tries(self, body: dict[str, Any], until: float) -> Reply:
         headers = {"Content-Type": "application/json"}
         if self.api_key:
             headers["Authorization"] = f"Bearer {self.api_key}"
-        problem = ""
+        data, problem = json.dumps(body), ""
+        attempt = own = 0  # own: tries that failed while other rows were answered
+        answered = self._answered
         for attempt in range(self.max_retries + 1):
-            wait = FIRST_WAIT_S * 2**attempt * random.uniform(0.5, 1.5)
+            if self._used_up.is_set():
+                return self._last
+            wait = min(FIRST_WAIT_S * 2**attempt * random.uniform(0.5, 1.5), LONGEST_WAIT_S)
             try:
                 # No redirects: they would turn POST into GET, or take the key elsewhere.
                 async with self._session.post(
-                    url, data=body, headers=headers, allow_redirects=False
+                    self.url, data=data, headers=headers, allow_redirects=False, proxy=self._proxy
                 ) as response:
                     raw = await response.read()
                 if response.status == 200:
+                    self._answered += 1
                     return read_answer(raw)
+                own += response.status == 500 and self._answered > answered
                 words = error_message(raw) or response.reason
+                if 300 <= response.status < 400:
+                    words = f"{words} {response.headers.get('Location', '').split('?')[0]}".strip()
                 problem = f"the server answered HTTP {response.status}: {words}"
-                if response.status not in RETRIED and response.status < 500:
-                    return "", (None, None), problem
-                asked = retry_after(response.headers.get("Retry-After"))
-                wait = max(wait, asked or 0.0)  # 0, or a date that is past here, is no invitation
+                refusal = refused(response.status, raw, body)
+                if refusal == QUOTA:
+                    self._last = Reply(problem=problem, refusal=refusal)
+                    self._used_up.set()
+                again = response.status in RETRIED or response.status >= 500
+                if refusal or not again:
+                    return Reply(problem=problem, refusal=refusal)
+                # 0, or a date that is past here, is no invitation.
+                asked = retry_after(response.headers.get("Retry-After")) or 0.0
+                wait = max(wait, asked)
+                if asked and attempt < self.max_retries and time.monotonic() + wait > until:
+                    return Reply(
+                        problem=f"{problem}; it asks to wait {asked:,.0f} s (Retry-After), longer "
+                        "than this job may stand still: a larger stall_s allows it"
+                    )
             except TimeoutError:
+                own += self._answered > answered
                 problem = f"the server gave no answer within {self.timeout_s:g} s"
             except (aiohttp.ClientError, OSError) as error:
-                problem = f"the connection failed: {reason(error)}"
+                problem = f"the connection failed: {shown('error', reason(error))}"
+            if own >= ROWS_OWN_TRIES:
+                break
+            answered = self._answered
             if attempt < self.max_retries:
-                await asyncio.sleep(min(wait, LONGEST_WAIT_S))
-        return "", (None, None), f"{problem} (tried {self.max_retries + 1} times)"
+                await self._pause(wait)
+        return Reply(problem=f"{problem} (tried {attempt + 1} times)")
+
+    async def _pause(self, seconds: float) -> None:
+        with contextlib.suppress(TimeoutError):
+            await asyncio.wait_for(self._used_up.wait(), seconds)
 
 
-Tokens = tuple[int | None, int | None]
+def _proxy(url: str) -> str | None:
+    """The environment's proxy for a URL, as urllib finds it for the look at the server.
+
+    Not aiohttp's `trust_env`: it would send the passwords of ~/.netrc as well.
+    """
+    parts = urlsplit(url)
+    proxy = None if proxy_bypass(parts.netloc) else getproxies().get(parts.scheme)
+    return proxy if not proxy or "://" in proxy else f"http://{proxy}"
 
 
-def read_answer(raw: bytes) -> tuple[str, Tokens, str]:
-    """(text, (input tokens, output tokens), problem) from the body of a chat completion."""
-    try:
-        answer = json.loads(raw.decode("utf-8", "replace"))
-        text = answer["choices"][0]["message"]["content"]
-    except (ValueError, TypeError, LookupError, RecursionError):
-        words = error_message(raw) or raw.decode("utf-8", "replace")
-        return "", (None, None), f"the server's answer is no chat completion: {words}"
-    usage = answer.get("usage")
-    usage = usage if isinstance(usage, dict) else {}
-    counts = [usage.get(name) for name in ("prompt_tokens", "completion_tokens")]
-    given, made = (n if isinstance(n, int) and 0 <= n < 2**63 else None for n in counts)
-    if not isinstance(text, str):
-        why = answer["choices"][0].get("finish_reason")
-        return "", (given, made), f"the server's answer holds no text (finish reason: {why})"
-    return text, (given, made), ""
-
-
-def retry_after(value: str | None) -> float | None:
-    """Seconds from a Retry-After header (a number or an HTTP date); None when it has none."""
-    if value is None:
-        return None
-    if value.strip().isascii() and value.strip().isdigit():
-        return float(value)
-    try:
-        return max(0.0, (parsedate_to_datetime(value) - datetime.now(UTC)).total_seconds())
-    except (ValueError, TypeError):  # no date, or one without a time zone
-        return None
+def _outside(text: str, sampling: Mapping[str, Any]) -> str:
+    """The problem of an answer that is none of the choices asked for: not every server knows of
+    structured output, and one that does not may ignore it."""
+    wanted = sampling.get("structured_outputs")
+    choices = wanted.get("choice") if isinstance(wanted, dict) else None
+    if not isinstance(choices, list) or text in choices or text.strip() in choices:
+        return ""
+    return f"the answer is none of the choices: {text!r:.200}"
 
 
 def _unicode(text: str) -> str:

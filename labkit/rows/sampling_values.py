@@ -87,9 +87,12 @@ def plain(value: Any) -> Any:
 def number(name: str, value: Any) -> Any:
     """A parameter for any server. Raises ValueError for a number that is none, as NaN.
 
-    vLLM takes NaN for a limit, which nothing ever reaches.
+    vLLM takes NaN for a limit, which nothing ever reaches. A whole number may come as a float
+    (pandas makes one where another row has none), and a strict server refuses 8.0 tokens.
     """
     value = plain(value)
+    if isinstance(value, float) and value.is_integer() and KINDS.get(name) is not float:
+        value = int(value)
     if isinstance(value, float) and not math.isfinite(value):
         raise ValueError(f"sampling parameter {name!r} is {value}")
     if isinstance(value, int) and not -(2**63) <= value < 2**63:

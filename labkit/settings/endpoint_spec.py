@@ -5,6 +5,7 @@ from __future__ import annotations
 import ipaddress
 import math
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass, field, fields, replace
 from functools import cached_property
 from typing import Any
@@ -19,6 +20,9 @@ from labkit.weights.catalogue import Model
 
 #: The most seconds that a row waits for its next try.
 LONGEST_WAIT_S = 60.0
+#: Further tries of a row: with the pauses between them (half a second, doubled each time, and a
+#: half of that by chance) a row outlasts a server that is away for a minute, as in a restart.
+MAX_RETRIES = 8
 
 
 def is_loopback(host: str) -> bool:
@@ -50,6 +54,24 @@ def check_url(url: Any) -> None:
         raise LabError("Give the base URL: leave /chat/completions off.")
 
 
+def _check_rename(rename: Any) -> None:
+    """Raise LabError for names that can't be sent in place of those of sampling parameters."""
+    names = (
+        [name for pair in rename.items() for name in pair] if isinstance(rename, Mapping) else []
+    )
+    good = all(name is None or (isinstance(name, str) and name) for name in names)
+    if not isinstance(rename, Mapping) or not good or None in rename:
+        raise LabError(
+            "rename must be a dict from a sampling parameter to the server's name for it, or None "
+            f"to leave it out, such as {{'max_tokens': 'max_completion_tokens'}}, not {rename!r}."
+        )
+    if own := {"model", "messages", "stream"} & set(names):
+        raise LabError(f"rename can't take {sorted(own)[0]!r}: it is part of every request.")
+    sent = [name for name in rename.values() if name]
+    if len(sent) != len(set(sent)):
+        raise LabError(f"rename gives two parameters the same name: {sorted(sent)}.")
+
+
 @dataclass(frozen=True)
 class EndpointSpec:
     """Everything decided for a job against a server; takes the place of a ProcessorSpec.
@@ -61,9 +83,11 @@ class EndpointSpec:
     model: Model
     rows_in_flight: int = 16
     batch_size: int | None = None
-    max_retries: int = 4
+    max_retries: int = MAX_RETRIES
     timeout_s: float = 120
     api_key: str | None = field(default=None, repr=False)
+    rename: Mapping[str, str | None] = field(default_factory=dict, hash=False)
+    check: bool = True
     replicas: int = field(default=1, init=False)
 
     def __post_init__(self) -> None:
@@ -74,11 +98,14 @@ class EndpointSpec:
                 continue
             if isinstance(value, bool) or not isinstance(value, int) or value < least:
                 raise LabError(f"{name} must be a whole number from {least}, not {value!r}.")
-        if not 0 < self.timeout_s < math.inf:
-            raise LabError(f"timeout_s must be a number of seconds above 0, not {self.timeout_s}.")
+        seconds = self.timeout_s
+        is_number = isinstance(seconds, int | float) and not isinstance(seconds, bool)
+        if not is_number or not 0 < seconds < math.inf:
+            raise LabError(f"timeout_s must be a number of seconds above 0, not {seconds!r}.")
         key = self.api_key
-        if key is not None and not (key and key.isascii() and key.isprintable() and " " not in key):
+        if key is not None and not (isinstance(key, str) and re.fullmatch("[!-~]+", key)):
             raise LabError("api_key must be one word of ASCII: look for a blank or a line end.")
+        _check_rename(self.rename)
 
     @cached_property
     def settings(self) -> tuple[Setting, ...]:
@@ -88,6 +115,8 @@ class EndpointSpec:
         # of the next ones are sent.
         batches = max(2, math.ceil(2 * self.rows_in_flight / size))
         key = "sent as a bearer token" if self.api_key else "none"
+        names = {name: other or "(left out)" for name, other in self.rename.items()}
+        renamed = [Setting("endpoint", "rename", names, "as the server wants it")] if names else []
         return (
             Setting("endpoint", "url", self.url, "where the server listens"),
             Setting("endpoint", "model", self.model.name, "the name the server knows it by"),
@@ -95,6 +124,7 @@ class EndpointSpec:
             Setting("endpoint", "rows in flight", self.rows_in_flight, "sent, not yet answered"),
             Setting("endpoint", "max_retries", self.max_retries, "429, 5xx, connection, time-out"),
             Setting("endpoint", "timeout_s", self.timeout_s, "seconds for each try"),
+            *renamed,
             Setting("ray", "batch_size", size, "rows Ray hands over at once"),
             Setting("ray", "max_concurrent_batches", batches, "keeps the rows in flight full"),
             Setting("ray", "concurrency", 1, "one process sends: the limit is exact"),
@@ -110,6 +140,12 @@ class EndpointSpec:
             versions["vllm"] = "of the server"
         facts = {fact.name: getattr(here, fact.name) for fact in fields(here)}
         return _Behind(**{**facts, "versions": versions}, server=urlsplit(self.url).netloc)
+
+    @property
+    def sends_in_clear(self) -> bool:
+        """Whether others could read what is sent: http, to another computer."""
+        parts = urlsplit(self.url)
+        return parts.scheme == "http" and not is_loopback(parts.hostname or "")
 
     @property
     def starting(self) -> str:
@@ -132,6 +168,7 @@ class EndpointSpec:
     def with_(self, **changes: Any) -> EndpointSpec:
         """A copy with some of the arguments of `endpoint` changed, such as `rows_in_flight=4`."""
         allowed = {"rows_in_flight", "batch_size", "max_retries", "timeout_s", "api_key"}
+        allowed |= {"rename", "check"}
         if unknown := set(changes) - allowed:
             raise LabError(f"Unknown arguments {sorted(unknown)}: give some of {sorted(allowed)}.")
         return replace(self, **changes)

@@ -116,6 +116,55 @@ def test_the_key_is_not_in_the_repr() -> None:
         assert KEY not in repr(server) and server.api_key == KEY
 
 
+#: Programs (forks of one), each of which serves a stub with a child; both deaf to SIGTERM if so.
+PROGRAM = """
+import os, sys, time, types
+from labkit.api import serve_model
+STUB = '''
+import http.server, signal, subprocess, sys
+if sys.argv[2] == "deaf":
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
+subprocess.Popen(["sleep", "100"])
+class Health(http.server.BaseHTTPRequestHandler):
+    def do_GET(self):
+        self.send_response(200)
+        self.end_headers()
+http.server.HTTPServer(("127.0.0.1", int(sys.argv[1])), Health).serve_forever()
+'''
+how = next((how for how in sys.argv[1:] if os.fork() == 0), None)
+if how is None:
+    while True:
+        os.wait()
+serve_model.KEEPER = serve_model.KEEPER.replace(str(serve_model.GRACE_S), "1.0")
+serve_model.command = lambda spec, host, port: [sys.executable, "-c", STUB, str(port), how]
+spec = types.SimpleNamespace(layer=lambda name: {}, model=types.SimpleNamespace(name="m"))
+server = serve_model.serve(spec=spec, progress=False)
+os.write(1, f"{how} {os.getpid()} {server.process.pid}\\n".encode())
+time.sleep(100)
+"""
+
+
+def test_no_server_outlives_its_program() -> None:
+    """However the program ends, and also when the server does not listen."""
+    ends = {"TERM": signal.SIGTERM, "HUP": signal.SIGHUP, "KILL": signal.SIGKILL}
+    ends["deaf"] = signal.SIGKILL
+    words = [sys.executable, "-c", PROGRAM, *ends]
+    with subprocess.Popen(words, stdout=subprocess.PIPE) as programs:
+        assert programs.stdout is not None
+        started = [programs.stdout.readline().decode().split() for _ in ends]
+        leaders = [int(leader) for _, _, leader in started]
+        try:
+            assert [len(group(leader)) for leader in leaders] == [3] * 4  # keeper, server, child
+            for how, program, _ in started:
+                os.kill(int(program), ends[how])
+            deadline = time.monotonic() + 10
+            while any(map(group, leaders)) and time.monotonic() < deadline:
+                time.sleep(0.1)
+            assert [group(leader) for leader in leaders] == [[]] * 4
+        finally:
+            programs.kill()
+
+
 # --- servers that do not become ready ------------------------------------------------------------
 
 

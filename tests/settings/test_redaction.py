@@ -17,6 +17,7 @@ from typing import Any
 
 import pandas as pd
 import pytest
+from aiohttp import web
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -27,7 +28,7 @@ from labkit.datasets import posts
 from labkit.engines import warm_engine
 from labkit.engines.endpoint_check import served_models
 from labkit.engines.endpoint_client import Client
-from labkit.errors import LabError
+from labkit.errors import JobFailed, LabError
 from labkit.ray_session import session
 from labkit.rows import requests
 from labkit.rows.sampling_values import number
@@ -79,9 +80,79 @@ def test_names_of_secrets(name: str) -> None:
     assert redaction.shown("headers", {name: CANARY, "a": 1}) == {name: redaction.HIDDEN, "a": 1}
 
 
-@pytest.mark.parametrize("name", ["PWD", "RAY_AUTH_MODE", "DISPLAY", "key_width"])
+WORDS = ("token", "secret", "password", "passphrase", "api key", "private key", "credential")
+
+
+@given(
+    st.sampled_from(WORDS),
+    st.sampled_from(("", "my", "github", "client", "max api", "video registry")),
+    st.sampled_from(("", "value", "2", "file")),
+    st.booleans(),
+    st.sampled_from(("_", "-", "", "camel")),
+    st.booleans(),
+)
+def test_a_name_that_says_so_is_hidden_in_every_spelling(
+    word: str, before: str, after: str, plural: bool, style: str, upper: bool
+) -> None:
+    """MYTOKEN, accessToken, API_KEYS, VAULT_SECRET_ID: glued, in camels, plural, headers."""
+    parts = f"{before} {word}{'s' * plural} {after}".split()
+    if before == "max api" and word == "token":  # so many of them
+        return
+    joined = (
+        style.join(parts) if style != "camel" else parts[0] + "".join(map(str.title, parts[1:]))
+    )
+    name = joined.upper() if upper and style != "camel" else joined
+    assert redaction.shown(name, CANARY) == redaction.HIDDEN
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        *("MYTOKEN", "GITHUBTOKEN", "accessToken", "authToken", "CLIENTSECRET", "API_KEYS", "JWT"),
+        *("SSH_PASSPHRASE", "VAULT_SECRET_ID", "AWS_ACCESS_KEY_ID", "AZURE_STORAGE_SAS", "dbPwd"),
+    ],
+)
+def test_names_in_other_spellings(name: str) -> None:
+    assert redaction.shown(name, CANARY) == redaction.HIDDEN
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        *("PWD", "OLDPWD", "RAY_AUTH_MODE", "DISPLAY", "key_width", "bos_token", "tokenizer_mode"),
+        *("skip_special_tokens", "tokens_only", "max_num_batched_tokens", "stop_token_ids"),
+        *("TOKENIZERS_PARALLELISM", "long_prefill_token_threshold", "spec_tokens", "ssl_keyfile"),
+        *("COMPASS", "bypass", "author", "num_speculative_tokens", "image_token_index"),
+    ],
+)
 def test_other_names(name: str) -> None:
     assert redaction.shown(name, "value") == "value"
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        *("http://u:p@#@h", "http://u:p/#@h/v1", "http://#@h", "u:#@proxy:3128", "u:a/#@proxy"),
+        *("a://u:x@h,b://u:#@h", "https://h/v1?api_key=#", "https://h/v1?a=1&access_token=#&b=2"),
+        *("url=https://h?token=#", "host=h password=# user=u", "Server=h;Password=a;#", "TOKEN=#"),
+        *("Authorization: Bearer #", "Cookie: a=b; c=#", '{"api_key": "#"}', "--api-key #"),
+        *("-H 'X-API-Key: #'", 'password="two #"', "curl -H 'authorization: Basic #' http://h"),
+    ],
+)
+def test_secrets_inside_a_text_are_hidden(text: str) -> None:
+    shown = redaction.shown("value", text.replace("#", CANARY))
+    assert CANARY not in shown and redaction.HIDDEN in shown
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        *("http://host:8000/v1", "Qwen/Qwen2.5-0.5B", "cuda:0", "/home/me/model", "a b: c", "x=1"),
+        *('{"method": "eagle", "num_speculative_tokens": 5}', "--max-num-seqs 7", "me@host"),
+    ],
+)
+def test_other_texts_are_shown(text: str) -> None:
+    assert redaction.shown("value", text) == text
 
 
 def test_who_logs_in_by_a_url_is_hidden() -> None:
@@ -234,7 +305,7 @@ def test_a_bad_key_is_not_repeated(key: str) -> None:
 
 
 def test_the_key_of_an_endpoint_is_in_no_text() -> None:
-    spec = labkit.endpoint("http://host/v1", "m", api_key=CANARY)
+    spec = labkit.endpoint("https://host/v1", "m", api_key=CANARY)
     things = (spec, spec.describe(), spec.settings, spec.machine, spec.starting)
     assert CANARY not in outputs(*things, Client.of(spec), spec.with_(timeout_s=1))
     with pytest.raises(LabError) as caught:
@@ -271,11 +342,18 @@ def test_a_job_with_a_refused_key_leaves_it_nowhere(
     with pytest.raises(LabError, match="refuses the key") as caught:
         labkit.run(TASK, rows, spec, progress=False)
     chat.allowed = lambda request, ask=chat.allowed: "models" in request.path or ask(request)
+    with pytest.raises(JobFailed, match="refuses the key.*HTTP 401: no: Bearer …") as later:
+        labkit.run(TASK, rows, spec, progress=False)
+    chat.answer = lambda body: chat.refuse() if body["messages"][0]["content"] != "hi" else None
+    chat.refuse = lambda: web.json_response({"error": {"message": CANARY}}, status=400)
+    chat.key = None
     job = labkit.run(TASK, rows, spec, progress=False)
     out = labkit.write(TASK, rows, tmp_path / "out", spec, id_column="id", progress=False)
-    assert seen and len(job.failed) == out.failed == 4
-    assert "HTTP 401: no: Bearer …" in job.failed["error"].iloc[0]
-    shown = outputs(caught.value, job, job.failed, job.answers, out, out.read(), job.metrics)
+    assert seen and len(job.failed) == out.failed == 3
+    assert "HTTP 400: …" in job.failed["error"].iloc[0]
+    shown = outputs(
+        caught.value, later.value, job, job.failed, job.answers, out, out.read(), job.metrics
+    )
     assert CANARY not in shown + caplog.text + "".join(capfd.readouterr())
     assert files_with(CANARY, tmp_path) == []
     assert files_with(CANARY, Path(session.log_folder() or "")) == []
