@@ -43,7 +43,7 @@ def answer(
     # One block for each batch: rows in flight are then exactly batch_size × batches.
     dataset = asked if isinstance(asked, ray.data.Dataset) else ray.data.from_arrow(asked)
     if isinstance(spec, EndpointSpec):
-        yield from endpoint_client.answer(dataset, spec, stall_s)
+        yield from endpoint_client.answer(dataset, spec, stall_s, cancel)
         return
     assert isinstance(spec, ProcessorSpec)
     warm_engine.stop()  # one engine at a time: nothing else is to use the machine

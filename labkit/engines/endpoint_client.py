@@ -13,6 +13,7 @@ import contextlib
 import json
 import math
 import random
+import threading
 import time
 import uuid
 from collections import Counter
@@ -35,7 +36,7 @@ from labkit.engines.endpoint_reply import (
     refused,
     retry_after,
 )
-from labkit.errors import JobFailed, reason
+from labkit.errors import Cancelled, JobFailed, reason
 from labkit.ray_session import capacity
 from labkit.rows import requests, responses
 from labkit.settings.endpoint_spec import LONGEST_WAIT_S, EndpointSpec, is_loopback
@@ -61,7 +62,10 @@ PATIENT = 0.9
 
 
 def answer(
-    dataset: ray.data.Dataset, spec: EndpointSpec, stall_s: float = math.inf
+    dataset: ray.data.Dataset,
+    spec: EndpointSpec,
+    stall_s: float = math.inf,
+    cancel: threading.Event | None = None,
 ) -> Iterator[pa.Table]:
     """A Dataset of requests → tables of responses, as they come; with the requests' column `row`,
     if they have one. stall_s: seconds after which the job is ended when no row is finished.
@@ -72,6 +76,8 @@ def answer(
     import ray.data
 
     check_server(spec)
+    if cancel is not None and cancel.is_set():
+        raise Cancelled("The job was ended before its first row was sent.")
     capacity.require([], STAGE_CPUS * STAGES)
     done = dataset.map_batches(
         Client.of(spec, stall_s).stage,
@@ -255,7 +261,7 @@ class Client:
                 reply = Reply(problem=reason(error))
             self._sent.discard(place)
             received = time.monotonic()
-        problem = reply.problem or _outside(reply.text, sampling)
+        problem = reply.problem
         if problem and self.api_key:  # some servers quote the key they refuse
             problem = problem.replace(self.api_key, "…")
         # The first token's time is unknown: the answer comes in one piece.
@@ -336,16 +342,6 @@ def _proxy(url: str) -> str | None:
     parts = urlsplit(url)
     proxy = None if proxy_bypass(parts.netloc) else getproxies().get(parts.scheme)
     return proxy if not proxy or "://" in proxy else f"http://{proxy}"
-
-
-def _outside(text: str, sampling: Mapping[str, Any]) -> str:
-    """The problem of an answer that is none of the choices asked for: not every server knows of
-    structured output, and one that does not may ignore it."""
-    wanted = sampling.get("structured_outputs")
-    choices = wanted.get("choice") if isinstance(wanted, dict) else None
-    if not isinstance(choices, list) or text in choices or text.strip() in choices:
-        return ""
-    return f"the answer is none of the choices: {text!r:.200}"
 
 
 def _unicode(text: str) -> str:

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 import labkit
-from labkit.engines import ray_data_llm, warm_engine
+from labkit.engines import endpoint_client, ray_data_llm, warm_engine
 from labkit.errors import Cancelled
 
 
@@ -58,3 +58,13 @@ def test_a_warm_engine_whose_job_was_ended_is_not_started(
     with pytest.raises(Cancelled, match="before the engine was started"):
         warm_engine.Warm(labkit.configure(smollm2, replicas=2, warm=True), "").start(ended)
     assert len(started) == made
+
+
+def test_no_row_is_sent_for_a_job_that_was_ended_while_the_server_was_looked_at(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    ended = threading.Event()
+    monkeypatch.setattr(endpoint_client, "check_server", lambda spec: ended.set())
+    spec = labkit.endpoint("http://127.0.0.1:1/v1", "small")
+    with pytest.raises(Cancelled, match="before its first row"):
+        next(endpoint_client.answer(SimpleNamespace(), spec, cancel=ended))  # type: ignore[arg-type]

@@ -543,17 +543,6 @@ def test_no_answered_row_is_lost_and_none_is_out_of_order(batches: list[list[str
         assert "a" not in kinds[: max(came, default=0) + FIRST_ROWS]
 
 
-def test_no_structured_output_leaves_other_words(server: Any) -> None:
-    """A server that ignores what it does not know says what it likes."""
-    server.answer = lambda body: web.json_response({"choices": [{"message": body["messages"][0]}]})
-    asked = task(structured_outputs={"choice": ["yes", "no"]})
-    rows = [{"text": text} for text in ("yes", " no\n", "Yes.", "maybe")]
-    client = Client(f"{server.url}/chat/completions", "m", 4, 0, 5.0)
-    found = answers_of(client, make(asked, rows, number))
-    assert [row["error"] is None for row in found] == [True, True, False, False]
-    assert "none of the choices: 'Yes.'" in found[2]["error"]
-
-
 def test_parameters_are_sent_under_the_server_s_names(server: Any) -> None:
     rename = {"max_tokens": "max_completion_tokens", "structured_outputs": None}
     made = labkit.endpoint(server.url, "small", rename=rename)
