@@ -56,7 +56,7 @@ def cpu_engine(
     kv = choose(
         "environment", "VLLM_CPU_KVCACHE_SPACE", str(kv_gib), "GiB of memory for the KV cache"
     )
-    memory_fit.require_on_cpu(model, machine, float(kv), engines, dtype)
+    memory_fit.require_on_cpu(model, machine, float(kv), replicas, parallel, dtype)
     choose("environment", "VLLM_CPU_OMP_THREADS_BIND", "nobind", "replicas share the cores freely")
     choose("environment", "OMP_NUM_THREADS", str(threads), f"{machine.cores} cores / engines")
     choose(

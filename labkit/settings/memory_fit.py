@@ -85,18 +85,25 @@ def length_that_fits(model: Model, needs: Need, card: GPU, share: float, longest
 
 
 def require_on_cpu(
-    model: Model, machine: Machine, kv_gib: float, engines: int, dtype: str = "bfloat16"
+    model: Model,
+    machine: Machine,
+    kv_gib: float,
+    replicas: int,
+    parallel: int,
+    dtype: str = "bfloat16",
 ) -> None:
-    """Raise ModelError with the arithmetic when the free memory can't hold the engines."""
+    """Raise ModelError with the arithmetic when the free memory can't hold the engines: of each
+    replica, the weights once, and the KV cache of each of its `parallel` processes."""
     if model.weights_gib is None or math.isnan(machine.available_gib):
         return
     weights = model.weights_gib * (2 if dtype in ("float32", "float") else 1)
-    total = engines * (weights + kv_gib)
+    cache = parallel * kv_gib
+    total = replicas * (weights + cache)
     if total > machine.available_gib:
-        times = f"{engines} × " if engines > 1 else ""
+        times = f"{replicas} × " if replicas > 1 else ""
         raise ModelError(
             f"{model.name} does not fit this machine: {times}({weights:.1f} GiB of "
-            f"weights + {kv_gib:.1f} GiB of KV cache) = {total:.1f} GiB, and "
+            f"weights + {cache:.1f} GiB of KV cache) = {total:.1f} GiB, and "
             f"{machine.available_gib:.1f} of {machine.memory_gib:.1f} GiB are free. "
             "Take a smaller model (labkit.models()), fewer replicas, or close other programs."
         )

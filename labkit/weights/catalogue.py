@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 from collections.abc import Mapping
@@ -22,9 +23,9 @@ from labkit.weights.architecture import Shape
 class Model:
     """Weights that vLLM can load.
 
-    `source` is a local folder or a Hugging Face id; `weights_gib` the size in memory at 16 bits
-    (a hub's: by its shape; None if unknown); `context` the longest prompt plus answer in tokens;
-    `shape` what config.json tells of its costs; `why` the reason for this choice.
+    `source` is a local folder or a Hugging Face id; `weights_gib` the size in memory, packed or at
+    16 bits (a hub's: by its shape; None if unknown); `context` the longest prompt plus answer in
+    tokens; `shape` what config.json tells of its costs; `why` the reason for this choice.
     """
 
     name: str
@@ -67,6 +68,8 @@ REGISTRY: Mapping[str, Entry] = {
     "llama-3.1-8b": Entry("meta-llama/Llama-3.1-8B-Instruct", "16 GB", "Llama 3.1", gated=True),
 }
 DEFAULT = "smollm2-135m"
+#: Ends of files that a training leaves beside the weights.
+NO_WEIGHTS = ("training_args.bin", "optimizer.bin", "scheduler.bin")
 
 
 def models() -> pd.DataFrame:
@@ -132,22 +135,58 @@ def _from_folder(name: str, folder: Path, why: str) -> Model:
             f"{folder} is not a model: it has no config.json. Point to a folder that holds "
             "config.json, the tokenizer files and *.safetensors."
         )
-    weights = list(folder.glob("*.safetensors")) + list(folder.glob("*.bin"))
-    size = sum(file.stat().st_size for file in weights) / GIB
-    if not weights and os.environ.get("LABKIT_LOAD_FORMAT") != "dummy":
-        raise ModelError(f"{folder} is not a model: it has no *.safetensors file.")
     try:
         config = json.loads((folder / "config.json").read_text())
-    except ValueError as error:
+        context = config.get("max_position_embeddings")
+    except (ValueError, AttributeError) as error:
         raise ModelError(f"{folder} is not a model: its config.json is broken: {error}") from error
+    weights = _weight_files(folder)
+    if not weights and os.environ.get("LABKIT_LOAD_FORMAT") != "dummy":
+        raise ModelError(f"{folder} is not a model: it has no *.safetensors file.")
     return Model(
         name=name,
         source=str(folder.resolve()),
         why=why,
-        weights_gib=size or _size_gib(config),
-        context=config.get("max_position_embeddings"),
+        weights_gib=_stored_gib(weights, config) or _size_gib(config),
+        context=context,
         shape=_shape(config),
     )
+
+
+def _weight_files(folder: Path) -> list[Path]:
+    """The files that vLLM loads: safetensors, else .bin; those of the index where there is one, so
+    that a second copy in other files does not count (its `filter_duplicate_safetensors_files`)."""
+    for pattern, index in (
+        ("*.safetensors", "model.safetensors.index.json"),
+        ("*.bin", "pytorch_model.bin.index.json"),
+    ):
+        files = [f for f in sorted(folder.glob(pattern)) if not f.name.endswith(NO_WEIGHTS)]
+        with contextlib.suppress(OSError, ValueError, KeyError, AttributeError):
+            listed = set(json.loads((folder / index).read_text())["weight_map"].values())
+            files = [file for file in files if file.name in listed] or files
+        if files:
+            return [f for f in files if not f.name.startswith("consolidated")] or files
+    return []
+
+
+def _stored_gib(files: list[Path], config: Mapping[str, Any]) -> float:
+    """GiB that these weights take in memory: numbers of 32 bits are loaded at 16, packed ones as
+    they are. By the headers of safetensors (https://huggingface.co/docs/safetensors), each tensor
+    once; else by the size of the file."""
+    tensors: dict[str, float] = {}
+    full = "float32" in (config.get("torch_dtype"), config.get("dtype"))
+    for file in files:
+        try:
+            with file.open("rb") as opened:
+                length = int.from_bytes(opened.read(8), "little")
+                header = json.loads(opened.read(length if length < 10**8 else 0))
+            for name, about in header.items():
+                if name != "__metadata__":
+                    begin, end = about["data_offsets"]
+                    tensors[name] = (end - begin) / {"F64": 4, "F32": 2}.get(about["dtype"], 1)
+        except (ValueError, KeyError, TypeError, AttributeError):
+            tensors[file.name] = file.stat().st_size / (2 if full else 1)
+    return sum(tensors.values()) / GIB
 
 
 def _shape(config: Mapping[str, Any]) -> Shape | None:
@@ -158,11 +197,9 @@ def _shape(config: Mapping[str, Any]) -> Shape | None:
 
 
 def _size_gib(config: Mapping[str, Any]) -> float | None:
-    """GiB of weights by the shape; None for an unknown one, and for a mixture of experts."""
+    """GiB of weights by the shape, at 16 bits; None for an unknown one."""
     shape = _shape(config)
-    if shape is None or any("experts" in name for name in config):
-        return None
-    return (shape.weight_bytes + shape.embedding_bytes) / GIB
+    return (shape.weight_bytes + shape.embedding_bytes) / GIB if shape else None
 
 
 def _hub_token() -> str | None:
