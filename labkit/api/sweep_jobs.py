@@ -174,6 +174,7 @@ def _about(
             for s in spec.settings
             if s.name not in hidden
         },
+        "measured": sorted(f"{s.layer} {s.name}" for s in spec.settings if s.measured),
         "replicas": spec.replicas,
         "task": task.name,
         "sampling": json.loads(json.dumps(dict(task.sampling), default=str)),
@@ -214,11 +215,15 @@ def _resume(path: str | Path | None, about: dict[str, Any]) -> list[dict[str, An
         before = dict(first["provenance"])
     except (ValueError, KeyError, TypeError) as problem:
         raise LabError(f"{file} is not a sweep of this lab: give another file.") from problem
-    free = ("made", "repeats", "seed")
+    # What followed from the memory that was free, then and now, is no other sweep.
+    chance = dict.fromkeys({*before.get("measured", ())} & {*about["measured"]})
+    free = ("made", "repeats", "seed", "measured")
     differ = [
         name
         for name in {**before, **about}
-        if name not in free and before.get(name) != about.get(name)
+        if name not in free
+        and before.get(name) != about.get(name)
+        and not (name == "settings" and before.get(name, {}) | chance == about[name] | chance)
     ]
     if differ:
         raise LabError(
