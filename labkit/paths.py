@@ -51,6 +51,12 @@ def existing(path: Path) -> Path:
     return next((p for p in (path, *path.parents) if os.path.exists(p)), Path(path.anchor))
 
 
+def writable(path: Path) -> bool:
+    """Whether this process may make files in a folder, or make the folder."""
+    there = existing(path)
+    return there.is_dir() and os.access(there, os.W_OK | os.X_OK, effective_ids=True)
+
+
 def short_path(value: Any) -> Any:
     """A path below the home folder as `~/…`; anything else unchanged."""
     home = os.path.expanduser("~").rstrip("/")

