@@ -18,6 +18,7 @@ from labkit.html_table import show
 from labkit.paths import cache_dir, existing, full_path, short_path, writable
 from labkit.ray_session import capacity, session
 from labkit.settings.engine_defaults import cpu_engine, gpu_engine
+from labkit.settings.memory_fit import wide
 from labkit.settings.setting import SettingsBuilder
 from labkit.weights import catalogue as models
 
@@ -183,7 +184,7 @@ def check_memory(machine: Machine, model: str | None) -> Check:
     found = f"{free:.1f} GiB of {where} free"
     if weights is None or math.isnan(free):
         return Check("memory", OK, f"{found}; what {name} needs is not known before it is loaded")
-    needed = weights * (2 if machine.dtype == "float32" else 1) + more
+    needed = weights * wide(machine.dtype) + more
     found += f", about {needed:.1f} GiB needed"
     try:
         if known and on_gpu:

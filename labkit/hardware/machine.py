@@ -41,6 +41,11 @@ class GPU:
     uuid: str = ""
     driver: str = ""
 
+    @property
+    def visible_name(self) -> str:
+        """What CUDA_VISIBLE_DEVICES calls it: its number; a slice, its UUID."""
+        return self.uuid if self.uuid.startswith("MIG-") else str(self.index)
+
 
 @dataclass(frozen=True)
 class Machine:
@@ -108,7 +113,7 @@ class Machine:
         }
         for gpu in self.gpus:
             major, minor = gpu.compute_capability
-            facts[f"GPU {gpu.uuid if 'MIG' in gpu.uuid else gpu.index}"] = (
+            facts[f"GPU {gpu.visible_name}"] = (
                 f"{gpu.name}, {gpu.free_gib:.0f} of {gpu.memory_gib:.0f} GiB free, "
                 f"compute capability {major}.{minor}"
             )

@@ -85,7 +85,7 @@ def _nodes(count: int, cpus: int, environment: dict[str, str]) -> Iterator[str]:
 
 def _cards(number: int, count: int) -> dict[str, str]:
     """The GPUs of a node: cards of its own where there are enough, else all nodes share them."""
-    cards = [str(gpu.index) for gpu in find_gpus()]
+    cards = [gpu.visible_name for gpu in find_gpus()]
     if len(cards) < count:
         return {}
     return {"CUDA_VISIBLE_DEVICES": ",".join(cards[number::count])}

@@ -84,7 +84,7 @@ def gpu_engine(
     modern = card.compute_capability >= (8, 0)
     why = f"{card.name}, compute capability {'.'.join(map(str, card.compute_capability))}"
     why += "" if modern else ": no bfloat16 before 8.0"
-    choose("vllm", "dtype", "bfloat16" if modern else "float16", why)
+    dtype = choose("vllm", "dtype", "bfloat16" if modern else "float16", why)
     tokens, why = _tokens_a_step(card)
     tokens = choose("vllm", "max_num_batched_tokens", tokens, why)
     share, why = memory_fit.share_of(card)
@@ -93,7 +93,7 @@ def gpu_engine(
     computed = "gpu_memory_utilization" not in choose.overrides["vllm"]
     share = choose("vllm", "gpu_memory_utilization", round(share, 3), why, measured=True)
     longest = min(model.context or 4096, 4096)
-    needs = memory_fit.need(model, parallel, tokens, GPU_ROWS)
+    needs = memory_fit.need(model, parallel, tokens, GPU_ROWS, dtype)
     known = needs is not None and not math.isnan(card.memory_gib)
     if "quantization" in choose.overrides["vllm"] or not known:
         rows, why = GPU_ROWS, SATURATES

@@ -154,6 +154,9 @@ def test_float32_takes_twice_the_memory() -> None:
     with pytest.raises(ModelError, match=r"29\.9 GiB of weights"):
         configure(LARGE, old)
     assert configure(LARGE, old, engine={"dtype": "bfloat16"})["dtype"] == "bfloat16"
+    for dtype in ("float32", "float"):
+        with pytest.raises(ModelError, match=r"29\.9 GiB of weights"):
+            configure(LARGE, machine(24), engine={"dtype": dtype})
 
 
 def test_engines_that_share_a_card_are_told_their_cache() -> None:
