@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
+import math
 import os
 import shutil
-import tempfile
 from dataclasses import dataclass
+from importlib import metadata
 
 import pandas as pd
 
@@ -13,10 +15,16 @@ from labkit.errors import LabError, ModelError
 from labkit.hardware import machine as machines
 from labkit.hardware.machine import GIB, RAY_VLLM_PAIRS, Machine
 from labkit.html_table import show
-from labkit.paths import short_path
-from labkit.ray_session import capacity
+from labkit.paths import cache_dir, existing, full_path, short_path, writable
+from labkit.ray_session import capacity, session
+from labkit.settings.engine_defaults import cpu_engine, gpu_engine
+from labkit.settings.memory_fit import wide
+from labkit.settings.setting import SettingsBuilder
 from labkit.weights import catalogue as models
 
+#: The oldest driver for each CUDA:
+#: https://docs.nvidia.com/deploy/cuda-compatibility/minor-version-compatibility.html
+DRIVERS = {"12": 525, "13": 580}
 OK, WARN, FAIL = "ok", "warning", "FAIL"
 
 
@@ -74,6 +82,7 @@ def doctor(
     if device not in (None, "cpu", "gpu"):
         raise LabError(f"device must be 'cpu' or 'gpu', not {device!r}")
     machine = machine or machines.detect()
+    model = _wanted(machine, model)
     checks = [
         check_python(machine),
         check_versions(machine),
@@ -115,12 +124,14 @@ def check_device(machine: Machine, wanted: str | None) -> Check:
     """The device that is wanted, the GPUs that are there and the vLLM build fit together."""
     build = machine.vllm_build
     gpus = ", ".join(gpu.name for gpu in machine.gpus)
-    if wanted == "gpu" and not machine.gpus:
-        fix = "use a machine with an NVIDIA GPU (nvidia-smi must list it), or leave out --device"
-        return Check("device", FAIL, "a GPU is demanded, and there is none", fix)
-    if build == "gpu" and not machine.gpus:
-        fix = "make setup DEVICE=cpu installs the CPU build"
-        return Check("device", FAIL, "vLLM's GPU build, but no GPU", fix)
+    if not machine.gpus and (wanted == "gpu" or build == "gpu"):
+        found, fix = "vLLM's GPU build, but no GPU", "make setup DEVICE=cpu installs the CPU build"
+        if wanted == "gpu":
+            found = "a GPU is demanded, and there is none"
+            fix = (
+                "use a machine with an NVIDIA GPU (nvidia-smi must list it), or leave out --device"
+            )
+        return Check("device", FAIL, f"{found}: {machines.why_no_gpu()}", fix)
     if machine.gpus and build == "cpu":
         state = FAIL if wanted == "gpu" else WARN
         return Check("device", state, f"{gpus}, but vLLM's CPU build", "make setup DEVICE=gpu")
@@ -128,7 +139,21 @@ def check_device(machine: Machine, wanted: str | None) -> Check:
     if weak:
         fix = "vLLM needs compute capability 7.5 or more: hide this card with CUDA_VISIBLE_DEVICES"
         return Check("device", FAIL, weak[0].name, fix)
+    least = DRIVERS.get(_cuda().split(".")[0], 0)
+    compatible = "compat" in os.environ.get("LD_LIBRARY_PATH", "")  # NVIDIA's cuda-compat
+    for gpu in machine.gpus if build == "gpu" and not compatible else ():
+        if (major := gpu.driver.split(".")[0]).isdecimal() and int(major) < least:
+            found = f"{gpu.name} with driver {gpu.driver}, too old for CUDA {_cuda()}"
+            return Check("device", FAIL, found, f"install NVIDIA's driver {least} or a later one")
     return Check("device", OK, gpus or machine.name)
+
+
+def _cuda() -> str:
+    """The version of CUDA that PyTorch was installed with; empty where there is none."""
+    for name in ("nvidia-cuda-runtime", "nvidia-cuda-runtime-cu12"):
+        with contextlib.suppress(metadata.PackageNotFoundError):
+            return metadata.version(name)
+    return ""
 
 
 def check_cores(machine: Machine) -> Check:
@@ -148,42 +173,82 @@ def check_cores(machine: Machine) -> Check:
 
 
 def check_memory(machine: Machine, model: str | None) -> Check:
-    """Memory for the weights, a small KV cache, and 3 GiB for Ray and the workers."""
-    weights = _weights_gib(model)
-    free, where = machine.available_gib, "memory"
-    needed = weights + 1 + 3
-    if machine.device == "gpu":
-        free, where, needed = max(g.free_gib for g in machine.gpus), "GPU memory", weights + 1
-    found = f"{free:.1f} GiB of {where} free, about {needed:.1f} GiB needed"
+    """Memory for the weights, a small KV cache, and 3 GiB for Ray and the workers; by the fullest
+    card, and by the arithmetic of `configure` where the model's sizes are known."""
+    name, on_gpu = _wanted(machine, model), machine.device == "gpu"
+    known = _known(name)
+    weights = known.weights_gib if known else _download_gib(name)
+    free, where, more = machine.available_gib, "memory", 4
+    if on_gpu:
+        free, where, more = min(gpu.free_gib for gpu in machine.gpus), "GPU memory", 1
+    found = f"{free:.1f} GiB of {where} free"
+    if weights is None or math.isnan(free):
+        return Check("memory", OK, f"{found}; what {name} needs is not known before it is loaded")
+    needed = weights * wide(machine.dtype) + more
+    found += f", about {needed:.1f} GiB needed"
+    try:
+        if known and on_gpu:
+            gpu_engine(SettingsBuilder({}, {}, {}), machine, known, 1, 1.0)
+        elif known:
+            cpu_engine(SettingsBuilder({}, {}, {}), machine, known, 1, 1)
+    except ModelError as error:
+        return Check("memory", FAIL, f"{found}: {error}", "or see labkit.models()")
     if free < needed:
         fix = "close other programs, or choose a smaller model (labkit.models())"
         return Check("memory", FAIL, found, fix)
     return Check("memory", OK, found)
 
 
-def _weights_gib(model: str | None) -> float:
-    try:
-        folder = models.cached(model or os.environ.get("LABKIT_MODEL") or models.DEFAULT)
-        sizes = [file.stat().st_size for file in folder.glob("*.safetensors")] if folder else []
-        return sum(sizes) / GIB or 0.3
-    except OSError:
-        return 0.3
+def _wanted(machine: Machine, model: str | None) -> str:
+    """The model's name: the one that is asked for, else the one that `configure` would take."""
+    names = [model] if model else [name for name, _ in models.candidates(machine)]
+    return next((name for name in names[:-1] if _known(name)), names[-1])
+
+
+def _known(name: str) -> models.Model | None:
+    """What can be known of a model with nothing but its config.json downloaded."""
+    entry = models.REGISTRY.get(name)
+    if entry is not None and entry.package is not None and not models.cached(name):
+        return None
+    with contextlib.suppress(LabError):
+        return models.get(name)
+    return None
+
+
+def _download_gib(name: str) -> float | None:
+    """GiB of weights by the registry: a package's have 4 to 8 bits, and are loaded at 16."""
+    if name not in models.REGISTRY:
+        return None
+    entry = models.REGISTRY[name]
+    number, unit = entry.size.split()
+    return float(number) * {"MB": 1e6, "GB": 1e9}[unit] / GIB * (3 if entry.package else 1)
 
 
 def check_disk(machine: Machine) -> Check:
-    """Room for models and for Ray's session folder (Ray spills there)."""
-    ray_free = shutil.disk_usage(tempfile.gettempdir()).free / GIB
+    """Room and rights for models and for Ray's session folder (Ray spills there)."""
+    try:
+        folder, why = session.temp_folder()
+        own = [cache_dir()] + [full_path("~")] * (machine.device == "gpu")  # compiled code
+    except LabError as error:
+        return Check("disk", FAIL, str(error), "set RAY_TMPDIR, HOME, or LABKIT_CACHE")
+    ray_free = shutil.disk_usage(existing(folder)).free / GIB
     found = f"{machine.disk_free_gib:.0f} GiB for models, {ray_free:.0f} GiB for Ray"
     if min(machine.disk_free_gib, ray_free) < 1:
         fix = "free some space; LABKIT_CACHE and TMPDIR can point to another disk"
         return Check("disk", FAIL, found, fix)
+    if why:
+        fix = f"Ray takes {folder}: RAY_TMPDIR can name another folder, with a short path"
+        return Check("disk", WARN, f"{found}; {why}", fix)
+    if closed := [str(path) for path in own if not writable(path)]:
+        fix = "set LABKIT_CACHE (for what is to be fetched) and HOME to folders that you own"
+        return Check("disk", WARN, f"{found}; {closed[0]} can't be written", fix)
     state = OK if ray_free > 5 else WARN
     return Check("disk", state, found, "" if state == OK else "Ray slows down on a full disk")
 
 
 def check_model(machine: Machine, model: str | None) -> Check:
     """The model is there, or can be had."""
-    name = model or os.environ.get("LABKIT_MODEL") or models.DEFAULT
+    name = _wanted(machine, model)
     entry = models.REGISTRY.get(name)
     if folder := models.cached(name):
         return Check("model", OK, f"{name} in {short_path(str(folder))}")
@@ -191,8 +256,11 @@ def check_model(machine: Machine, model: str | None) -> Check:
         found = f"{name} is not fetched yet ({entry.size}, from {entry.source})"
         if machine.disk_free_gib < entry.package.needs_gib:
             return Check("model", FAIL, found, f"it needs {entry.package.needs_gib} GiB of disk")
+        if not writable(cache_dir() / "models"):
+            fix = "set LABKIT_CACHE to a folder that you own"
+            return Check("model", FAIL, f"{found}, and {cache_dir()} can't be written", fix)
         return Check("model", WARN, found, f"python -m labkit fetch {name}")
     try:
         return Check("model", OK, models.get(name).source)
-    except ModelError as error:
+    except LabError as error:
         return Check("model", FAIL, str(error), f"or use {models.DEFAULT}, from a package")

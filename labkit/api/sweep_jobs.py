@@ -7,6 +7,7 @@ import json
 import random
 import threading
 import time
+import warnings
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any
@@ -20,6 +21,7 @@ from labkit.errors import Cancelled, JobFailed, LabError, reason
 from labkit.hardware.machine import quick
 from labkit.progress import View, view_here
 from labkit.ray_session import session
+from labkit.results.job_fingerprint import model_hash
 from labkit.results.sweep_result import Point, Sweep, read_runs
 from labkit.settings import redaction
 from labkit.settings.processor_spec import ProcessorSpec
@@ -176,12 +178,14 @@ def _about(
         "cores": machine.cores,
         "memory_gib": round(machine.memory_gib),
         "model": spec.model.name,
+        "model_hash": model_hash(spec),
         "versions": {n: machine.versions[n] for n in shown if n in machine.versions},
         "settings": {
             f"{s.layer} {s.name}": redaction.shown(s.name, s.value)
             for s in spec.settings
             if s.name not in hidden
         },
+        "measured": sorted(f"{s.layer} {s.name}" for s in spec.settings if s.measured),
         "replicas": spec.replicas,
         "task": task.name,
         "sampling": json.loads(json.dumps(dict(task.sampling), default=str)),
@@ -230,11 +234,22 @@ def _resume(path: str | Path | None, about: dict[str, Any]) -> list[dict[str, An
     if not whole:
         _write(file, json.dumps({"provenance": about}) + "\n")
         return []
-    free = ("made", "repeats", "seed")
+    if "model_hash" not in before:
+        before["model_hash"] = about["model_hash"]
+        warnings.warn(
+            f"{file} was begun by an older labkit, which noted the model by its name alone: make "
+            f"sure that it was this {about['model']!r}.",
+            stacklevel=3,
+        )
+    # What followed from the memory that was free, then and now, is no other sweep.
+    chance = dict.fromkeys({*before.get("measured", ())} & {*about["measured"]})
+    free = ("made", "repeats", "seed", "measured")
     differ = [
         name
         for name in {**before, **about}
-        if name not in free and before.get(name) != about.get(name)
+        if name not in free
+        and before.get(name) != about.get(name)
+        and not (name == "settings" and before.get(name, {}) | chance == about[name] | chance)
     ]
     if differ:
         raise LabError(

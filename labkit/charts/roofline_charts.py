@@ -85,13 +85,15 @@ def roof_sentence(sweep: Sweep, shape: Shape, limits: Limits) -> str:
 
 
 def _bounds(sweep: Sweep, shape: Shape, limits: Limits) -> tuple[pd.DataFrame, pd.DataFrame]:
-    """(points, their bounds in output tokens/s by `read` and `work`, and the share reached)."""
+    """(points, their bounds in output tokens/s by `read` and `work`, and the share reached). Rows
+    above the engine's `max_num_seqs` wait and are not decoded."""
     points = fastest(sweep.summary())
     table = sweep.table
     # On average a row in decode has its prompt and half of its answer in the KV cache.
     context = (table["input_tokens"] + table["output_tokens"] / 2).sum() / table["rows"].sum()
-    steps = [step_seconds(shape, limits, rows, context) for rows in points["rows_in_flight"]]
+    decoding = points["rows_in_flight"].clip(upper=sweep.limit)
+    steps = [step_seconds(shape, limits, rows, context) for rows in decoding]
     found = pd.DataFrame(steps, columns=["read", "work"])
-    found = found.rdiv(points["rows_in_flight"], axis=0)
+    found = found.rdiv(decoding, axis=0)
     found["share"] = points[RATE] / found.min(axis=1)
     return points, found

@@ -21,7 +21,7 @@ import pyarrow as pa
 from labkit.engines.batches_in_flight import BatchesInFlight
 from labkit.engines.engine_actor import Replica, resources
 from labkit.errors import Cancelled, JobFailed
-from labkit.hardware.machine import Machine, settled
+from labkit.hardware.machine import GPU, Machine, settled
 from labkit.ray_session import capacity, internals, session
 from labkit.settings.engine_defaults import STAGE_CPUS
 from labkit.settings.redaction import shown
@@ -95,11 +95,30 @@ def current() -> ProcessorSpec | None:
 
 
 def free_of_ours(machine: Machine) -> Machine:
-    """`machine` with the memory of its cards as it is without the warm engine of this process: a
-    job of another spec ends that engine first."""
-    if current() is None:
+    """`machine` with its free memory as it is without the warm engine of this process: a job of
+    another spec ends that engine first.
+
+    The engine holds what has become less since it was configured, and at most its share of a card;
+    other programs hold the rest.
+    """
+    if (ours := current()) is None:
         return settled(machine)
-    return replace(machine, gpus=tuple(replace(g, free_gib=g.memory_gib) for g in machine.gpus))
+    bundle = ours["placement_group_config"]["bundles"][0]
+    share = ours.layer("vllm").get("gpu_memory_utilization", 1) / bundle.get("GPU", 1)
+    before = {(gpu.index, gpu.uuid): gpu.free_gib for gpu in ours.machine.gpus}
+
+    def free(gpu: GPU) -> float:
+        then = before.get((gpu.index, gpu.uuid), gpu.free_gib)
+        return max(gpu.free_gib, min(then, gpu.free_gib + share * gpu.memory_gib))
+
+    available = machine.available_gib
+    if ours.machine.device == "cpu":
+        engines = ours.replicas * ours.tensor_parallel
+        cache = engines * float(ours["VLLM_CPU_KVCACHE_SPACE"])
+        held = cache + ours.replicas * (ours.model.weights_gib or 0)
+        available = max(available, min(ours.machine.available_gib, available + held))
+    gpus = tuple(replace(gpu, free_gib=free(gpu)) for gpu in machine.gpus)
+    return replace(machine, gpus=gpus, available_gib=available)
 
 
 def identity(spec: ProcessorSpec) -> dict[str, Any]:
@@ -110,12 +129,16 @@ def identity(spec: ProcessorSpec) -> dict[str, Any]:
 
 
 def why_reload(before: ProcessorSpec, after: ProcessorSpec) -> list[str]:
-    """Why `after` can't run on the engine of `before`, such as 'max_num_seqs 64 → 16'."""
+    """Why `after` can't run on the engine of `before`, such as 'max_num_seqs 64 → 16'. What follows
+    from the memory that was free at the moment, in both, is no reason."""
     old, new = identity(before), identity(after)
+    chance = {s.name for s in before.settings if s.measured} & {
+        s.name for s in after.settings if s.measured
+    }
     return [
         f"{name} {shown(name, old.get(name, 'unset'))} → {shown(name, new.get(name, 'unset'))}"
         for name in {**old, **new}
-        if old.get(name) != new.get(name)
+        if old.get(name) != new.get(name) and name not in chance
     ]
 
 

@@ -17,7 +17,7 @@ import psutil
 
 from labkit.errors import LabError
 from labkit.hardware.machine import find_gpus
-from labkit.ray_session import internals, restore
+from labkit.ray_session import internals, restore, session
 
 #: Each node's share of memory for Ray objects: rows of text need little.
 OBJECT_STORE_BYTES = 200 * 1024**2
@@ -49,7 +49,7 @@ def local_nodes(count: int = 2, cpus: int = 2) -> Iterator[str]:
 
 
 def _nodes(count: int, cpus: int, environment: dict[str, str]) -> Iterator[str]:
-    folder = Path(tempfile.mkdtemp(prefix="nodes-"))  # short: sockets' paths end at 107 bytes
+    folder = Path(tempfile.mkdtemp(prefix="n-", dir=session.temp_folder()[0]))  # short, for sockets
     host = "127.0.0.2"
     address = f"{host}:{_free_port(host)}"
     head = ["--head", f"--port={address.split(':')[1]}", "--include-dashboard=false"]
@@ -85,7 +85,7 @@ def _nodes(count: int, cpus: int, environment: dict[str, str]) -> Iterator[str]:
 
 def _cards(number: int, count: int) -> dict[str, str]:
     """The GPUs of a node: cards of its own where there are enough, else all nodes share them."""
-    cards = [str(gpu.index) for gpu in find_gpus()]
+    cards = [gpu.visible_name for gpu in find_gpus()]
     if len(cards) < count:
         return {}
     return {"CUDA_VISIBLE_DEVICES": ",".join(cards[number::count])}

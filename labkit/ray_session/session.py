@@ -6,18 +6,22 @@ import contextlib
 import logging
 import os
 import socket
+import tempfile
 import threading
+import warnings
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 from labkit.errors import LabError
-from labkit.paths import PACKAGE
+from labkit.paths import PACKAGE, full_path, writable
 from labkit.ray_session import restore
 from labkit.ray_session.internals import RAY_SETTINGS
 
 #: Seconds for a look at the address of a cluster.
 JOIN_S = 5.0
+#: What a path of a socket may have (unix(7)); Ray refuses longer ones, or waits for them.
+SOCKET_BYTES = 107
 #: Called by `stop` while Ray is still up.
 before_stop: list[Callable[[], None]] = []
 
@@ -59,7 +63,7 @@ def _start(address: str | None, verbose: bool, num_cpus: int | None) -> Any:
     address = address or os.environ.get("RAY_ADDRESS")
     local: dict[str, Any] = {}
     if not address:
-        local = {"num_cpus": num_cpus or max(usable_cores(), 4)}
+        local = {"num_cpus": num_cpus or max(usable_cores(), 4), "_temp_dir": str(_ray_folder())}
     else:
         _check_listens(address)
         # Workers on other machines get this package from here.
@@ -83,6 +87,37 @@ def _start(address: str | None, verbose: bool, num_cpus: int | None) -> Any:
                 "it up, and reachable from here? If it asks for a token, set RAY_AUTH_MODE=token "
                 "(and RAY_AUTH_TOKEN, or ~/.ray/auth_token) before Python starts."
             ) from problem
+
+
+def temp_folder() -> tuple[Path, str]:
+    """(where Ray and vLLM can keep their sockets and files, why it is not the folder that was
+    named): $RAY_TMPDIR or $TMPDIR, and /tmp where that is too long for sockets or can't be written.
+
+    Raises LabError when no folder will do.
+    """
+    named = next((n for n in ("RAY_TMPDIR", "TMPDIR") if os.environ.get(n)), "")
+    first = full_path(os.environ.get(named, "/tmp"))
+    # As `ray/_private/node.py` makes them.
+    session = f"ray/session_2000-01-01_00-00-00_000000_{os.getpid()}/sockets/plasma_store"
+    why = ""
+    for folder in dict.fromkeys((first, Path("/tmp"))):
+        over = len(os.fsencode(folder / session)) - SOCKET_BYTES
+        if over <= 0 and writable(folder / "ray"):
+            return folder, why
+        short = "can't be written" if over <= 0 else f"is {over} bytes too long for Ray's sockets"
+        why = why or f"{named} ({folder}) {short}"
+    raise LabError(
+        f"There is no folder for Ray's session: {why.strip()}, and /tmp is no way out. Set "
+        "RAY_TMPDIR to a folder that you may write to, with a short path."
+    )
+
+
+def _ray_folder() -> Path:
+    folder, why = temp_folder()
+    if why:
+        text = f"{why}: its session is in {folder}. RAY_TMPDIR can name another folder."
+        warnings.warn(text, stacklevel=4)
+    return folder / "ray"
 
 
 def _check_listens(address: str) -> None:
@@ -176,6 +211,8 @@ def _settings_of_ray(verbose: bool) -> Iterator[None]:
     """The variables that Ray's processes read when they start."""
     with contextlib.ExitStack() as stack:
         stack.enter_context(restore.environment(**RAY_SETTINGS))
+        if len(os.fsencode(tempfile.gettempdir())) > SOCKET_BYTES - 40:  # a slash and a UUID
+            stack.enter_context(restore.environment(VLLM_RPC_BASE_PATH=str(temp_folder()[0])))
         name = "RAY_BACKEND_LOG_LEVEL"
         if not verbose and name not in os.environ:
             # Its C++ core writes harmless notes to stderr, and announces the new level there.

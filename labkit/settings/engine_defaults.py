@@ -53,10 +53,9 @@ def cpu_engine(
     choose("vllm", "max_model_len", length, "prompt + answer; longer rows need more KV cache")
     choose("vllm", "tensor_parallel_size", parallel, "engine processes that share the weights")
     _load_format(choose)
-    kv = choose(
-        "environment", "VLLM_CPU_KVCACHE_SPACE", str(kv_gib), "GiB of memory for the KV cache"
-    )
-    memory_fit.require_on_cpu(model, machine, float(kv), engines, dtype)
+    why = "GiB of memory for the KV cache"
+    kv = choose("environment", "VLLM_CPU_KVCACHE_SPACE", str(kv_gib), why, measured=True)
+    memory_fit.require_on_cpu(model, machine, float(kv), replicas, parallel, dtype)
     choose("environment", "VLLM_CPU_OMP_THREADS_BIND", "nobind", "replicas share the cores freely")
     choose("environment", "OMP_NUM_THREADS", str(threads), f"{machine.cores} cores / engines")
     choose(
@@ -85,16 +84,16 @@ def gpu_engine(
     modern = card.compute_capability >= (8, 0)
     why = f"{card.name}, compute capability {'.'.join(map(str, card.compute_capability))}"
     why += "" if modern else ": no bfloat16 before 8.0"
-    choose("vllm", "dtype", "bfloat16" if modern else "float16", why)
+    dtype = choose("vllm", "dtype", "bfloat16" if modern else "float16", why)
     tokens, why = _tokens_a_step(card)
     tokens = choose("vllm", "max_num_batched_tokens", tokens, why)
     share, why = memory_fit.share_of(card)
     if gpu_share < 1:
         share, why = share * gpu_share, f"{gpu_share:g} of the card, for weights and KV cache"
     computed = "gpu_memory_utilization" not in choose.overrides["vllm"]
-    share = choose("vllm", "gpu_memory_utilization", round(share, 3), why)
+    share = choose("vllm", "gpu_memory_utilization", round(share, 3), why, measured=True)
     longest = min(model.context or 4096, 4096)
-    needs = memory_fit.need(model, parallel, tokens, GPU_ROWS)
+    needs = memory_fit.need(model, parallel, tokens, GPU_ROWS, dtype)
     known = needs is not None and not math.isnan(card.memory_gib)
     if "quantization" in choose.overrides["vllm"] or not known:
         rows, why = GPU_ROWS, SATURATES
@@ -108,7 +107,7 @@ def gpu_engine(
             # its `Worker.determine_available_memory`): engines that start together would fail.
             cache = int(rest * needs.token * machines.GIB)
             why = "what the share leaves: engines that start together on a card can't measure it"
-            choose("vllm", "kv_cache_memory_bytes", cache, why)
+            choose("vllm", "kv_cache_memory_bytes", cache, why, measured=True)
         long_why = "prompt + answer; longer rows need more KV cache"
         if length < longest:
             long_why = f"all that {rest:,} tokens of KV cache hold of a row"
@@ -116,8 +115,8 @@ def gpu_engine(
         rows, why = min(GPU_ROWS, max(1, rest // usual)), SATURATES
         if rows < GPU_ROWS:
             why = f"{rest:,} tokens of KV cache hold so many rows of {usual}"
-    choose("vllm", "max_num_seqs", rows, why)
-    choose("vllm", "max_model_len", length, long_why)
+    choose("vllm", "max_num_seqs", rows, why, measured=computed)
+    choose("vllm", "max_model_len", length, long_why, measured=computed)
     choose("vllm", "tensor_parallel_size", parallel, "GPUs that share one copy of the weights")
     _load_format(choose)
     _quiet_environment(choose, model)

@@ -32,7 +32,14 @@ class Need:
         return max(0, int((share_gib - self.weights - self.working) / self.token))
 
 
-def need(model: Model, parallel: int, batched_tokens: int, rows: int) -> Need | None:
+def wide(dtype: str) -> int:
+    """How many times the size at 16 bits a number has in vLLM's `dtype`."""
+    return 2 if dtype in ("float32", "float") else 1
+
+
+def need(
+    model: Model, parallel: int, batched_tokens: int, rows: int, dtype: str = "bfloat16"
+) -> Need | None:
     """What `model` takes of each of `parallel` cards; None where its sizes are not known.
 
     Working memory: CUDA's own, the activations of `batched_tokens` tokens in the widest layer, and
@@ -41,10 +48,12 @@ def need(model: Model, parallel: int, batched_tokens: int, rows: int) -> Need | 
     shape = model.shape
     if shape is None or model.weights_gib is None:
         return None
-    activations = batched_tokens * shape.width * shape.dtype_bytes
+    times = wide(dtype)
+    activations = batched_tokens * shape.width * shape.dtype_bytes * times
     logits = 2 * rows * shape.vocabulary * 4
     working = CUDA_GIB + (activations / parallel + logits) / GIB
-    return Need(model.weights_gib / parallel, working, shape.kv_bytes_per_token / parallel / GIB)
+    token = shape.kv_bytes_per_token / GIB
+    return Need(times * model.weights_gib / parallel, working, times * token / parallel)
 
 
 def share_of(card: GPU) -> tuple[float, str]:
@@ -85,18 +94,25 @@ def length_that_fits(model: Model, needs: Need, card: GPU, share: float, longest
 
 
 def require_on_cpu(
-    model: Model, machine: Machine, kv_gib: float, engines: int, dtype: str = "bfloat16"
+    model: Model,
+    machine: Machine,
+    kv_gib: float,
+    replicas: int,
+    parallel: int,
+    dtype: str = "bfloat16",
 ) -> None:
-    """Raise ModelError with the arithmetic when the free memory can't hold the engines."""
+    """Raise ModelError with the arithmetic when the free memory can't hold the engines: of each
+    replica, the weights once, and the KV cache of each of its `parallel` processes."""
     if model.weights_gib is None or math.isnan(machine.available_gib):
         return
-    weights = model.weights_gib * (2 if dtype in ("float32", "float") else 1)
-    total = engines * (weights + kv_gib)
+    weights = model.weights_gib * wide(dtype)
+    cache = parallel * kv_gib
+    total = replicas * (weights + cache)
     if total > machine.available_gib:
-        times = f"{engines} × " if engines > 1 else ""
+        times = f"{replicas} × " if replicas > 1 else ""
         raise ModelError(
             f"{model.name} does not fit this machine: {times}({weights:.1f} GiB of "
-            f"weights + {kv_gib:.1f} GiB of KV cache) = {total:.1f} GiB, and "
+            f"weights + {cache:.1f} GiB of KV cache) = {total:.1f} GiB, and "
             f"{machine.available_gib:.1f} of {machine.memory_gib:.1f} GiB are free. "
             "Take a smaller model (labkit.models()), fewer replicas, or close other programs."
         )

@@ -97,7 +97,7 @@ class ProcessorSpec:
         if unknown:
             raise LabError(f"Unknown arguments {sorted(unknown)}: use configure(engine={{…}}).")
         settings = tuple(
-            replace(s, value=changes[s.name], reason="set by you") if s.name in changes else s
+            Setting(s.layer, s.name, changes[s.name], "set by you") if s.name in changes else s
             for s in self.settings
         )
         return replace(self, settings=settings, warm=warm)

@@ -16,12 +16,17 @@ from labkit.weights.catalogue import Model
 
 @dataclass(frozen=True)
 class Setting:
-    """One argument: the layer it belongs to ('ray', 'vllm', 'environment'), value and reason."""
+    """One argument: the layer it belongs to ('ray', 'vllm', 'environment'), value and reason.
+
+    measured: it follows from the memory that was free at the moment, so that another value of it
+    makes no other job.
+    """
 
     layer: str
     name: str
     value: Any = field(repr=False)
     reason: str
+    measured: bool = False
     shown: Any = field(init=False)
 
     def __post_init__(self) -> None:
@@ -44,10 +49,12 @@ class SettingsBuilder:
         self.overrides = {"vllm": vllm, "ray": ray, "environment": environment}
         self.settings: list[Setting] = []
 
-    def __call__(self, layer: str, name: str, value: Any, reason: str) -> Any:
+    def __call__(
+        self, layer: str, name: str, value: Any, reason: str, measured: bool = False
+    ) -> Any:
         if name in self.overrides[layer]:
-            value, reason = self.overrides[layer].pop(name), "set by you"
-        self.settings.append(Setting(layer, name, value, reason))
+            value, reason, measured = self.overrides[layer].pop(name), "set by you", False
+        self.settings.append(Setting(layer, name, value, reason, measured))
         return value
 
     def add_the_rest(self) -> None:

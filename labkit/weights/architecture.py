@@ -29,6 +29,16 @@ LLAMA_8B = {
     "torch_dtype": "bfloat16",
 }
 
+#: Types of models that are built alike (grouped attention, a gated MLP, nothing else that is large)
+#: → what transformers takes where a config leaves it out: whether the output shares the input's
+#: table, and the size of a head (None: hidden size / heads).
+ALIKE: Mapping[str, tuple[bool, int | None]] = {
+    **dict.fromkeys(("llama", "mistral", "qwen2", "phi3", "olmo2", "granite"), (False, None)),
+    **dict.fromkeys(("smollm3", "cohere", "cohere2"), (True, None)),
+    **dict.fromkeys(("gemma", "gemma2", "gemma3_text"), (True, 256)),
+    "qwen3": (False, 128),
+}
+
 
 @dataclass(frozen=True)
 class Shape:
@@ -52,18 +62,26 @@ class Shape:
 
     @staticmethod
     def of(config: Mapping[str, Any], dtype_bytes: int = 2) -> Shape:
-        """From a model's `config.json` (Llama, Qwen2, Mistral and others built alike).
+        """From a model's `config.json`, of a type in ALIKE.
 
-        Raises KeyError for a config that lacks one of the sizes.
+        Raises KeyError for what is not known: another type, a mixture of experts, quantised weights
+        (packed in ways of their own), or a config that lacks one of the sizes.
         """
+        kind = config["model_type"]
+        shared, usual_head = ALIKE[kind]
+        more = [name for name in config if "expert" in name] + ["quantization_config"]
+        if unknown := [name for name in (*more, "compression_config") if config.get(name)]:
+            raise KeyError(f"the sizes with {unknown[0]}")
         hidden, layers = config["hidden_size"], config["num_hidden_layers"]
         heads = config["num_attention_heads"]
+        if kind != "llama" and "num_key_value_heads" not in config:
+            raise KeyError("num_key_value_heads")
         kv_heads = config.get("num_key_value_heads") or heads
-        head = config.get("head_dim") or hidden // heads
+        head = config.get("head_dim") or usual_head or hidden // heads
         attention = hidden * head * (2 * heads + 2 * kv_heads)
         mlp = 3 * hidden * config["intermediate_size"]
         table = hidden * config["vocab_size"]
-        tied = config.get("tie_word_embeddings", False)
+        tied = config.get("tie_word_embeddings", shared)
         return Shape(
             weight_bytes=(layers * (attention + mlp) + table) * dtype_bytes,
             embedding_bytes=0 if tied else table * dtype_bytes,

