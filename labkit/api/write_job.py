@@ -8,12 +8,14 @@ import sys
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from functools import reduce
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
 import pandas as pd
 import pyarrow as pa
 import pyarrow.compute as pc
+import pyarrow.parquet as pq
 
 from labkit import metrics
 from labkit.api.configure import configure
@@ -25,7 +27,7 @@ from labkit.progress import Progress
 from labkit.ray_session import capacity, session
 from labkit.results import job_fingerprint
 from labkit.results.parquet_folder import Parts
-from labkit.rows import requests, user_data
+from labkit.rows import arrow_types, requests, user_data
 from labkit.rows.responses import COUNTS, Answered
 from labkit.settings.setting import JobSpec
 from labkit.tasks import Row, Task
@@ -36,8 +38,6 @@ if TYPE_CHECKING:
 #: Rows wait for at most about this long before they are written as a part: few files at any speed,
 #: and little to compute again after a kill.
 PART_SECONDS = 5.0
-#: As long as all rows failed, the type of the answers is not known; so many may wait for it.
-WAITING_ROWS = 1000
 
 
 @dataclass(frozen=True)
@@ -58,8 +58,12 @@ class Written:
     metrics: metrics.Metrics | None = field(repr=False)
 
     def read(self) -> pd.DataFrame:
-        """All rows, sorted by id: your columns, the answer, `error` (null when good), tokens."""
-        return pd.read_parquet(self.path).sort_values(self.id_column, ignore_index=True)
+        """All rows, sorted by id: your columns, the answer, `error` (null when good), tokens.
+
+        Whole numbers with nulls among them are pandas' Int64 (pd.read_parquet makes floats).
+        """
+        found = arrow_types.frame(pq.read_table(self.path))
+        return found.sort_values(self.id_column, ignore_index=True)
 
 
 def write(
@@ -84,8 +88,8 @@ def write(
     file, or a folder of one kind). What is not in memory is streamed: only the ids and the times
     of the rows are collected here.
     id_column: its values (text or whole numbers) name the rows; each must be there once.
-    into: the column of the answers. Its type is that of the first ones; an answer that doesn't
-    fit makes an error row.
+    into: the column of the answers. Its type is that of the first ones, and becomes a wider one
+    (whole numbers → floats) where that changes no answer; one that doesn't fit makes an error row.
     retry_failed: compute failed rows again; their error rows are taken out of the files first.
     spec, verbose, progress, stall_s: as in `labkit.run`.
 
@@ -112,9 +116,11 @@ def write(
         user_data.check_ids(ids, id_column)
         parts = Parts(path, id_column)
         with parts.open():
-            source.use(parts.schema())
+            source.use(kept := parts.schema())
             known = parts.check(job_fingerprint.about(task, spec, source.schema, id_column, into))
             job_fingerprint.check_prompt(task, parts, known)
+            if kept:  # a kill may have left parts of two types
+                parts.retype(into, kept.field(into).type)
             there = parts.rows()
             if retry_failed and there.num_rows:
                 failed = there.filter(there["failed"])["id"]
@@ -156,6 +162,8 @@ class _Writer:
         self.task, self.source, self.parts, self.into, self.known = task, source, parts, into, known
         self.waiting: list[Answered] = []
         self.seen: list[pa.Table] = []
+        self.kind: pa.DataType | None = None  # of the answers in the parts, see `_values`
+        self.unfit: pa.DataType | None = None  # one that would have changed an answer
         self.last = 0.0
         self.errors = 0
 
@@ -167,7 +175,7 @@ class _Writer:
         if time.monotonic() - self.last >= PART_SECONDS:
             self.flush()
 
-    def flush(self, *, last: bool = False) -> None:
+    def flush(self) -> None:
         """Write the waiting rows as one part."""
         if not self.waiting:
             return
@@ -175,18 +183,13 @@ class _Writer:
         answers = [answer for some in self.waiting for answer in some.answers]
         rows = pa.concat_tables([self.source.rows(some) for some in self.waiting])
         errors = finished["error"].to_pylist()
-        good = [a for a, error in zip(answers, errors, strict=True) if error is None]
-        kept = self.parts.schema()
-        if kept is None and not good and not last and len(errors) < WAITING_ROWS:
-            return
-        kind = kept.field(self.into).type if kept else user_data.answer_type(good)
         self.waiting = []  # before they are written: an interrupt must not write them twice
         times = finished.select(list(metrics.ROW_COLUMNS))
         every = pa.array(range(times.num_rows))
         self.seen.append(times.take(every))  # a copy: a view would hold whole blocks of Ray's
-        values, misfits = user_data.fit(answers, kind)
+        values, misfits = self._values(answers)
         errors = [error or misfit for error, misfit in zip(errors, misfits, strict=True)]
-        table = rows.append_column(pa.field(self.into, kind), values)
+        table = rows.append_column(pa.field(self.into, values.type), values)
         table = table.append_column(pa.field("error", pa.string()), pa.array(errors, pa.string()))
         for name in COUNTS:
             table = table.append_column(pa.field(name, pa.int64()), finished[name])
@@ -196,6 +199,27 @@ class _Writer:
         self.errors += len(errors) - errors.count(None)
         _give_back()
         self.last = time.monotonic()
+
+    def _values(self, answers: list[Any]) -> tuple[pa.Array, list[str | None]]:
+        """The answers as a column of the parts' type, as `fit` has them. Where one needs a wider
+        type that changes none in the parts, these get it; null is of any type."""
+        kept = self.parts.schema()
+        held = kept.field(self.into).type if kept else arrow_types.answer_type(answers)
+        values, misfits = arrow_types.fit(answers, held)
+        if kept and any(misfits):
+            if self.kind is None:
+                types = map(arrow_types.seen, self.parts.column(self.into))
+                self.kind = reduce(arrow_types.wider, types)
+            wanted = arrow_types.open_type(answers, self.kind)
+            wanted = arrow_types.stored(arrow_types.wider(wanted, held))
+            if wanted not in (held, self.unfit):
+                if self.parts.retype(self.into, wanted):
+                    values, misfits = arrow_types.fit(answers, wanted)
+                else:
+                    self.unfit = wanted
+        if self.kind is not None:
+            self.kind = arrow_types.wider(self.kind, arrow_types.seen(pa.chunked_array([values])))
+        return values, misfits
 
     def _note_prompt(self, table: pa.Table) -> None:
         good = table.filter(table["error"].is_null()).slice(0, 1)
@@ -217,7 +241,7 @@ class _Writer:
     def __exit__(self, kind: Any, problem: BaseException | None, _: object) -> None:
         if isinstance(problem, LabError) and not isinstance(problem, JobFailed):
             return  # a part could not be written: no other can
-        self.flush(last=True)
+        self.flush()
         if problem is None:
             return
         words = (

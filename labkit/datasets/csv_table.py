@@ -11,6 +11,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
 
 from labkit.errors import LabError
@@ -131,13 +132,15 @@ def check_n(n: int | None, rows: int, path: Path) -> int:
 
 
 def frame(rows: Sequence[Mapping[Any, Any]]) -> pd.DataFrame:
-    """Rows as pandas makes a frame of them; where it can't, with values and names as they are.
+    """Rows as pandas makes a frame of them; where it can't, or would change a value, as they are.
 
     pandas keeps text in Arrow, which refuses half of a surrogate pair.
     """
     names = list(dict.fromkeys(name for row in rows for name in row))
     try:
         found = pd.DataFrame(rows)
+        for at in np.flatnonzero([kind.kind in "fc" for kind in found.dtypes]):
+            found.isetitem(at, series([row.get(names[at]) for row in rows]))
         if None not in names:  # which pandas would turn into NaN
             return found
     except (ValueError, TypeError, OverflowError):
@@ -148,8 +151,20 @@ def frame(rows: Sequence[Mapping[Any, Any]]) -> pd.DataFrame:
 
 
 def series(values: Sequence[Any], index: pd.Index | None = None) -> pd.Series:
-    """Values as pandas makes a column of them; where it can't, each as it is."""
+    """Values as pandas makes a column of them; where it can't, or would change one, each as it is.
+
+    Whole numbers beside None become pandas' Int64, and no floats, which hold 53 bits.
+    """
     try:
-        return pd.Series(values, index=index)
+        found = pd.Series(values, index=index)
+        if found.dtype.kind not in "fc":
+            return found
+        whole = [isinstance(value, int | np.integer) for value in values]
+        if 0 < sum(whole) == len(values) - sum(value is None for value in values) < len(values):
+            return pd.Series(pd.array(values, dtype="Int64"), index=index)
+        exact = [int(v) if is_int else v for v, is_int in zip(values, whole, strict=True)]
+        if all(a == b or pd.isna(b) for a, b in zip(found.tolist(), exact, strict=True)):
+            return found
     except (ValueError, TypeError, OverflowError):
-        return pd.Series(values, index=index, dtype=object)
+        pass
+    return pd.Series(values, index=index, dtype=object)

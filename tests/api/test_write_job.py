@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import decimal
 import errno
 import hashlib
 import json
@@ -14,6 +15,7 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
+import numpy as np
 import pandas as pd
 import psutil
 import pyarrow as pa
@@ -319,6 +321,120 @@ def test_an_answer_is_held_as_it_is_or_its_row_fails(answers: list[Any]) -> None
             assert {k: v for k, v in back.items() if v is not None} == answer
         else:
             assert back == answer or answer != answer
+
+
+anything: Any = st.recursive(
+    st.none() | st.integers() | st.floats() | st.text() | st.booleans(),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.sampled_from("ab"), inner),
+    max_leaves=4,
+)
+like = {  # values of one kind each, and null
+    "whole": st.integers(-(2**63), 2**63 - 1),
+    "numbers": st.integers(-(2**63), 2**63 - 1) | st.floats(allow_nan=False),
+    "small": st.integers(-9, 9) | st.floats(allow_nan=False, width=16),
+    "text": st.text(),
+    "lists": st.lists(st.none() | st.integers(-(2**63), 2**63 - 1), max_size=3),
+    "dicts": st.fixed_dictionaries({"n": st.none() | st.integers(-99, 99) | st.just(0.5)}),
+    "anything": anything,
+}
+
+
+def plain(value: Any) -> Any:
+    """As Python has it: pandas' null and NumPy's arrays are gone."""
+    if isinstance(value, dict):
+        return {name: plain(inside) for name, inside in value.items()}
+    if isinstance(value, list | np.ndarray):
+        return [plain(inside) for inside in value]
+    return None if value is None or value is pd.NA or value != value else value
+
+
+def held(value: Any, back: Any) -> bool:
+    """A dict may have come back with the keys of the others, which are null."""
+    if isinstance(value, dict):
+        return all(held(value.get(name), back[name]) for name in {*value, *back})
+    if isinstance(value, list):
+        return len(back) == len(value) and all(map(held, value, back))
+    return bool(back == value)
+
+
+@pytest.mark.parametrize("kind", like)
+@given(st.data())
+def test_any_values_come_back_from_the_files_or_fail(
+    tmp_path_factory: Any, kind: str, data: Any
+) -> None:
+    """Answers in parts, whatever came first, with failed rows and a stop between them; and
+    columns of the user's."""
+    drawn = st.lists(st.none() | like[kind], min_size=1, max_size=4)
+    batches = data.draw(st.lists(drawn, min_size=1, max_size=4))
+    folder = tmp_path_factory.mktemp("values")
+    parts = Parts(folder, "id")
+    number, errors = 0, {}
+    for at, batch in enumerate(batches):
+        rows = user_data.source([{"id": number + n} for n in range(len(batch))], lambda: None)
+        if at in (0, 2):
+            writer = write_job._Writer(faq(), rows, parts, "answer", {"prompt": None})
+        counts = pa.nulls(len(batch), pa.int64())
+        values, misfits = writer._values(batch)
+        table = rows.table.append_column("answer", values)
+        table = table.append_column("error", pa.array(misfits, pa.string()))
+        parts.add(table.append_column("num_input_tokens", counts))
+        errors |= dict(enumerate(misfits, number))
+        number += len(batch)
+    one_schema(folder)
+    back = labkit.Written(folder, "id", number, number, 0, 0, None).read()
+    assert back["id"].tolist() == list(range(number)) and len(pd.read_parquet(folder)) == number
+    given_values = [value for batch in batches for value in batch]
+    for row, value in enumerate(given_values):
+        found = plain(back["answer"].iloc[row])
+        assert found is None if errors[row] else held(plain(value), found), back["answer"]
+    if kind in ("whole", "text", "small", "lists", "dicts"):
+        assert not any(errors.values())
+
+
+@pytest.mark.parametrize(
+    "first, later, kind, fails",
+    [
+        ([None, None], [3, 4], "int64", False),
+        ([None], ["a"], "string", False),
+        ([None], [{"n": None}, {"n": 3}], "struct<n: int64>", False),
+        ([{"n": None}], [{"n": 3}], "struct<n: int64>", False),
+        ([{"n": [1]}], [{"n": [0.5]}], "struct<n: list<element: double>>", False),
+        ([[]], [[1.5]], "list<element: double>", False),
+        ([1, 2], [1.5], "double", False),
+        ([decimal.Decimal("1.1")], [decimal.Decimal("10.25")], "decimal128(4, 2)", False),
+        ([2**53 + 1], [1.5], "int64", True),
+        ([1.5], [2**53 + 1], "double", True),
+        (["a"], [1], "string", True),
+        ([1], ["a"], "int64", True),
+        ([1], [True], "int64", True),
+        ([1.5], [True], "double", True),
+    ],
+)
+def test_a_type_is_not_fixed_by_the_first_part(
+    tmp_path: Path, spec: Any, first: list[Any], later: list[Any], kind: str, fails: bool
+) -> None:
+    """A wider one is taken where it changes no answer; else the row says why."""
+    answers = dict(enumerate(first + later))
+    task = Task("t", ask("question"), parse=lambda text, row: answers[row["id"]])
+    data = pd.DataFrame({"id": list(answers), "question": "What?"})
+    write(data.head(len(first)), tmp_path, spec, task)
+    out = write(data, tmp_path, spec, task)
+    assert str(one_schema(tmp_path).field("answer").type) == kind
+    known = [plain(value) for value in out.read()["answer"]]
+    assert out.failed == fails * len(later)
+    assert known == first + [None if fails else value for value in later]
+
+
+def test_parts_that_a_kill_left_with_two_types_get_one(tmp_path: Path, spec: Any) -> None:
+    task = Task("t", ask("question"), parse=lambda text, row: len(row["id"]))
+    write(frame(), tmp_path, spec, task)
+    first = sorted(tmp_path.glob("*.parquet"))[0]
+    table = pq.read_table(first)
+    at = table.column_names.index("answer")
+    pq.write_table(table.set_column(at, "answer", table["answer"].cast(pa.float64())), first)
+    out = write(frame(), tmp_path, spec, task)
+    assert one_schema(tmp_path).field("answer").type == pa.float64()
+    assert out.read()["answer"].dropna().unique().tolist() == [4.0]
 
 
 def test_rows_that_do_not_fit_the_first_ones_stop_before_they_are_asked() -> None:
