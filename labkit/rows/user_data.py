@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -12,6 +12,7 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from labkit.datasets.csv_file import File, look
 from labkit.errors import LabError
 from labkit.rows import arrow_types, requests, responses
 from labkit.rows.arrow_types import answer_type as answer_type
@@ -24,6 +25,7 @@ from labkit.tasks import Row, Task
 if TYPE_CHECKING:
     import ray.data
 
+FILES = (".parquet", ".csv", ".tsv")
 EMPTY = "There are no rows to run: the data is empty."
 
 
@@ -40,17 +42,22 @@ class Source:
     missing: pa.Table = field(default_factory=lambda: pa.table({}))
 
     def ids(self, id_column: str) -> pa.ChunkedArray:
-        """The ids of all rows (of a Dataset: read in a pass of their own)."""
+        """The ids of all rows. Of a Dataset they are read in a pass of their own, which also finds
+        the types of columns that are null in the first rows."""
         if self.table is not None:
             return self.table[id_column]
         assert self.dataset is not None
-        only = self.dataset.select_columns([id_column])
-        batches = list(only.iter_batches(batch_size=None, batch_format="pyarrow"))
+        empty = [field.name for field in self.schema if pa.types.is_null(field.type)]
+        only = self.dataset.select_columns(list(dict.fromkeys([id_column, *empty])))
+        ids, types = [], {name: pa.null() for name in empty}
+        for batch in only.iter_batches(batch_size=None, batch_format="pyarrow"):
+            ids.append(batch[id_column].combine_chunks())
+            for name in empty:
+                types[name] = arrow_types.wider(types[name], batch.schema.field(name).type)
+        self.schema = pa.schema([f.with_type(types.get(f.name, f.type)) for f in self.schema])
         kind = self.schema.field(id_column).type
         try:
-            return pa.chunked_array(
-                [b[id_column].combine_chunks().cast(kind) for b in batches], kind
-            )
+            return pa.chunked_array([some.cast(kind) for some in ids], kind)
         except pa.ArrowException as problem:
             raise LabError(f"Column {id_column!r} mixes types: {problem}.") from problem
 
@@ -112,8 +119,12 @@ def source(data: Any, start: Callable[[], Any]) -> Source:
     import ray.data
 
     if isinstance(data, str | Path):
+        path = Path(data).expanduser().absolute()
+        files = _files(path)
+        if files[0].suffix.lower() != ".parquet":
+            return _csv(files, start)
         start()
-        data = _read(Path(data).expanduser())
+        data = ray.data.read_parquet(str(path), file_extensions=["parquet"])
     if isinstance(data, ray.data.Dataset):
         start()
         found = data.schema()
@@ -143,12 +154,25 @@ def requests_of_missing(
     Raises LabError for rows that no part could hold.
     """
     try:
-        table = batch.select(schema.names).cast(schema)
+        table = _cast(batch.select(schema.names), schema)
         table = table.filter(pc.invert(pc.is_in(table[id_column], done)))
         pa.Table.from_pylist(table.to_pylist(), schema=schema)  # better now than after the answers
     except (pa.ArrowException, KeyError, TypeError) as problem:
         raise LabError(f"A row doesn't fit the columns of the first ones: {problem}") from problem
     return with_requests(table, task=task, parameter=parameter)
+
+
+def _cast(table: pa.Table, schema: pa.Schema) -> pa.Table:
+    """Cast to types that hold the same values: Arrow would also make 5 of the text "005"."""
+    for kept, found in zip(schema, table.schema, strict=True):
+        one, two = (
+            arrow_types.stored(kind.value_type if pa.types.is_dictionary(kind) else kind)
+            for kind in (kept.type, found.type)
+        )
+        alike = arrow_types.wider(one, two) == arrow_types.wider(two, one)
+        if not alike and not pa.types.is_null(found.type):
+            raise TypeError(f"column {kept.name!r} was {kept.type} and is {found.type}")
+    return table.cast(schema)
 
 
 def with_requests(batch: pa.Table, *, task: Task, parameter: Parameter) -> pa.Table:
@@ -251,12 +275,34 @@ def check_ids(ids: pa.ChunkedArray, id_column: str) -> None:
             )
 
 
-def _read(path: Path) -> ray.data.Dataset:
+def _files(path: Path) -> list[Path]:
+    """The files to be read, of one kind. Raises LabError where there are none, or several kinds."""
+    files = sorted(f for f in path.rglob("*") if f.is_file()) if path.is_dir() else [path]
+    files = [f for f in files if f.suffix.lower() in FILES and f.name[0] not in "._"]
+    if len({f.suffix.lower() for f in files}) != 1 or not path.exists():
+        raise LabError(
+            f"{path} is no Parquet or CSV file (nor TSV), and no folder with one of these kinds."
+        )
+    return files
+
+
+def _csv(paths: list[Path], start: Callable[[], Any]) -> Source:
+    """CSV files as a Dataset: their types are those of all rows, and known before Ray starts."""
     import ray.data
 
-    files = sorted(f for f in path.rglob("*") if f.is_file()) if path.is_dir() else [path]
-    kinds = {f.suffix.lower() for f in files if f.name[0] not in "._"} & {".parquet", ".csv"}
-    if len(kinds) != 1 or not path.exists():
-        raise LabError(f"{path} is no Parquet or CSV file, and no folder with one of these kinds.")
-    read = ray.data.read_parquet if kinds == {".parquet"} else ray.data.read_csv
-    return read(str(path.absolute()), file_extensions=[kinds.pop()[1:]])
+    files, schema = look(paths)
+    start()
+    places = ray.data.from_items([{"file": n} for n in range(len(files))])
+    dataset = places.repartition(len(files)).map_batches(
+        _csv_tables,
+        fn_kwargs={"files": files, "schema": schema},
+        batch_size=1,
+        batch_format="pyarrow",
+        num_cpus=STAGE_CPUS,
+    )
+    return Source(schema, dataset=dataset)
+
+
+def _csv_tables(batch: pa.Table, *, files: list[File], schema: pa.Schema) -> Iterator[pa.Table]:
+    for number in batch["file"].to_pylist():
+        yield from files[number].tables(schema)

@@ -659,11 +659,78 @@ def test_data_without_rows_makes_no_folder(tmp_path: Path, spec: Any) -> None:
     assert not (tmp_path / "out").exists()
 
 
-def test_a_file_that_cannot_be_read_is_a_failed_job(tmp_path: Path, spec: Any) -> None:
-    (tmp_path / "ragged.csv").write_text("id,question\n1,a\n2,b,c\n")
-    with pytest.raises(JobFailed, match="job stopped.*Failed to read CSV.*ragged.csv"):
-        write(tmp_path / "ragged.csv", tmp_path / "out", spec)
-    assert not (tmp_path / "out").exists()
+def test_a_csv_file_that_cannot_be_read_is_refused_with_its_line(tmp_path: Path) -> None:
+    """Before anything starts."""
+    for name, text in (
+        ("ragged.csv", "id,question\n1,a\n2,b,c\n"),
+        ("open.tsv", 'id\tq\n1\ta\n2\t"'),
+    ):
+        (tmp_path / name).write_text(text)
+        with pytest.raises(LabError, match=f"{name}, line 3: "):
+            user_data.source(tmp_path / name, lambda: pytest.fail("Ray is started"))
+
+
+def test_a_csv_file_of_posts_with_line_breaks(tmp_path: Path, spec: Any, smollm2: Any) -> None:
+    """Larger than the blocks of 1 MiB in which Arrow reads: each row comes whole, with its id of 64
+    bits, and a column that has its first value after 2 MiB has the type of its values."""
+    rows = 12_000
+    data = pd.DataFrame({"id": [2**60 + n for n in range(rows)]})
+    data["question"] = [f'Post {n}:\n"a, b"\r\nline three' + " word" * 40 for n in range(rows)]
+    data["reply_to"] = pd.array([None] * (rows - 3) + [2**53 + 1, None, 7], dtype="Int64")
+    data["code"] = [f"{n:05}" for n in range(rows)]
+    (tmp_path / "in").mkdir()
+    data.head(9000).to_csv(tmp_path / "in" / "1.csv", index=False)
+    data.tail(3000).to_csv(tmp_path / "in" / "2.csv", index=False)
+    assert (tmp_path / "in" / "1.csv").stat().st_size > 2 * 2**20
+    spec = spec.with_(batch_size=2000)
+    out = write(tmp_path / "in", tmp_path / "out", spec)
+    assert (out.rows, out.computed, out.failed) == (rows, rows, 0)
+    pd.testing.assert_frame_equal(out.read()[list(data)], data, check_dtype=False)
+    assert (out.read()["answer"] == data["question"].str.strip()).all()
+    assert write(tmp_path / "in", tmp_path / "out", spec).computed == 0
+
+
+def test_a_column_of_a_dataset_that_is_null_at_first(tmp_path: Path, spec: Any) -> None:
+    import ray.data
+
+    for number, ids in enumerate([[None, None], [2**53 + 1, None], [7, 8]]):
+        rows = [{"id": 2 * number + n, "reply_to": i, "question": "Q"} for n, i in enumerate(ids)]
+        pq.write_table(pa.Table.from_pylist(rows), tmp_path / f"{number}.parquet")
+    blocks = [pq.read_table(file) for file in sorted(tmp_path.glob("*.parquet"))]
+    given_data = ray.data.from_arrow(blocks)
+    out = write(given_data, tmp_path / "out", spec)
+    assert out.failed == 0 and out.read()["reply_to"].dtype == "Int64"
+    assert [plain(i) for i in out.read()["reply_to"]] == [None, None, 2**53 + 1, None, 7, 8]
+    job = labkit.run(faq(), given_data, spec, progress=False)
+    assert [plain(i) for i in job.answers["reply_to"]] == [None, None, 2**53 + 1, None, 7, 8]
+
+
+@pytest.mark.parametrize(
+    "kind, values, back",
+    [
+        (pa.int64(), pa.array(["005"]), None),
+        (pa.string(), pa.array([5]), None),
+        (pa.int64(), pa.array([True]), None),
+        (pa.list_(pa.int64()), pa.array([["5"]]), None),
+        (pa.int64(), pa.array([0.5]), None),
+        (pa.float64(), pa.array([2**53 + 1]), None),
+        (pa.int64(), pa.array([5.0]), 5),
+        (pa.float64(), pa.array([5]), 5.0),
+        (pa.string(), pa.nulls(1), None),
+        (pa.string(), pa.array(["a"], pa.large_string()), "a"),
+        (pa.string(), pa.array(["a"]).dictionary_encode(), "a"),
+        (pa.int64(), pa.array([5], pa.uint8()), 5),
+    ],
+)
+def test_a_row_of_another_type_is_never_made_to_fit(
+    kind: pa.DataType, values: pa.Array, back: Any
+) -> None:
+    table, schema = pa.table({"x": values}), pa.schema({"x": kind})
+    if back is None and values.null_count == 0:
+        with pytest.raises((TypeError, pa.ArrowException)):
+            user_data._cast(table, schema)
+    else:
+        assert user_data._cast(table, schema).to_pylist() == [{"x": back}]
 
 
 @pytest.mark.parametrize(
