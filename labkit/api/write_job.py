@@ -84,9 +84,10 @@ def write(
     Called again with the same folder, it computes only the rows whose id is not there yet: after a
     kill, a crash, or with more data. `pd.read_parquet(path)` reads the folder at any time.
 
-    data: a pandas frame, a list of dicts, a Ray Dataset, or the path of Parquet or CSV files (a
-    file, or a folder of one kind). What is not in memory is streamed: only the ids and the times
-    of the rows are collected here.
+    data: a pandas frame, a list of dicts, a Ray Dataset, or the path of Parquet, CSV or TSV files
+    (a file, or a folder of one kind). What is not in memory is streamed: only the ids and the times
+    of the rows are collected here. A CSV file may be of any dialect; 007 stays text, an empty field
+    is null.
     id_column: its values (text or whole numbers) name the rows; each must be there once.
     into: the column of the answers. Its type is that of the first ones, and becomes a wider one
     (whole numbers → floats) where that changes no answer; one that doesn't fit makes an error row.

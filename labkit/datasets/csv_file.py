@@ -182,7 +182,8 @@ def look(paths: Sequence[Path]) -> tuple[list[File], pa.Schema]:
     (but 0.50 is a number). So 007 stays text. The type is null where all fields are empty.
     Raises DatasetError for the first problem of a file, and for files with other columns.
     """
-    files, kinds = [], []
+    files: list[File] = []
+    kinds: list[dict[str, list[pa.DataType]]] = []
     for path in paths:
         file, own = read(path, lambda file: (file, _kinds(file)))
         if kinds and own.keys() != kinds[0].keys():

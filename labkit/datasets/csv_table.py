@@ -86,7 +86,7 @@ def frame(rows: Sequence[Mapping[Any, Any]]) -> pd.DataFrame:
     try:
         found = pd.DataFrame(rows)
         for at in np.flatnonzero([kind.kind in "fc" for kind in found.dtypes]):
-            found.isetitem(at, series([row.get(names[at]) for row in rows]))
+            found.isetitem(at, series([row.get(names[at]) for row in rows]).array)
         if None not in names:  # which pandas would turn into NaN
             return found
     except (ValueError, TypeError, OverflowError):

@@ -157,7 +157,7 @@ def table(data: Any) -> pa.Table:
         if not isinstance(row, dict):
             raise LabError(
                 f"Row {number} is {type(row).__name__}, not a dict. Give a pandas frame, a "
-                "list of dicts, a Ray Dataset, or the path of Parquet or CSV files."
+                "list of dicts, a Ray Dataset, or the path of Parquet, CSV or TSV files."
             )
     names = list(dict.fromkeys(name for row in rows for name in row))
     _check_names(names)
@@ -171,19 +171,11 @@ def frame(some: pa.Table) -> pd.DataFrame:
     for at, column in enumerate(some.columns):
         if pa.types.is_integer(column.type):
             if column.null_count:
-                found.isetitem(at, column.to_pandas(types_mapper=_NULLABLE.get).array)
+                nullable = str(column.type).replace("uint", "UInt").replace("int", "Int")
+                found.isetitem(at, pd.array(column.to_pylist(), dtype=nullable))
         elif _gaps(column):
-            found.isetitem(at, pd.Series(column.to_pylist(), found.index, dtype=object))
+            found.isetitem(at, pd.Series(column.to_pylist(), dtype=object).array)
     return found
-
-
-_NULLABLE = {
-    pa.from_numpy_dtype(kind.numpy_dtype): kind
-    for kind in (
-        *(pd.Int8Dtype(), pd.Int16Dtype(), pd.Int32Dtype(), pd.Int64Dtype()),
-        *(pd.UInt8Dtype(), pd.UInt16Dtype(), pd.UInt32Dtype(), pd.UInt64Dtype()),
-    )
-}
 
 
 def _gaps(column: pa.ChunkedArray) -> bool:
