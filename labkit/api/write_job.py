@@ -38,6 +38,8 @@ if TYPE_CHECKING:
 #: Rows wait for at most about this long before they are written as a part: few files at any speed,
 #: and little to compute again after a kill.
 PART_SECONDS = 5.0
+#: As long as all rows failed, the type of the answers is not known; so many may wait for it.
+WAITING_ROWS = 1000
 
 
 @dataclass(frozen=True)
@@ -176,7 +178,7 @@ class _Writer:
         if time.monotonic() - self.last >= PART_SECONDS:
             self.flush()
 
-    def flush(self) -> None:
+    def flush(self, *, last: bool = False) -> None:
         """Write the waiting rows as one part."""
         if not self.waiting:
             return
@@ -184,6 +186,9 @@ class _Writer:
         answers = [answer for some in self.waiting for answer in some.answers]
         rows = pa.concat_tables([self.source.rows(some) for some in self.waiting])
         errors = finished["error"].to_pylist()
+        few = not last and len(errors) < WAITING_ROWS
+        if few and None not in errors and self.parts.schema() is None:
+            return
         self.waiting = []  # before they are written: an interrupt must not write them twice
         times = finished.select(list(metrics.ROW_COLUMNS))
         every = pa.array(range(times.num_rows))
@@ -242,7 +247,7 @@ class _Writer:
     def __exit__(self, kind: Any, problem: BaseException | None, _: object) -> None:
         if isinstance(problem, LabError) and not isinstance(problem, JobFailed):
             return  # a part could not be written: no other can
-        self.flush()
+        self.flush(last=True)
         if problem is None:
             return
         words = (
