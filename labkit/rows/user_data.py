@@ -96,15 +96,17 @@ class Source:
         return pa.Table.from_pylist(finished.rows or [], schema=self.schema)
 
     def use(self, kept: pa.Schema | None) -> None:
-        """Take over the order of the parts that are there, and their type where all is null."""
+        """Take over the order of the parts that are there, and their types where these hold the
+        same values: pandas makes floats of whole numbers once one is missing."""
         names = self.schema.names
         if kept and set(names) <= set(kept.names):
             names = [name for name in kept.names if name in names]
         fields = []
         for name in names:
             own = self.schema.field(name)
-            if kept and name in kept.names and pa.types.is_null(own.type):
-                own = kept.field(name)
+            if kept and name in kept.names:
+                column = None if self.table is None else self.table[name]
+                own = own.with_type(_kept_type(own.type, kept.field(name).type, column))
             fields.append(own.with_type(arrow_types.stored(own.type)))
         self.schema = pa.schema(fields, metadata=self.schema.metadata)
         if self.table is not None:
@@ -162,15 +164,34 @@ def requests_of_missing(
     return with_requests(table, task=task, parameter=parameter)
 
 
+def _kept_type(own: pa.DataType, kept: pa.DataType, column: pa.ChunkedArray | None) -> pa.DataType:
+    """The type `kept` if it holds the values of a column, else its own. column: None for values
+    that are not in memory: they are held by a wider type."""
+    if pa.types.is_null(own):
+        return kept
+    if not _alike(own, kept) or (column is None and arrow_types.wider(own, kept) != kept):
+        return own
+    try:
+        if column is not None:
+            column.cast(kept)
+    except pa.ArrowException:
+        return own
+    return kept
+
+
+def _alike(one: pa.DataType, two: pa.DataType) -> bool:
+    """Whether a cast from one to the other keeps each value, or says that it can't: Arrow would
+    also make 5 of the text "005"."""
+    one, two = (
+        arrow_types.stored(kind.value_type) if pa.types.is_dictionary(kind) else kind
+        for kind in map(arrow_types.stored, (one, two))
+    )
+    return bool(arrow_types.wider(one, two) == arrow_types.wider(two, one))
+
+
 def _cast(table: pa.Table, schema: pa.Schema) -> pa.Table:
-    """Cast to types that hold the same values: Arrow would also make 5 of the text "005"."""
     for kept, found in zip(schema, table.schema, strict=True):
-        one, two = (
-            arrow_types.stored(kind.value_type if pa.types.is_dictionary(kind) else kind)
-            for kind in (kept.type, found.type)
-        )
-        alike = arrow_types.wider(one, two) == arrow_types.wider(two, one)
-        if not alike and not pa.types.is_null(found.type):
+        if not pa.types.is_null(found.type) and not _alike(kept.type, found.type):
             raise TypeError(f"column {kept.name!r} was {kept.type} and is {found.type}")
     return table.cast(schema)
 

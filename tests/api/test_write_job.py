@@ -277,6 +277,54 @@ def test_columns_take_the_order_and_types_that_are_there() -> None:
 
 
 @pytest.mark.parametrize(
+    "kept, values, kind",
+    [
+        ("int64", pa.array([7.0, None]), "int64"),
+        ("int64", pa.array([7.5, None]), "double"),
+        ("double", pa.array([7, None]), "double"),
+        ("double", pa.array([2**53 + 1]), "int64"),
+        ("int64", pa.array([7], pa.uint8()), "int64"),
+        ("uint8", pa.array([7]), "uint8"),
+        ("uint8", pa.array([700]), "int64"),
+        ("string", pa.array([7]), "int64"),
+        ("int64", pa.array(["7"]), "string"),
+        ("bool", pa.array([1]), "int64"),
+        ("string", pa.nulls(1), "string"),
+        ("double", pa.nulls(1), "double"),
+        ("string", pa.array(["a"], pa.large_string()), "string"),
+        ("string", pa.array(["a"]).dictionary_encode(), "string"),
+    ],
+)
+def test_columns_take_the_types_that_are_there_where_no_value_changes(
+    kept: str, values: pa.Array, kind: str
+) -> None:
+    """More rows may bring another type for the same numbers."""
+    schema = pa.schema([("x", pa.type_for_alias(kept))])
+    table = pa.table({"x": values})
+    one = user_data.Source(table.schema, table=table)
+    one.use(schema)
+    assert str(one.schema.field("x").type) == kind
+    assert one.table is not None and one.table["x"].to_pylist() == values.to_pylist()
+
+
+@pytest.mark.parametrize(
+    "kept, own, kind",
+    [
+        (pa.float64(), pa.int64(), "double"),
+        (pa.int64(), pa.uint8(), "int64"),
+        (pa.int64(), pa.null(), "int64"),
+        (pa.int64(), pa.float64(), "double"),
+        (pa.string(), pa.int64(), "int64"),
+        (pa.int64(), pa.string(), "string"),
+    ],
+)
+def test_streamed_columns_take_wider_types_alone(kept: Any, own: Any, kind: str) -> None:
+    streamed = user_data.Source(pa.schema({"x": own}))
+    streamed.use(pa.schema({"x": kept}))
+    assert str(streamed.schema.field("x").type) == kind
+
+
+@pytest.mark.parametrize(
     "answers, kind",
     [
         (["a", "b"], "string"),
@@ -550,6 +598,14 @@ def test_only_missing_rows_are_computed(tmp_path: Path, spec: Any) -> None:
     again = write(frame(), out, spec)
     assert (again.rows, again.computed, again.skipped, again.metrics) == (40, 0, 40, None)
     assert list(again.read()["id"]) == list(frame()["id"])
+
+
+def test_more_rows_may_bring_a_gap_among_whole_numbers(tmp_path: Path, spec: Any) -> None:
+    """pandas makes floats of them; the files go on."""
+    data = frame().assign(score=pd.Series([*range(20), *[None] * 20]))
+    write(data.head(10).astype({"score": "int64"}), tmp_path, spec)
+    assert write(data, tmp_path, spec).computed == 30
+    assert one_schema(tmp_path).field("score").type == pa.int64()
 
 
 def test_failed_rows_are_computed_again_when_asked(tmp_path: Path, spec: Any) -> None:
