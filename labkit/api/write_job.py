@@ -9,6 +9,7 @@ import sys
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
+from functools import reduce
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
@@ -16,6 +17,7 @@ import numpy as np
 import pandas as pd
 import pyarrow as pa
 import pyarrow.compute as pc
+import pyarrow.parquet as pq
 
 from labkit import metrics
 from labkit.api.configure import configure
@@ -27,7 +29,7 @@ from labkit.progress import Progress
 from labkit.ray_session import capacity, session
 from labkit.results import job_fingerprint
 from labkit.results.parquet_folder import Parts
-from labkit.rows import requests, user_data
+from labkit.rows import arrow_types, requests, user_data
 from labkit.rows.responses import RESPONSE, Answered
 from labkit.settings.setting import JobSpec
 from labkit.tasks import Row, Task
@@ -60,8 +62,12 @@ class Written:
     metrics: metrics.Metrics | None = field(repr=False)
 
     def read(self) -> pd.DataFrame:
-        """All rows, sorted by id: your columns, the answer, `error` (null when good), tokens."""
-        return pd.read_parquet(self.path).sort_values(self.id_column, ignore_index=True)
+        """All rows, sorted by id: your columns, the answer, `error` (null when good), tokens.
+
+        Whole numbers with nulls among them are pandas' Int64 (pd.read_parquet makes floats).
+        """
+        found = arrow_types.frame(pq.read_table(self.path))
+        return found.sort_values(self.id_column, ignore_index=True)
 
 
 def write(
@@ -82,12 +88,13 @@ def write(
     Called again with the same folder, it computes only the rows whose id is not there yet: after a
     kill, a crash, or with more data. `pd.read_parquet(path)` reads the folder at any time.
 
-    data: a pandas frame, a list of dicts, a Ray Dataset, or the path of Parquet or CSV files (a
-    file, or a folder of one kind). What is not in memory is streamed: only the ids and the times
-    of the rows are collected here.
+    data: a pandas frame, a list of dicts, a Ray Dataset, or the path of Parquet, CSV or TSV files
+    (a file, or a folder of one kind). What is not in memory is streamed: only the ids and the times
+    of the rows are collected here. A CSV file may be of any dialect; 007 stays text, an empty field
+    is null.
     id_column: its values (text or whole numbers) name the rows; each must be there once.
-    into: the column of the answers. Its type is that of the first ones; an answer that doesn't
-    fit makes an error row.
+    into: the column of the answers. Its type is that of the first ones, and becomes a wider one
+    (whole numbers → floats) where that changes no answer; one that doesn't fit makes an error row.
     retry_failed: compute failed rows again; their error rows are taken out of the files first.
     spec, verbose, progress, stall_s: as in `labkit.run`.
 
@@ -102,9 +109,9 @@ def write(
     and JobFailed when a row did not come back. What is written is kept in every case, also after
     Ctrl-C.
     """
+    started = time.time()
     spec = spec or configure()
     seconds = limit(stall_s, spec.patience_s)
-    started = time.time()
     with session.one_job(), session.quiet(verbose), ray_data_settings(verbose):
         requests.check_task(task)
         if isinstance(data, str | Path) or user_data.is_dataset(data):
@@ -112,9 +119,11 @@ def write(
         source, ids = _looked_at(data, id_column, into, progress, seconds)
         parts = Parts(path, id_column)
         with parts.open():
-            source.use(parts.schema())
+            source.use(kept := parts.schema())
             known = parts.check(job_fingerprint.about(task, spec, source.schema, id_column, into))
             job_fingerprint.check_prompt(task, parts, known)
+            if kept:  # a kill may have left parts of two types
+                parts.retype(into, kept.field(into).type)
             there = parts.rows()
             if retry_failed and there.num_rows:
                 failed = there.filter(there["failed"])["id"]
@@ -178,7 +187,11 @@ def _looked_at(
                     shown.advance(len(some), 0)
         except RayError as error:
             raise JobFailed(session.diagnose(error)) from error
-    every = pa.chunked_array(ids, source.schema.field(id_column).type)
+    kind = source.schema.field(id_column).type
+    try:
+        every = pa.chunked_array([some.cast(kind) for some in ids], kind)
+    except pa.ArrowException as problem:
+        raise LabError(f"Column {id_column!r} mixes types: {problem}.") from problem
     user_data.check_ids(every, id_column)
     return source, every
 
@@ -205,6 +218,8 @@ class _Writer:
         self.came = np.zeros(len(wanted), bool)
         self.waiting: list[Answered] = []
         self.seen: list[pa.Table] = []
+        self.kind: pa.DataType | None = None  # of the answers in the parts, see `_values`
+        self.unfit: pa.DataType | None = None  # one that would have changed an answer
         self.last = 0.0
 
     def take(self, finished: pa.Table) -> None:
@@ -226,9 +241,9 @@ class _Writer:
         finished = pa.concat_tables([some.table for some in self.waiting])
         answers = [answer for some in self.waiting for answer in some.answers]
         rows = pa.concat_tables([self.source.rows(some) for some in self.waiting])
-        good = list(itertools.compress(answers, finished["error"].is_null().to_pylist()))
+        good = finished["error"].is_null().to_pylist()
         kept = self.parts.schema()
-        if kept is None and not good and not last and len(answers) < WAITING_ROWS:
+        if kept is None and not any(good) and not last and len(answers) < WAITING_ROWS:
             return
         new = self._new(rows[self.parts.id_column])
         if not new.all():
@@ -237,16 +252,15 @@ class _Writer:
         self.waiting = []  # before they are written: an interrupt must not write them twice
         if not answers:
             return
-        kind = kept.field(self.into).type if kept else user_data.answer_type(good)
         times = finished.select([*metrics.ROW_COLUMNS, "finish_reason"])
         every = pa.array(range(times.num_rows))
         self.seen.append(times.take(every))  # a copy: a view would hold whole blocks of Ray's
-        values, misfits = user_data.fit(answers, kind)
+        values, misfits = self._values(answers)
         errors = [
             error or misfit
             for error, misfit in zip(finished["error"].to_pylist(), misfits, strict=True)
         ]
-        table = rows.append_column(pa.field(self.into, kind), values)
+        table = rows.append_column(pa.field(self.into, values.type), values)
         table = table.append_column(pa.field("error", pa.string()), pa.array(errors, pa.string()))
         for name in user_data.ABOUT_AN_ANSWER:
             if kept is None or name in kept.names:  # a folder of before has no finish reasons
@@ -264,6 +278,27 @@ class _Writer:
         new = (at >= 0) & ~self.came[at] & ~pd.Series(at).duplicated().to_numpy()
         self.came[at[new]] = True
         return new
+
+    def _values(self, answers: list[Any]) -> tuple[pa.Array, list[str | None]]:
+        """The answers as a column of the parts' type, as `fit` has them. Where one needs a wider
+        type that changes none in the parts, these get it; null is of any type."""
+        kept = self.parts.schema()
+        held = kept.field(self.into).type if kept else arrow_types.answer_type(answers)
+        values, misfits = arrow_types.fit(answers, held)
+        if kept and any(misfits):
+            if self.kind is None:
+                types = map(arrow_types.seen, self.parts.column(self.into))
+                self.kind = reduce(arrow_types.wider, types)
+            wanted = arrow_types.open_type(answers, self.kind)
+            wanted = arrow_types.stored(arrow_types.wider(wanted, held))
+            if wanted not in (held, self.unfit):
+                if self.parts.retype(self.into, wanted):
+                    values, misfits = arrow_types.fit(answers, wanted)
+                else:
+                    self.unfit = wanted
+        if self.kind is not None:
+            self.kind = arrow_types.wider(self.kind, arrow_types.seen(pa.chunked_array([values])))
+        return values, misfits
 
     def _note_prompt(self, table: pa.Table) -> None:
         good = table.filter(table["error"].is_null()).slice(0, 1)

@@ -1,70 +1,19 @@
-"""Tables in and out with care: a CSV file whose problems have an address, rows of any kind."""
+"""Tables in and out with care: a CSV file that is checked, rows of any kind as a frame."""
 
 from __future__ import annotations
 
-import csv
 import difflib
-import io
 import math
 import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
 
-from labkit.errors import LabError
-
-
-class DatasetError(LabError, ValueError):
-    """Data can't be used as it is: the message names the file, line and column, and the way out."""
-
-    @classmethod
-    def at(cls, path: Path, problem: str, line: int = 0, column: str = "") -> DatasetError:
-        """Make the error for a place: `line` counts from 1, 0 and "" leave a part out."""
-        where = f", line {line}" * bool(line) + f", column '{column}'" * bool(column)
-        return cls(f"{path}{where}: {problem}")
-
-
-def _text(path: Path) -> str:
-    try:
-        data = path.read_bytes()
-    except FileNotFoundError:
-        raise DatasetError.at(
-            path, f"no such file. Check the path, seen from {Path.cwd()}"
-        ) from None
-    except OSError as e:
-        raise DatasetError.at(path, f"can't be read ({e.strerror}). Give a readable file") from e
-    try:
-        return data.decode("utf-8").removeprefix("\ufeff")
-    except UnicodeDecodeError as e:
-        line = data.count(b"\n", 0, e.start) + 1
-        problem = f"byte {e.start} is not UTF-8. Save the file again with the encoding UTF-8"
-        raise DatasetError.at(path, problem, line) from None
-
-
-def _rows(path: Path) -> tuple[list[str], list[list[str]], list[int]]:
-    """Return the header, the rows, and the line on which each row starts."""
-    text = _text(path).rstrip("\r\n")
-    if not text.strip():
-        raise DatasetError.at(path, "the file is empty. The first line must name the columns", 1)
-    reader = csv.reader(io.StringIO(text, newline=""), strict=True)
-    rows: list[list[str]] = []
-    lines: list[int] = []
-    start = 1
-    try:
-        for row in reader:
-            if rows and len(row) != len(rows[0]):
-                problem = f"{len(row)} field(s), but line 1 names {len(rows[0])} columns. "
-                problem += 'Put a value that holds a comma or a line break in "double quotes"'
-                raise DatasetError.at(path, problem, start)
-            rows.append(row)
-            lines.append(start)
-            start = reader.line_num + 1
-    except csv.Error as e:
-        problem = f"not a valid CSV row ({e}). Close each quote; write a quote inside as two"
-        raise DatasetError.at(path, problem, start) from None
-    return [name.strip() for name in rows[0]], rows[1:], lines[1:]
+from labkit.datasets.csv_file import DatasetError as DatasetError
+from labkit.datasets.csv_file import read
 
 
 def _is_number(value: str, kind: type) -> bool:
@@ -81,14 +30,15 @@ def read_table(
     text_column: str | None = None,
     numbers: Mapping[str, type] | None = None,
 ) -> pd.DataFrame:
-    """Read a UTF-8 CSV file; every value stays text unless said here.
+    """Read a CSV file of any dialect; every value stays text unless said here.
 
     `required` columns must exist (`id_column` and `text_column` always). Ids must be there and
     be unique, and are read as int if all are. `text_column` may not be blank. `numbers` maps
     columns to int or float. No row is ever dropped. Raises DatasetError at the first problem.
     """
     path, numbers = Path(path), numbers or {}
-    names, rows, lines = _rows(path)
+    (_, names), *found = read(path, lambda file: list(file.rows()))
+    lines, rows = [line for line, _ in found], [row for _, row in found]
     needed = dict.fromkeys([id_column, *required, *([text_column] if text_column else [])])
     for name in (*needed, *numbers):
         if name not in names:
@@ -96,9 +46,6 @@ def read_table(
             hint = f"Did you mean '{close[0]}'? " if close else ""
             problem = f"no such column among {names}. {hint}Rename one in line 1, or add it"
             raise DatasetError.at(path, problem, 1, name)
-    for name in names:
-        if names.count(name) > 1:
-            raise DatasetError.at(path, "two columns have this name. Rename one", 1, name)
     if not rows:
         raise DatasetError.at(path, "no rows under the header. Add at least one", 2)
     columns: dict[str, list] = {name: [row[i] for row in rows] for i, name in enumerate(names)}
@@ -131,13 +78,15 @@ def check_n(n: int | None, rows: int, path: Path) -> int:
 
 
 def frame(rows: Sequence[Mapping[Any, Any]]) -> pd.DataFrame:
-    """Rows as pandas makes a frame of them; where it can't, with values and names as they are.
+    """Rows as pandas makes a frame of them; where it can't, or would change a value, as they are.
 
     pandas keeps text in Arrow, which refuses half of a surrogate pair.
     """
     names = list(dict.fromkeys(name for row in rows for name in row))
     try:
         found = pd.DataFrame(rows)
+        for at in np.flatnonzero([kind.kind in "fc" for kind in found.dtypes]):
+            found.isetitem(at, series([row.get(names[at]) for row in rows]).array)
         if None not in names:  # which pandas would turn into NaN
             return found
     except (ValueError, TypeError, OverflowError):
@@ -148,8 +97,20 @@ def frame(rows: Sequence[Mapping[Any, Any]]) -> pd.DataFrame:
 
 
 def series(values: Sequence[Any], index: pd.Index | None = None) -> pd.Series:
-    """Values as pandas makes a column of them; where it can't, each as it is."""
+    """Values as pandas makes a column of them; where it can't, or would change one, each as it is.
+
+    Whole numbers beside None become pandas' Int64, and no floats, which hold 53 bits.
+    """
     try:
-        return pd.Series(values, index=index)
+        found = pd.Series(values, index=index)
+        if found.dtype.kind not in "fc":
+            return found
+        whole = [isinstance(value, int | np.integer) for value in values]
+        if 0 < sum(whole) == len(values) - sum(value is None for value in values) < len(values):
+            return pd.Series(pd.array(values, dtype="Int64"), index=index)
+        exact = [int(v) if is_int else v for v, is_int in zip(values, whole, strict=True)]
+        if all(a == b or pd.isna(b) for a, b in zip(found.tolist(), exact, strict=True)):
+            return found
     except (ValueError, TypeError, OverflowError):
-        return pd.Series(values, index=index, dtype=object)
+        pass
+    return pd.Series(values, index=index, dtype=object)

@@ -19,6 +19,7 @@ import pyarrow.parquet as pq
 from filelock import FileLock, Timeout
 
 from labkit.errors import LabError
+from labkit.rows.arrow_types import fit
 
 #: What the answers in a folder are answers to. Readers of Parquet pass over names with `_` or `.`.
 ABOUT = "_labkit.json"
@@ -165,6 +166,32 @@ class Parts:
                 file.unlink()
             elif kept.num_rows < table.num_rows:
                 self._replace(file.name, partial(pq.write_table, kept))
+
+    def column(self, name: str) -> Iterator[pa.ChunkedArray]:
+        """One column, part by part."""
+        for file in self.files():
+            with self._reading():
+                column = pq.read_table(file, columns=[name])[name]
+            yield column
+
+    def retype(self, name: str, kind: pa.DataType) -> bool:
+        """Give a column another type in all parts; False, and nothing is changed, where that would
+        change a value. The oldest part is first: readers take the types of the folder from it."""
+        with self._reading():
+            schemas = [(file, pq.read_schema(file)) for file in self.files()]
+        files = [file for file, schema in schemas if schema.field(name).type != kind]
+        for write in (False, True):
+            for file in files:
+                with self._reading():
+                    table = pq.read_table(file)
+                values, misfits = fit(table[name].to_pylist(), kind)
+                if any(misfits):
+                    return False
+                if write:
+                    at = table.column_names.index(name)
+                    table = table.set_column(at, pa.field(name, kind), values)
+                    self._replace(file.name, partial(pq.write_table, table))
+        return True
 
     def row(self, id_: Any) -> dict[str, Any] | None:
         """The row with this id, if it is in a part."""

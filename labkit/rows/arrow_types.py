@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 import pandas as pd
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from labkit.errors import LabError, printable
@@ -18,13 +20,62 @@ UNHELD = (pa.ArrowException, TypeError, ValueError, OverflowError)
 
 
 def answer_type(answers: Sequence[Any]) -> pa.DataType:
-    """The type that holds these answers; that of the first when no type holds all."""
-    for some in (answers, answers[:1]):
-        try:
-            return writable(stored(pa.array(some).type))
-        except UNHELD:
-            continue
-    return pa.string()
+    """The type that holds these answers; of those that no type holds together, the first one's."""
+    return stored(open_type(answers))
+
+
+def open_type(answers: Sequence[Any], kind: pa.DataType | None = None) -> pa.DataType:
+    """The type that holds these answers beside values of the type `kind`, as far as there is one:
+    those that it does not hold are left to `fit`. It is null where no value was, also inside."""
+    try:
+        others = [seen(pa.chunked_array([pa.array(answers)]))]
+    except UNHELD:
+        others = []
+        for answer in answers:
+            with contextlib.suppress(*UNHELD):
+                others.append(seen(pa.chunked_array([pa.array([answer])])))
+    kind = kind or pa.null()
+    for other in others:
+        if (both := wider(kind, other)) != kind:
+            with contextlib.suppress(pa.ArrowException):
+                writable(stored(both))
+                kind = both
+    return kind
+
+
+def seen(column: pa.ChunkedArray) -> pa.DataType:
+    """The type of a column, and null where no value was, also inside of its lists and dicts."""
+    kind = column.type
+    if column.null_count == len(column):
+        return pa.null()
+    if pa.types.is_struct(kind):
+        inside = zip(kind, _inside(column), strict=True)
+        return pa.struct([field.with_type(seen(values)) for field, values in inside])
+    if pa.types.is_list(kind):
+        return pa.list_(kind.value_field.with_type(seen(_inside(column)[0])))
+    return kind
+
+
+def wider(kind: pa.DataType, other: pa.DataType) -> pa.DataType:
+    """The type that holds values of both, such as of whole numbers and floats; the first where
+    there is none. A dict keeps its keys."""
+    if pa.types.is_null(kind):
+        return other
+    if pa.types.is_struct(kind) and pa.types.is_struct(other):
+        shared = {field.name: field.type for field in other}
+        return pa.struct([f.with_type(wider(f.type, shared.get(f.name, f.type))) for f in kind])
+    if pa.types.is_list(kind) and pa.types.is_list(other):
+        return pa.list_(kind.value_field.with_type(wider(kind.value_type, other.value_type)))
+    for alike in (_is_number, pa.types.is_decimal, pa.types.is_temporal):
+        if alike(kind) and alike(other):
+            with contextlib.suppress(pa.ArrowException):
+                schemas = [pa.schema([("any", one)]) for one in (kind, other)]
+                return pa.unify_schemas(schemas, promote_options="permissive").field(0).type
+    return kind
+
+
+def _is_number(kind: pa.DataType) -> bool:
+    return bool(pa.types.is_integer(kind) or pa.types.is_floating(kind))
 
 
 def fit(answers: Sequence[Any], kind: pa.DataType) -> tuple[pa.Array, list[str | None]]:
@@ -37,7 +88,7 @@ def fit(answers: Sequence[Any], kind: pa.DataType) -> tuple[pa.Array, list[str |
         except Exception:  # whatever the user's own objects raise
             held = False
         values.append(back if held else None)
-        misfit = "" if held else f"the answer {_shown(answer)} is no {kind}, as the first is"
+        misfit = "" if held else f"the answer {_shown(answer)} is no {kind}, as the others are"
         errors.append(misfit or None)
     return pa.array(values, kind), errors
 
@@ -50,13 +101,15 @@ def _shown(value: Any) -> str:
 
 
 def _same(back: Any, value: Any) -> bool:
-    """Arrow drops a dict's unknown keys without a word."""
+    """Arrow drops a dict's unknown keys without a word, and makes 1.0 of True among floats."""
     if isinstance(value, dict):
         return all(name in back and _same(back[name], value[name]) for name in value)
     if isinstance(value, set | frozenset):
         return len(back) == len(value)
     if isinstance(value, list | tuple | np.ndarray):
         return len(back) == len(value) and all(map(_same, back, value))
+    if isinstance(back, bool) != isinstance(value, bool | np.bool_):
+        return False
     return bool(back == value or value != value)
 
 
@@ -104,11 +157,45 @@ def table(data: Any) -> pa.Table:
         if not isinstance(row, dict):
             raise LabError(
                 f"Row {number} is {type(row).__name__}, not a dict. Give a pandas frame, a "
-                "list of dicts, a Ray Dataset, or the path of Parquet or CSV files."
+                "list of dicts, a Ray Dataset, or the path of Parquet, CSV or TSV files."
             )
     names = list(dict.fromkeys(name for row in rows for name in row))
     _check_names(names)
     return pa.table({name: _column(name, [r.get(name) for r in rows]) for name in names})
+
+
+def frame(some: pa.Table) -> pd.DataFrame:
+    """A table as pandas has it, but whole numbers beside nulls are no floats, which hold 53 bits:
+    they become pandas' Int64 (UInt8, …), and inside of lists and dicts Python's own."""
+    found = some.to_pandas()
+    for at, column in enumerate(some.columns):
+        if pa.types.is_integer(column.type):
+            if column.null_count:
+                nullable = str(column.type).replace("uint", "UInt").replace("int", "Int")
+                found.isetitem(at, pd.array(column.to_pylist(), dtype=nullable))
+        elif _gaps(column):
+            found.isetitem(at, pd.Series(column.to_pylist(), dtype=object).array)
+    return found
+
+
+def _gaps(column: pa.ChunkedArray) -> bool:
+    """Whether whole numbers stand beside nulls in the lists or dicts of a column."""
+    kind = column.type
+    if pa.types.is_integer(kind):
+        return bool(column.null_count)
+    return any(_gaps(inside) for inside in _inside(column))
+
+
+def _inside(column: pa.ChunkedArray) -> list[pa.ChunkedArray]:
+    """What the lists or the dicts of a column hold: none for other values."""
+    kind = column.type
+    if pa.types.is_struct(kind):
+        return [pc.struct_field(column, at) for at in range(kind.num_fields)]
+    if pa.types.is_list(kind) or pa.types.is_large_list(kind) or pa.types.is_fixed_size_list(kind):
+        return [pc.list_flatten(column)]
+    if pa.types.is_map(kind):
+        return [pc.list_flatten(column.cast(pa.list_(kind.field(0).type)))]
+    return []
 
 
 def _unheld(why: str, row: int | None = None, column: str = "") -> LabError:

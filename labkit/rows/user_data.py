@@ -12,6 +12,7 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from labkit.datasets.csv_file import File, look
 from labkit.errors import LabError
 from labkit.rows import arrow_types, requests, responses
 from labkit.rows.arrow_types import answer_type as answer_type
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
 
 #: The columns about an answer that `write` adds beside it and its error.
 ABOUT_AN_ANSWER = (*COUNTS, "finish_reason")
+FILES = (".parquet", ".csv", ".tsv")
 EMPTY = "There are no rows to run: the data is empty."
 
 
@@ -42,18 +44,19 @@ class Source:
     missing: pa.Table = field(default_factory=lambda: pa.table({}))
 
     def ids(self, id_column: str) -> Iterator[pa.Array]:
-        """The ids of all rows, some at a time (of a Dataset: read in a pass of their own)."""
+        """The ids of all rows, some at a time. Of a Dataset they are read in a pass of their own,
+        which also finds the types of columns that are null in the first rows."""
         if self.table is not None:
             yield from self.table[id_column].chunks
             return
         assert self.dataset is not None
-        only = self.dataset.select_columns([id_column])
-        kind = self.schema.field(id_column).type
+        types = {field.name: pa.null() for field in self.schema if pa.types.is_null(field.type)}
+        only = self.dataset.select_columns(list(dict.fromkeys([id_column, *types])))
         for batch in only.iter_batches(batch_size=None, batch_format="pyarrow"):
-            try:
-                yield batch[id_column].combine_chunks().cast(kind)
-            except pa.ArrowException as problem:
-                raise LabError(f"Column {id_column!r} mixes types: {problem}.") from problem
+            for name in types:
+                types[name] = arrow_types.wider(types[name], batch.schema.field(name).type)
+            yield batch[id_column].combine_chunks()
+        self.schema = pa.schema([f.with_type(types.get(f.name, f.type)) for f in self.schema])
 
     def asked(
         self, task: Task, parameter: Parameter, id_column: str, done: pa.ChunkedArray, size: int
@@ -90,15 +93,17 @@ class Source:
         return pa.Table.from_pylist(finished.rows or [], schema=self.schema)
 
     def use(self, kept: pa.Schema | None) -> None:
-        """Take over the order of the parts that are there, and their type where all is null."""
+        """Take over the order of the parts that are there, and their types where these hold the
+        same values: pandas makes floats of whole numbers once one is missing."""
         names = self.schema.names
         if kept and set(names) <= set(kept.names):
             names = [name for name in kept.names if name in names]
         fields = []
         for name in names:
             own = self.schema.field(name)
-            if kept and name in kept.names and pa.types.is_null(own.type):
-                own = kept.field(name)
+            if kept and name in kept.names:
+                column = None if self.table is None else self.table[name]
+                own = own.with_type(_kept_type(own.type, kept.field(name).type, column))
             fields.append(own.with_type(arrow_types.stored(own.type)))
         self.schema = pa.schema(fields, metadata=self.schema.metadata)
         if self.table is not None:
@@ -113,7 +118,11 @@ def source(data: Any) -> Source:
     import ray.data
 
     if isinstance(data, str | Path):
-        data = _read(Path(data).expanduser())
+        path = Path(data).expanduser().absolute()
+        files = _files(path)
+        if files[0].suffix.lower() != ".parquet":
+            return _csv(files)
+        data = ray.data.read_parquet(str(path), file_extensions=["parquet"])
     if isinstance(data, ray.data.Dataset):
         found = data.schema()
         if found is None:
@@ -142,12 +151,44 @@ def requests_of_missing(
     Raises LabError for rows that no part could hold.
     """
     try:
-        table = batch.select(schema.names).cast(schema)
+        table = _cast(batch.select(schema.names), schema)
         table = table.filter(pc.invert(pc.is_in(table[id_column], done)))
         pa.Table.from_pylist(table.to_pylist(), schema=schema)  # better now than after the answers
     except (pa.ArrowException, KeyError, TypeError) as problem:
         raise LabError(f"A row doesn't fit the columns of the first ones: {problem}") from problem
     return with_requests(table, task=task, parameter=parameter)
+
+
+def _kept_type(own: pa.DataType, kept: pa.DataType, column: pa.ChunkedArray | None) -> pa.DataType:
+    """The type `kept` if it holds the values of a column, else its own. column: None for values
+    that are not in memory: they are held by a wider type."""
+    if pa.types.is_null(own):
+        return kept
+    if not _alike(own, kept) or (column is None and arrow_types.wider(own, kept) != kept):
+        return own
+    try:
+        if column is not None:
+            column.cast(kept)
+    except pa.ArrowException:
+        return own
+    return kept
+
+
+def _alike(one: pa.DataType, two: pa.DataType) -> bool:
+    """Whether a cast from one to the other keeps each value, or says that it can't: Arrow would
+    also make 5 of the text "005"."""
+    one, two = (
+        arrow_types.stored(kind.value_type) if pa.types.is_dictionary(kind) else kind
+        for kind in map(arrow_types.stored, (one, two))
+    )
+    return bool(arrow_types.wider(one, two) == arrow_types.wider(two, one))
+
+
+def _cast(table: pa.Table, schema: pa.Schema) -> pa.Table:
+    for kept, found in zip(schema, table.schema, strict=True):
+        if not pa.types.is_null(found.type) and not _alike(kept.type, found.type):
+            raise TypeError(f"column {kept.name!r} was {kept.type} and is {found.type}")
+    return table.cast(schema)
 
 
 def with_requests(batch: pa.Table, *, task: Task, parameter: Parameter) -> pa.Table:
@@ -250,12 +291,33 @@ def check_ids(ids: pa.ChunkedArray, id_column: str) -> None:
             )
 
 
-def _read(path: Path) -> ray.data.Dataset:
+def _files(path: Path) -> list[Path]:
+    """The files to be read, of one kind. Raises LabError where there are none, or several kinds."""
+    files = sorted(f for f in path.rglob("*") if f.is_file()) if path.is_dir() else [path]
+    files = [f for f in files if f.suffix.lower() in FILES and f.name[0] not in "._"]
+    if len({f.suffix.lower() for f in files}) != 1 or not path.exists():
+        raise LabError(
+            f"{path} is no Parquet or CSV file (nor TSV), and no folder with one of these kinds."
+        )
+    return files
+
+
+def _csv(paths: list[Path]) -> Source:
+    """CSV files as a Dataset: their types are those of all rows, read in a pass of their own."""
     import ray.data
 
-    files = sorted(f for f in path.rglob("*") if f.is_file()) if path.is_dir() else [path]
-    kinds = {f.suffix.lower() for f in files if f.name[0] not in "._"} & {".parquet", ".csv"}
-    if len(kinds) != 1 or not path.exists():
-        raise LabError(f"{path} is no Parquet or CSV file, and no folder with one of these kinds.")
-    read = ray.data.read_parquet if kinds == {".parquet"} else ray.data.read_csv
-    return read(str(path.absolute()), file_extensions=[kinds.pop()[1:]])
+    files, schema = look(paths)
+    places = ray.data.from_items([{"file": n} for n in range(len(files))])
+    dataset = places.repartition(len(files)).map_batches(
+        _csv_tables,
+        fn_kwargs={"files": files, "schema": schema},
+        batch_size=1,
+        batch_format="pyarrow",
+        num_cpus=STAGE_CPUS,
+    )
+    return Source(schema, dataset=dataset)
+
+
+def _csv_tables(batch: pa.Table, *, files: list[File], schema: pa.Schema) -> Iterator[pa.Table]:
+    for number in batch["file"].to_pylist():
+        yield from files[number].tables(schema)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import decimal
 import errno
 import hashlib
 import json
@@ -15,6 +16,7 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
+import numpy as np
 import pandas as pd
 import psutil
 import pyarrow as pa
@@ -27,6 +29,7 @@ import labkit
 from labkit.api import write_job
 from labkit.engines import dispatch
 from labkit.errors import JobFailed, LabError, Stalled
+from labkit.progress import Progress
 from labkit.results import job_fingerprint, parquet_folder
 from labkit.results.parquet_folder import Parts
 from labkit.rows import requests, responses, user_data
@@ -377,6 +380,54 @@ def test_columns_take_the_order_and_types_that_are_there() -> None:
 
 
 @pytest.mark.parametrize(
+    "kept, values, kind",
+    [
+        ("int64", pa.array([7.0, None]), "int64"),
+        ("int64", pa.array([7.5, None]), "double"),
+        ("double", pa.array([7, None]), "double"),
+        ("double", pa.array([2**53 + 1]), "int64"),
+        ("int64", pa.array([7], pa.uint8()), "int64"),
+        ("uint8", pa.array([7]), "uint8"),
+        ("uint8", pa.array([700]), "int64"),
+        ("string", pa.array([7]), "int64"),
+        ("int64", pa.array(["7"]), "string"),
+        ("bool", pa.array([1]), "int64"),
+        ("string", pa.nulls(1), "string"),
+        ("double", pa.nulls(1), "double"),
+        ("string", pa.array(["a"], pa.large_string()), "string"),
+        ("string", pa.array(["a"]).dictionary_encode(), "string"),
+    ],
+)
+def test_columns_take_the_types_that_are_there_where_no_value_changes(
+    kept: str, values: pa.Array, kind: str
+) -> None:
+    """More rows may bring another type for the same numbers."""
+    schema = pa.schema([("x", pa.type_for_alias(kept))])
+    table = pa.table({"x": values})
+    one = user_data.Source(table.schema, table=table)
+    one.use(schema)
+    assert str(one.schema.field("x").type) == kind
+    assert one.table is not None and one.table["x"].to_pylist() == values.to_pylist()
+
+
+@pytest.mark.parametrize(
+    "kept, own, kind",
+    [
+        (pa.float64(), pa.int64(), "double"),
+        (pa.int64(), pa.uint8(), "int64"),
+        (pa.int64(), pa.null(), "int64"),
+        (pa.int64(), pa.float64(), "double"),
+        (pa.string(), pa.int64(), "int64"),
+        (pa.int64(), pa.string(), "string"),
+    ],
+)
+def test_streamed_columns_take_wider_types_alone(kept: Any, own: Any, kind: str) -> None:
+    streamed = user_data.Source(pa.schema({"x": own}))
+    streamed.use(pa.schema({"x": kept}))
+    assert str(streamed.schema.field("x").type) == kind
+
+
+@pytest.mark.parametrize(
     "answers, kind",
     [
         (["a", "b"], "string"),
@@ -421,6 +472,125 @@ def test_an_answer_is_held_as_it_is_or_its_row_fails(answers: list[Any]) -> None
             assert {k: v for k, v in back.items() if v is not None} == answer
         else:
             assert back == answer or answer != answer
+
+
+anything: Any = st.recursive(
+    st.none() | st.integers() | st.floats() | st.text() | st.booleans(),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.sampled_from("ab"), inner),
+    max_leaves=4,
+)
+whole = st.sampled_from([2**53 + 1, 2**63 - 1, -(2**62) - 1]) | st.integers(-(2**63), 2**63 - 1)
+like = {  # values of one kind each, and null
+    "whole": whole,
+    "numbers": whole | st.floats(allow_nan=False),
+    "small": st.integers(-9, 9) | st.floats(allow_nan=False, width=16),
+    "text": st.text(),
+    "lists": st.lists(st.none() | whole, max_size=3),
+    "dicts": st.fixed_dictionaries({"n": st.none() | st.integers(-99, 99) | st.just(0.5)}),
+    "anything": anything,
+}
+
+
+def plain(value: Any) -> Any:
+    """As Python has it: pandas' null and NumPy's arrays are gone."""
+    if isinstance(value, dict):
+        return {name: plain(inside) for name, inside in value.items()}
+    if isinstance(value, list | np.ndarray):
+        return [plain(inside) for inside in value]
+    return None if value is None or value is pd.NA or value != value else value
+
+
+def held(value: Any, back: Any) -> bool:
+    """A dict may have come back with the keys of the others, which are null."""
+    if isinstance(value, dict):
+        return all(held(value.get(name), back[name]) for name in {*value, *back})
+    if isinstance(value, list):
+        return len(back) == len(value) and all(map(held, value, back))
+    return bool(back == value)
+
+
+@pytest.mark.parametrize("kind", like)
+@given(st.data())
+def test_any_values_come_back_from_the_files_or_fail(
+    tmp_path_factory: Any, kind: str, data: Any
+) -> None:
+    """Answers in parts, whatever came first, with failed rows and a stop between them; and
+    columns of the user's."""
+    drawn = st.lists(st.none() | like[kind], min_size=1, max_size=4)
+    batches = data.draw(st.lists(drawn, min_size=1, max_size=4))
+    folder = tmp_path_factory.mktemp("values")
+    parts = Parts(folder, "id")
+    answers = [value for batch in batches for value in batch]
+    mine = answers if kind in ("whole", "text", "lists") else [None] * len(answers)
+    rows = user_data.source([{"id": n, "mine": v} for n, v in enumerate(mine)])
+    rows.use(None)
+    assert rows.table is not None
+    number, errors = 0, {}
+    for at, batch in enumerate(batches):
+        if at in (0, 2):
+            shown = Progress(None, startup="", show=False)
+            about = (faq(), rows, parts, "answer", {"prompt": None})
+            writer = write_job._Writer(*about, rows.table["id"], shown)
+        values, misfits = writer._values(batch)
+        table = rows.table.slice(number, len(batch)).append_column("answer", values)
+        parts.add(table.append_column("error", pa.array(misfits, pa.string())))
+        errors |= dict(enumerate(misfits, number))
+        number += len(batch)
+    one_schema(folder)
+    back = labkit.Written(folder, "id", number, number, 0, 0, None).read()
+    assert back["id"].tolist() == list(range(number)) and len(pd.read_parquet(folder)) == number
+    assert list(map(plain, back["mine"])) == mine
+    for row, value in enumerate(answers):
+        found = plain(back["answer"].iloc[row])
+        assert found is None if errors[row] else held(plain(value), found), back["answer"]
+    if kind in ("whole", "text", "small", "lists", "dicts"):
+        assert not any(errors.values())
+
+
+@pytest.mark.parametrize(
+    "first, later, kind, fails",
+    [
+        ([None, None], [3, 4], "int64", False),
+        ([None], ["a"], "string", False),
+        ([None], [{"n": None}, {"n": 3}], "struct<n: int64>", False),
+        ([{"n": None}], [{"n": 3}], "struct<n: int64>", False),
+        ([{"n": [1]}], [{"n": [0.5]}], "struct<n: list<element: double>>", False),
+        ([[]], [[1.5]], "list<element: double>", False),
+        ([1, 2], [1.5], "double", False),
+        ([decimal.Decimal("1.1")], [decimal.Decimal("10.25")], "decimal128(4, 2)", False),
+        ([2**53 + 1], [1.5], "int64", True),
+        ([1.5], [2**53 + 1], "double", True),
+        (["a"], [1], "string", True),
+        ([1], ["a"], "int64", True),
+        ([1], [True], "int64", True),
+        ([1.5], [True], "double", True),
+    ],
+)
+def test_a_type_is_not_fixed_by_the_first_part(
+    tmp_path: Path, spec: Any, first: list[Any], later: list[Any], kind: str, fails: bool
+) -> None:
+    """A wider one is taken where it changes no answer; else the row says why."""
+    answers = dict(enumerate(first + later))
+    task = Task("t", ask("question"), parse=lambda text, row: answers[row["id"]])
+    data = pd.DataFrame({"id": list(answers), "question": "What?"})
+    write(data.head(len(first)), tmp_path, spec, task)
+    out = write(data, tmp_path, spec, task)
+    assert str(one_schema(tmp_path).field("answer").type) == kind
+    known = [plain(value) for value in out.read()["answer"]]
+    assert out.failed == fails * len(later)
+    assert known == first + [None if fails else value for value in later]
+
+
+def test_parts_that_a_kill_left_with_two_types_get_one(tmp_path: Path, spec: Any) -> None:
+    task = Task("t", ask("question"), parse=lambda text, row: len(row["id"]))
+    write(frame(), tmp_path, spec, task)
+    first = sorted(tmp_path.glob("*.parquet"))[0]
+    table = pq.read_table(first)
+    at = table.column_names.index("answer")
+    pq.write_table(table.set_column(at, "answer", table["answer"].cast(pa.float64())), first)
+    out = write(frame(), tmp_path, spec, task)
+    assert one_schema(tmp_path).field("answer").type == pa.float64()
+    assert out.read()["answer"].dropna().unique().tolist() == [4.0]
 
 
 def test_rows_that_do_not_fit_the_first_ones_stop_before_they_are_asked() -> None:
@@ -544,6 +714,14 @@ def test_only_missing_rows_are_computed(tmp_path: Path, spec: Any) -> None:
     assert list(again.read()["id"]) == list(frame()["id"])
 
 
+def test_more_rows_may_bring_a_gap_among_whole_numbers(tmp_path: Path, spec: Any) -> None:
+    """pandas makes floats of them; the files go on."""
+    data = frame().assign(score=pd.Series([*range(20), *[None] * 20]))
+    write(data.head(10).astype({"score": "int64"}), tmp_path, spec)
+    assert write(data, tmp_path, spec).computed == 30
+    assert one_schema(tmp_path).field("score").type == pa.int64()
+
+
 def test_failed_rows_are_computed_again_when_asked(tmp_path: Path, spec: Any) -> None:
     out = tmp_path / "out"
     write(frame(), out, spec)
@@ -651,11 +829,78 @@ def test_data_without_rows_makes_no_folder(tmp_path: Path, spec: Any) -> None:
     assert not (tmp_path / "out").exists()
 
 
-def test_a_file_that_cannot_be_read_is_a_failed_job(tmp_path: Path, spec: Any) -> None:
-    (tmp_path / "ragged.csv").write_text("id,question\n1,a\n2,b,c\n")
-    with pytest.raises(JobFailed, match="job stopped.*Failed to read CSV.*ragged.csv"):
-        write(tmp_path / "ragged.csv", tmp_path / "out", spec)
-    assert not (tmp_path / "out").exists()
+def test_a_csv_file_that_cannot_be_read_is_refused_with_its_line(tmp_path: Path) -> None:
+    """Before anything starts."""
+    for name, text in (
+        ("ragged.csv", "id,question\n1,a\n2,b,c\n"),
+        ("open.tsv", 'id\tq\n1\ta\n2\t"'),
+    ):
+        (tmp_path / name).write_text(text)
+        with pytest.raises(LabError, match=f"{name}, line 3: "):
+            user_data.source(tmp_path / name)
+
+
+def test_a_csv_file_of_posts_with_line_breaks(tmp_path: Path, spec: Any, smollm2: Any) -> None:
+    """Larger than the blocks of 1 MiB in which Arrow reads: each row comes whole, with its id of 64
+    bits, and a column that has its first value after 2 MiB has the type of its values."""
+    rows = 12_000
+    data = pd.DataFrame({"id": [2**60 + n for n in range(rows)]})
+    data["question"] = [f'Post {n}:\n"a, b"\r\nline three' + " word" * 40 for n in range(rows)]
+    data["reply_to"] = pd.array([None] * (rows - 3) + [2**53 + 1, None, 7], dtype="Int64")
+    data["code"] = [f"{n:05}" for n in range(rows)]
+    (tmp_path / "in").mkdir()
+    data.head(9000).to_csv(tmp_path / "in" / "1.csv", index=False)
+    data.tail(3000).to_csv(tmp_path / "in" / "2.csv", index=False)
+    assert (tmp_path / "in" / "1.csv").stat().st_size > 2 * 2**20
+    spec = spec.with_(batch_size=2000)
+    out = write(tmp_path / "in", tmp_path / "out", spec)
+    assert (out.rows, out.computed, out.failed) == (rows, rows, 0)
+    pd.testing.assert_frame_equal(out.read()[list(data)], data, check_dtype=False)
+    assert (out.read()["answer"] == data["question"].str.strip()).all()
+    assert write(tmp_path / "in", tmp_path / "out", spec).computed == 0
+
+
+def test_a_column_of_a_dataset_that_is_null_at_first(tmp_path: Path, spec: Any) -> None:
+    import ray.data
+
+    for number, ids in enumerate([[None, None], [2**53 + 1, None], [7, 8]]):
+        rows = [{"id": 2 * number + n, "reply_to": i, "question": "Q"} for n, i in enumerate(ids)]
+        pq.write_table(pa.Table.from_pylist(rows), tmp_path / f"{number}.parquet")
+    blocks = [pq.read_table(file) for file in sorted(tmp_path.glob("*.parquet"))]
+    given_data = ray.data.from_arrow(blocks)
+    out = write(given_data, tmp_path / "out", spec)
+    assert out.failed == 0 and out.read()["reply_to"].dtype == "Int64"
+    assert [plain(i) for i in out.read()["reply_to"]] == [None, None, 2**53 + 1, None, 7, 8]
+    job = labkit.run(faq(), given_data, spec, progress=False)
+    assert [plain(i) for i in job.answers["reply_to"]] == [None, None, 2**53 + 1, None, 7, 8]
+
+
+@pytest.mark.parametrize(
+    "kind, values, back",
+    [
+        (pa.int64(), pa.array(["005"]), None),
+        (pa.string(), pa.array([5]), None),
+        (pa.int64(), pa.array([True]), None),
+        (pa.list_(pa.int64()), pa.array([["5"]]), None),
+        (pa.int64(), pa.array([0.5]), None),
+        (pa.float64(), pa.array([2**53 + 1]), None),
+        (pa.int64(), pa.array([5.0]), 5),
+        (pa.float64(), pa.array([5]), 5.0),
+        (pa.string(), pa.nulls(1), None),
+        (pa.string(), pa.array(["a"], pa.large_string()), "a"),
+        (pa.string(), pa.array(["a"]).dictionary_encode(), "a"),
+        (pa.int64(), pa.array([5], pa.uint8()), 5),
+    ],
+)
+def test_a_row_of_another_type_is_never_made_to_fit(
+    kind: pa.DataType, values: pa.Array, back: Any
+) -> None:
+    table, schema = pa.table({"x": values}), pa.schema({"x": kind})
+    if back is None and values.null_count == 0:
+        with pytest.raises((TypeError, pa.ArrowException)):
+            user_data._cast(table, schema)
+    else:
+        assert user_data._cast(table, schema).to_pylist() == [{"x": back}]
 
 
 @pytest.mark.parametrize(

@@ -223,7 +223,7 @@ BAD = {
         ["line 4", "'id'", "the id '1' stands on line 2 too"],
     ),
     "latin-1": ("id,text\n1,ok\n2,café\n".encode("latin-1"), {}, ["line 3", "byte 18", "UTF-8"]),
-    "utf-16": (GOOD.encode("utf-16"), {}, ["line 1", "byte 0", "UTF-8"]),
+    "utf-16 with no mark": (GOOD.encode("utf-16-le"), {}, ["line 1", "NUL", "UTF-8"]),
     "too many fields": ("id,text\n1,a\n2,b,c\n", {}, ["line 3", "3 field(s)", "2 columns"]),
     "too few fields": ("id,text\n1\n", {}, ["line 2", "1 field(s)"]),
     "blank line": ("id,text\n1,a\n\n2,b\n", {}, ["line 3", "0 field(s)"]),

@@ -6,10 +6,12 @@ from typing import Any
 
 import pandas as pd
 import pytest
+from hypothesis import example, given
+from hypothesis import strategies as st
 
 import labkit
 from labkit import charts
-from labkit.datasets.csv_table import frame
+from labkit.datasets.csv_table import frame, series
 from labkit.errors import LabError
 from labkit.results import job as jobs
 from labkit.rows.responses import Answered
@@ -87,3 +89,32 @@ def test_rows_keep_the_names_of_their_columns() -> None:
     """pandas would make NaN of None."""
     found = frame([{None: 1, "a": 2}, {"a": 3, ("b", 4): 5}])
     assert [*found.columns] == [None, "a", ("b", 4)] and list(found["a"]) == [2, 3]
+
+
+numbers = st.integers(-(2**65), 2**65) | st.integers(-9, 9) | st.floats() | st.complex_numbers()
+
+
+@given(st.lists(st.none() | st.booleans() | numbers, min_size=1, max_size=5))
+@example([9007199254740993, None])
+@example([9007199254740993, float("nan")])
+@example([9007199254740993, 0.5])
+@example([2**63 + 1, None, -1])
+def test_no_number_is_changed_by_what_stands_beside_it(values: list[Any]) -> None:
+    """pandas makes floats of whole numbers beside a null, and these hold 53 bits."""
+    rows = [{"other": 1} if value is None else {"n": value, "other": 1} for value in values]
+    found = frame(rows)
+    for back in (series(values), frame([{"n": value} for value in values])["n"], found.get("n")):
+        for one, value in zip([] if back is None else back, values, strict=back is not None):
+            assert pd.isna(one) if value is None or value != value else one == value
+    whole = [value for value in values if type(value) is int and abs(value) < 2**63]
+    if 0 < len(whole) == len(values) - values.count(None) < len(values):
+        assert series(values).dtype == "Int64"
+
+
+def test_answers_of_64_bits_are_exact_when_some_are_null(spec: Any) -> None:
+    some = engine_rows(3, errors=[None, "bad", None])
+    some = Answered(some.table, [2**53 + 1, None, None])
+    inputs = [{"id": 2**62 + 1}, {"id": None}, {"id": 3}]
+    job = jobs.collect([some], inputs, None, "answer", spec, 0.0, 9.0)
+    assert job.answers["id"].tolist() == [2**62 + 1, 3]
+    assert job.answers["answer"].tolist()[0] == 2**53 + 1
