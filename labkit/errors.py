@@ -1,6 +1,12 @@
 """The errors of labkit, each with a message that says what is wrong and what to do; and how an
 exception is told in one line."""
 
+from __future__ import annotations
+
+import contextlib
+import errno
+from collections.abc import Iterator
+
 
 class LabError(Exception):
     """Base of all errors that labkit raises on purpose."""
@@ -24,6 +30,48 @@ class Stalled(JobFailed):
 
 class Cancelled(LabError):
     """A job or sweep that was told to stop before its end."""
+
+
+@contextlib.contextmanager
+def lab_errors(doing: str) -> Iterator[None]:
+    """Whatever the block raises, or the function that this decorates, as an error of the lab that
+    says what to do. doing: what could not be done, such as "The job could not be run"."""
+    try:
+        yield
+    except LabError:
+        raise
+    except Exception as problem:
+        raise LabError(f"{doing}: {reason(problem)}. {advice(problem)}") from problem
+
+
+def advice(problem: BaseException) -> str:
+    """What to do about an exception of somebody else's, by its kind."""
+    if isinstance(problem, OSError) and problem.errno in (errno.ENOSPC, errno.EDQUOT):
+        return "The disk is full: make room."
+    for kind, words in _ADVICE.items():
+        if isinstance(problem, kind):
+            return words
+    package = type(problem).__module__.partition(".")[0]
+    return _ADVICE_BY_PACKAGE.get(
+        package,
+        "If it does not come from a function or a value of yours, please report it with the "
+        "traceback above.",
+    )
+
+
+_ADVICE: dict[type[BaseException], str] = {
+    FileNotFoundError: "Is the path right?",
+    PermissionError: "You may not do that there: choose another folder, or mend its rights.",
+    ConnectionError: "Is it up, and can it be reached from here?",
+    TimeoutError: "Is it up, and can it be reached from here?",
+    ImportError: "A package is missing or broken: run `make setup`.",
+    MemoryError: "There is not enough memory: give fewer rows, or files, which are streamed.",
+    OSError: "Look at the path, the disk or the network that it names.",
+}
+_ADVICE_BY_PACKAGE = {
+    "pyarrow": "Arrow can't hold it: a column has values of one type, or null.",
+    "ray": "Begin anew with labkit.stop(); `python -m labkit doctor` looks at this machine.",
+}
 
 
 def reason(problem: BaseException) -> str:

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from labkit.engines.warm_engine import free_of_ours
-from labkit.errors import LabError
+from labkit.errors import LabError, lab_errors
 from labkit.hardware import machine as machines
 from labkit.settings.endpoint_spec import MAX_RETRIES, EndpointSpec
 from labkit.settings.engine_defaults import (
@@ -20,6 +20,7 @@ from labkit.settings.setting import SettingsBuilder, check_counts
 from labkit.weights import catalogue as models
 
 
+@lab_errors("The engine could not be configured")
 def configure(
     model: models.Model | str | None = None,
     machine: machines.Machine | None = None,
@@ -70,6 +71,7 @@ def configure(
     return ProcessorSpec(machine, model, tuple(settings.settings), replicas, tensor_parallel, warm)
 
 
+@lab_errors("The endpoint could not be described")
 def endpoint(
     url: str,
     model: str,

@@ -15,6 +15,7 @@ from labkit.api.configure import configure
 from labkit.api.job_stream import ray_data_settings, stream
 from labkit.api.watchdog import limit
 from labkit.engines.dispatch import parameter_of
+from labkit.errors import lab_errors
 from labkit.progress import Progress, View
 from labkit.ray_session import capacity, session
 from labkit.results import job as jobs
@@ -29,6 +30,7 @@ if TYPE_CHECKING:
     import ray.data
 
 
+@lab_errors("The job could not be run")
 def run(
     task: Task,
     data: pd.DataFrame | Sequence[Row] | ray.data.Dataset,

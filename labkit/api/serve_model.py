@@ -21,7 +21,7 @@ from typing import Any, Self
 import psutil
 
 from labkit.api.configure import configure
-from labkit.errors import JobFailed, LabError
+from labkit.errors import JobFailed, LabError, lab_errors
 from labkit.progress import view_here
 from labkit.settings.endpoint_spec import is_loopback
 from labkit.settings.processor_spec import ProcessorSpec
@@ -111,6 +111,7 @@ class Server:
         self.stop()
 
 
+@lab_errors("The server could not be started")
 def serve(
     model: Model | str | None = None,
     spec: ProcessorSpec | None = None,

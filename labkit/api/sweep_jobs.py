@@ -17,7 +17,7 @@ import pandas as pd
 from labkit.api.configure import configure
 from labkit.api.run_job import run
 from labkit.engines.warm_engine import NEED_NO_RELOAD
-from labkit.errors import Cancelled, JobFailed, LabError, reason
+from labkit.errors import Cancelled, JobFailed, LabError, lab_errors, reason
 from labkit.hardware.machine import quick
 from labkit.progress import View, view_here
 from labkit.ray_session import session
@@ -29,6 +29,7 @@ from labkit.settings.setting import check_counts
 from labkit.tasks import Row, Task
 
 
+@lab_errors("The sweep could not be run")
 def sweep(
     task: Task,
     data: pd.DataFrame | Sequence[Row],

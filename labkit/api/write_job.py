@@ -24,7 +24,7 @@ from labkit.api.configure import configure
 from labkit.api.job_stream import ray_data_settings, stream, supervised
 from labkit.api.watchdog import Watch, limit
 from labkit.engines.dispatch import parameter_of
-from labkit.errors import JobFailed, LabError
+from labkit.errors import JobFailed, LabError, lab_errors
 from labkit.progress import Progress
 from labkit.ray_session import capacity, session
 from labkit.results import job_fingerprint
@@ -61,6 +61,7 @@ class Written:
     failed: int
     metrics: metrics.Metrics | None = field(repr=False)
 
+    @lab_errors("The answers could not be read")
     def read(self) -> pd.DataFrame:
         """All rows, sorted by id: your columns, the answer, `error` (null when good), tokens.
 
@@ -70,6 +71,7 @@ class Written:
         return found.sort_values(self.id_column, ignore_index=True)
 
 
+@lab_errors("The answers could not be written")
 def write(
     task: Task,
     data: pd.DataFrame | Sequence[Row] | ray.data.Dataset | str | Path,

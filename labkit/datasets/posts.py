@@ -19,6 +19,7 @@ import pandas as pd
 
 from labkit import paths
 from labkit.datasets.csv_table import DatasetError, check_n
+from labkit.errors import lab_errors
 
 SDIST = "vaderSentiment==3.3.2"
 SDIST_SHA256 = "5d7c06e027fc8b99238edb0d53d970cf97066ef97654009890b83703849632f9"
@@ -112,6 +113,7 @@ def _label(rating: float, threshold: float) -> str:
     return "positive" if rating >= threshold else "negative" if rating <= -threshold else "neutral"
 
 
+@lab_errors("The posts could not be loaded")
 def load_posts(n: int | None = None, seed: int = 0, raters: bool = False) -> pd.DataFrame:
     """Return social-media posts with human labels (all: 4,200), fetched if need be.
 

@@ -8,11 +8,13 @@ import unicodedata
 import pandas as pd
 
 from labkit.datasets.csv_table import check_n, read_table
+from labkit.errors import lab_errors
 from labkit.paths import DATASETS
 
 NUMBER = re.compile(r"(?<![\w./])-?\d+(?:\.\d+)?(?![\w/]|\.\d)")
 
 
+@lab_errors("The questions could not be loaded")
 def load_faq(n: int | None = None) -> pd.DataFrame:
     """Return the first `n` questions (all: 1,200): id, question, topic, expected.
 
@@ -23,6 +25,7 @@ def load_faq(n: int | None = None) -> pd.DataFrame:
     return table.head(check_n(n, len(table), path))
 
 
+@lab_errors("The prompts could not be loaded")
 def load_prompts(n: int | None = None) -> pd.DataFrame:
     """Return the first `n` creative prompts (all: 320), each with its own sampling.
 

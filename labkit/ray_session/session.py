@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-from labkit.errors import LabError
+from labkit.errors import LabError, lab_errors
 from labkit.paths import PACKAGE, full_path, writable
 from labkit.ray_session import restore
 from labkit.ray_session.internals import RAY_SETTINGS
@@ -26,6 +26,7 @@ SOCKET_BYTES = 107
 before_stop: list[Callable[[], None]] = []
 
 
+@lab_errors("Ray could not be started")
 def start(address: str | None = None, *, verbose: bool = False, num_cpus: int | None = None) -> Any:
     """Start a local Ray, or join the cluster at `address` or $RAY_ADDRESS ('auto': one here).
 
@@ -121,12 +122,22 @@ def _ray_folder() -> Path:
 
 
 def _check_listens(address: str) -> None:
-    """Raise LabError when nothing listens at `host:port`: Ray itself would try for ten minutes."""
+    """Raise LabError when nothing at `host:port` speaks as Ray does: it would try for minutes."""
+    import grpc
+
     host, _, port = address.rpartition(":")
     if not host or not port.isdecimal() or "/" in host:
         return  # 'auto', or a form that Ray knows better
     try:
         socket.create_connection((host.strip("[]"), int(port)), timeout=JOIN_S).close()
+        if os.environ.get("RAY_USE_TLS", "0") in ("", "0"):
+            with grpc.insecure_channel(address) as channel:
+                grpc.channel_ready_future(channel).result(timeout=JOIN_S)
+    except grpc.FutureTimeoutError:
+        raise LabError(
+            f"The Ray cluster at {address} can't be joined: something listens there and says "
+            f"nothing for {JOIN_S:g} s. Is it Ray's own port (6379), and is it up?"
+        ) from None
     except (OSError, OverflowError) as problem:
         raise LabError(
             f"The Ray cluster at {address} can't be joined: {problem}. Is it up, and reachable "
@@ -235,11 +246,22 @@ def log_folder() -> str | None:
     return str(Path(context.get_temp_dir(), context.get_session_name(), "logs"))
 
 
+#: Where the code of an engine or of a stage of the lab is, in a traceback.
+_ENGINE_CODE = ("/ray/llm/", "/vllm/", "/labkit/")
+
+
 def diagnose(error: BaseException) -> str:
     """The engine's own reason (the last line of the deepest error), and where the logs are."""
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
     at = max((number for number, line in enumerate(lines) if "Error" in line), default=-1)
     words = lines[at] if lines else ""
+    if "UserCodeException" in str(error) and not any(code in str(error) for code in _ENGINE_CODE):
+        return (
+            f"The job stopped in a function of your Dataset: {words}. Try it on a few rows, such "
+            "as with data.take(3)."
+        )
+    if "/ray/data/datasource/" in str(error) or "/ray/data/_internal/datasource/" in str(error):
+        return f"The job stopped: the data can't be read: {words}. Look at the file that it names."
     if "validation error" in words:  # pydantic gives its reason in the next line
         words = " ".join(lines[at : at + 2])
     return (

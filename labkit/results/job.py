@@ -11,7 +11,7 @@ import pyarrow as pa
 
 from labkit import metrics
 from labkit.datasets import csv_table as framing
-from labkit.errors import JobFailed, LabError
+from labkit.errors import JobFailed, LabError, lab_errors
 from labkit.html_table import show
 from labkit.rows import responses
 from labkit.rows.responses import Answered
@@ -135,6 +135,7 @@ def forget() -> None:
     _stopped = None
 
 
+@lab_errors("The rows of the stopped job could not be told")
 def partial() -> Job:
     """What the last `labkit.run` had finished when it was stopped: by Ctrl-C or the notebook's stop
     button, by `cancel`, or by an engine that failed.

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import pandas as pd
 
-from labkit.errors import LabError
+from labkit.errors import LabError, lab_errors
 from labkit.paths import DATASETS
 from labkit.results.sweep_result import Sweep
 from labkit.weights.roofline import Limits
@@ -33,6 +33,7 @@ def recordings() -> pd.DataFrame:
     return pd.DataFrame(rows).set_index("name")
 
 
+@lab_errors("The recording could not be read")
 def recorded(name: str) -> Sweep:
     """One recorded sweep, marked as such in every caption. Raises LabError for another name."""
     file = FOLDER / f"{name}.jsonl"

@@ -42,9 +42,13 @@ def make(task: Task, rows: Sequence[Row], parameter: Parameter) -> pa.Table:
     return pa.table([pa.array(c, f.type) for c, f in zip(columns, REQUEST, strict=True)], REQUEST)
 
 
-def check_task(task: Task) -> None:
-    """Raise LabError for a task that asks for more than one answer a row, or for what no answer
-    holds: it would be computed, paid for and dropped."""
+def check_task(task: Any) -> None:
+    """Raise LabError for what is no task, and for one that asks for more than one answer a row, or
+    for what no answer holds: it would be computed, paid for and dropped."""
+    if not isinstance(task, Task):
+        raise LabError(
+            f"Give a labkit.Task, such as labkit.tasks.faq() makes, not {type(task).__name__}."
+        )
     for name, value in task.sampling.items():
         if more := _dropped(name, value):
             raise LabError(f"The task {task.name!r} asks for {more} Leave {name!r} out.")

@@ -12,7 +12,7 @@ from typing import Any
 
 import pandas as pd
 
-from labkit.errors import ModelError
+from labkit.errors import ModelError, lab_errors
 from labkit.hardware.machine import GIB, Machine
 from labkit.paths import cache_dir, full_path
 from labkit.weights import packaged_gguf
@@ -86,6 +86,7 @@ def cached(name: str) -> Path | None:
     return folder if os.path.isfile(folder / "config.json") else None
 
 
+@lab_errors("The model could not be had")
 def get(name: str, why: str = "named by you") -> Model:
     """A model by registry name, Hugging Face id (`owner/name`) or local folder.
 
@@ -122,6 +123,7 @@ def candidates(machine: Machine) -> list[tuple[str, str]]:
     return found
 
 
+@lab_errors("No model could be chosen")
 def choose(machine: Machine) -> Model:
     """The default model of this machine, with the reason in `why`.
 

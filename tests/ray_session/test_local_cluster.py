@@ -218,7 +218,12 @@ def test_a_cluster_that_is_not_there(no_ray: None, monkeypatch: pytest.MonkeyPat
         other.bind(("127.0.0.1", 0))
         other.listen()
         address = f"127.0.0.1:{other.getsockname()[1]}"
-        with pytest.raises(LabError, match=f"{address}.*token is missing.*RAY_AUTH_MODE"):
-            labkit.start(address)
+        with monkeypatch.context() as patch:
+            patch.setattr(session, "JOIN_S", 1.0)
+            with pytest.raises(LabError, match=f"{address}.*says nothing for 1 s.*own port"):
+                labkit.start(address)
+            patch.setattr(session, "_check_listens", lambda address: None)
+            with pytest.raises(LabError, match=f"{address}.*token is missing.*RAY_AUTH_MODE"):
+                labkit.start(address)
     with pytest.raises(LabError, match=f"{address} can't be joined: .*refused"):
         labkit.start(address)  # at once: Ray itself would try again for minutes

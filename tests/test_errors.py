@@ -1,0 +1,202 @@
+"""Bare exceptions become errors of the lab, whoever raises them: the reason, and what to do."""
+
+from __future__ import annotations
+
+import errno
+import importlib
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import pyarrow as pa
+import pytest
+
+import labkit
+from labkit.errors import Cancelled, JobFailed, LabError, lab_errors
+from labkit.rows import responses
+from labkit.tasks import Task, ask, faq
+
+DATA = pd.DataFrame({"id": [1, 2], "question": ["a?", "b?"]})
+
+
+class Odd(Exception):
+    def __str__(self) -> str:
+        raise RuntimeError("not even its text")
+
+
+#: What may come from below → what the error says to do.
+KINDS = [
+    (OSError(errno.ENOSPC, "No space left on device"), "The disk is full: make room"),
+    (OSError(errno.EDQUOT, "Disk quota exceeded"), "The disk is full: make room"),
+    (FileNotFoundError(2, "No such file", "x"), "Is the path right"),
+    (PermissionError(13, "Permission denied", "x"), "choose another folder"),
+    (ConnectionResetError("reset by peer"), "can it be reached"),
+    (TimeoutError("timed out"), "can it be reached"),
+    (OSError(5, "Input/output error"), "Look at the path, the disk"),
+    (MemoryError(), "not enough memory"),
+    (ModuleNotFoundError("No module named 'x'"), "make setup"),
+    (pa.ArrowInvalid("cannot mix"), "values of one type"),
+    (pa.ArrowNotImplementedError("no cast"), "values of one type"),
+    (KeyError("x"), "report it"),
+    (ValueError("first line\nsecond line"), "report it"),
+    (RuntimeError(), "report it"),
+    (Odd(), "report it"),
+]
+
+
+@pytest.mark.parametrize(("problem", "words"), KINDS, ids=lambda value: repr(value)[:30])
+def test_every_exception_says_what_to_do(problem: Exception, words: str) -> None:
+    @lab_errors("The thing could not be done")
+    def do() -> None:
+        raise problem
+
+    with pytest.raises(LabError) as told:
+        do()
+    text = str(told.value)
+    assert text.startswith(f"The thing could not be done: {type(problem).__name__}")
+    assert words in text and "\n" not in text and told.value.__cause__ is problem
+
+
+@pytest.mark.parametrize(
+    "problem", [JobFailed("x"), Cancelled("x"), KeyboardInterrupt(), SystemExit(1)]
+)
+def test_what_is_told_already_passes(problem: BaseException) -> None:
+    with pytest.raises(type(problem)) as passed, lab_errors("No"):
+        raise problem
+    assert passed.value is problem
+
+
+def spec() -> Any:
+    return labkit.endpoint("http://127.0.0.1:9/v1", "small")
+
+
+def answers() -> pa.Table:
+    times = {name: 10.0 + at for at, name in enumerate(responses.TIMES)}
+    about: dict[str, Any] = {"text": "x", "finish_reason": "stop", "batch_uuid": "b"}
+    return responses.table(
+        [
+            responses.of_engine(n, None, times=times, counts=(1, 1), **about)
+            for n in range(len(DATA))
+        ]
+    )
+
+
+#: A public function → the places below it where its surroundings may break.
+PUBLIC: list[tuple[Callable[[Path], Any], tuple[str, ...]]] = [
+    (lambda _: labkit.configure(), ("api.configure.machines.detect", "api.configure.cpu_engine")),
+    (lambda _: labkit.endpoint("http://h/v1", "m"), ("api.configure.EndpointSpec",)),
+    (lambda _: labkit.get_model("smollm2-135m"), ("weights.catalogue.cache_dir",)),
+    (lambda _: labkit.load_faq(), ("datasets.questions.read_table",)),
+    (lambda _: labkit.load_prompts(), ("datasets.questions.read_table",)),
+    (lambda _: labkit.load_posts(), ("datasets.posts.fetch_posts",)),
+    (lambda _: labkit.start(), ("ray_session.restore.begin",)),
+    (
+        lambda _: labkit.recorded("h100-smollm2-135m-in-flight"),
+        ("results.sweep_result.Sweep.load",),
+    ),
+    (
+        lambda _: labkit.run(faq(), DATA, spec(), progress=False),
+        (
+            *("ray_session.session.start", "ray_session.capacity.clocks"),
+            *("rows.user_data.in_memory", "rows.requests.make", "rows.requests.split"),
+            *("api.run_job.stream", "api.run_job.answered", "results.job.collect"),
+        ),
+    ),
+    (
+        lambda at: labkit.write(faq(), DATA, at / "out", spec(), id_column="id", progress=False),
+        (
+            *("rows.user_data.source", "rows.user_data.check_ids", "rows.requests.make"),
+            *("results.parquet_folder.Parts.rows", "results.parquet_folder.Parts.add"),
+            *("results.job_fingerprint.about", "api.write_job.stream", "rows.arrow_types.fit"),
+            "results.parquet_folder.FileLock",
+        ),
+    ),
+    (
+        lambda at: labkit.sweep(faq(), DATA, [(1, 1)], None, path=at / "s", progress=False),
+        ("api.sweep_jobs.configure", "api.sweep_jobs._asked", "api.sweep_jobs.run"),
+    ),
+    (lambda _: labkit.serve(), ("api.serve_model.configure",)),
+]
+
+
+def place(path: str) -> tuple[Any, str]:
+    """The object and the attribute that a dotted path in labkit names."""
+    parts, rest = path.split("."), []
+    while parts:
+        try:
+            owner: Any = importlib.import_module("labkit." + ".".join(parts))
+        except ImportError:
+            rest.insert(0, parts.pop())
+            continue
+        for name in rest[:-1]:
+            owner = getattr(owner, name)
+        return owner, rest[-1]
+    raise AssertionError(path)
+
+
+@pytest.mark.parametrize(
+    ("call", "below"), [(call, path) for call, paths in PUBLIC for path in paths], ids=str
+)
+@pytest.mark.parametrize("problem", [pa.ArrowInvalid("mixed"), OSError(5, "broken"), KeyError("x")])
+def test_every_public_function_in_broken_surroundings(
+    call: Callable[[Path], Any],
+    below: str,
+    problem: Exception,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Ray is not up, and a stand-in answers; what breaks is below."""
+    owner, name = place(below)
+    reached = []
+
+    def broken(*_: Any, **__: Any) -> Any:
+        reached.append(1)
+        raise problem
+
+    if below != "ray_session.restore.begin":
+        monkeypatch.setattr("labkit.ray_session.session.start", lambda *_, **__: None)
+    for module in ("run_job", "write_job"):
+        monkeypatch.setattr(f"labkit.api.{module}.stream", lambda *_, **__: iter([answers()]))
+    monkeypatch.setattr(owner, name, broken)
+    with pytest.raises(LabError) as told:
+        call(tmp_path)
+    assert reached, f"{below} was not reached"
+    assert "\n" not in str(told.value) and len(str(told.value)) > 40
+
+
+def test_a_task_or_a_spec_that_is_none_is_named() -> None:
+    for task in (None, "faq", faq, {"name": "faq"}):
+        with pytest.raises(LabError, match="labkit.Task"):
+            labkit.run(task, DATA, spec(), progress=False)  # type: ignore[arg-type]
+
+
+@pytest.mark.slow
+def test_a_function_of_the_user_s_dataset_is_named_as_such(
+    tmp_path: Path, local_ray: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Advice that fits: nothing is wrong with this machine."""
+    import ray.data
+
+    monkeypatch.setattr("labkit.engines.endpoint_client.check_server", lambda spec: None)
+
+    def mine(row: dict[str, Any]) -> dict[str, Any]:
+        raise ZeroDivisionError("by me")
+
+    def calls(data: Any) -> list[Callable[[], Any]]:
+        task = Task("t", ask("question"))
+        return [
+            lambda: labkit.run(task, data, spec(), progress=False),
+            lambda: labkit.write(
+                task, data, tmp_path / "o", spec(), id_column="id", progress=False
+            ),
+        ]
+
+    for call in calls(ray.data.from_pandas(DATA).map(mine)):
+        with pytest.raises(LabError, match="a function of your Dataset.*take") as told:
+            call()
+        assert "ZeroDivisionError: by me" in str(told.value) and "doctor" not in str(told.value)
+    (tmp_path / "a.parquet").write_bytes(b"PAR1 no parquet at all PAR1")
+    with pytest.raises(LabError) as told:
+        labkit.write(faq(), tmp_path / "a.parquet", tmp_path / "o", spec(), id_column="id")
+    assert "doctor" not in str(told.value)
