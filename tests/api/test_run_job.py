@@ -326,6 +326,8 @@ def test_each_row_of_a_dataset_has_its_own_sampling(dataset_job: Any) -> None:
     """`max_tokens` comes from a column, another number in each row."""
     made = list(dataset_job.job.rows["num_generated_tokens"])
     assert made == [2 + n % 5 for n in range(24)]
+    assert set(dataset_job.job.rows["finish_reason"]) == {"length"}, "each was cut at its limit"
+    assert dataset_job.job.metrics.cut == 24
 
 
 # --- an engine that can't start ------------------------------------------------------------------

@@ -156,8 +156,9 @@ def test_ray_data_has_the_settings_of_a_job() -> None:
 
 
 @pytest.mark.slow
-def test_an_engine_is_asked_for_the_last_word_only() -> None:
-    """What stands for FINAL_ONLY is vLLM's own in a process that has vLLM, and only there."""
+def test_an_engine_is_asked_for_the_last_word_only_and_for_all_of_it() -> None:
+    """What stands for FINAL_ONLY is vLLM's own in a process that has vLLM, and only there. Without
+    a limit vLLM's own class would stop at 16 tokens."""
     from labkit.rows.sampling_values import FinalOnly
 
     program = (
@@ -165,7 +166,11 @@ def test_an_engine_is_asked_for_the_last_word_only() -> None:
         "assert 'vllm' not in sys.modules\n"
         "import vllm.sampling_params as v\n"
         "again = pickle.loads(pickle.dumps(light))\n"
-        "assert again is v.RequestOutputKind.FINAL_ONLY, again"
+        "assert again is v.RequestOutputKind.FINAL_ONLY, again\n"
+        "from labkit.engines.engine_actor import sampling_parameters\n"
+        "asked = sampling_parameters('{\"temperature\": 0}', False)\n"
+        "assert (asked.max_tokens, v.SamplingParams().max_tokens) == (None, 16)\n"
+        "assert asked.output_kind is v.RequestOutputKind.FINAL_ONLY"
     )
     command = [sys.executable, "-c", program, pickle.dumps(FinalOnly()).hex()]
     subprocess.run(command, check=True)
