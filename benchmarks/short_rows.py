@@ -1,10 +1,17 @@
-"""Short answers, thousands of them: rows/s of `vllm.LLM.chat` and of warm labkit jobs.
+"""Short answers, thousands of them: rows/s of `vllm.LLM.chat`, of labkit, and of other ways.
 
-    python -m benchmarks.short_rows [--engines 1 4 8] [--times 8] [--rounds 2] [--out FILE]
+    python -m benchmarks.short_rows [--systems chat 1 8] [--times 8] [--rounds 2] [--out FILE]
 
 The 4,200 posts `--times` over, a label of structured output each: lesson 3's own job. Each system
-is a program of its own, with equal engine settings; `--engines n` shares the card among n. Jobs in
-turn, after one that warms up; the whole call counts. Rounds are appended to the file.
+is a program of its own; jobs in turn, after one that warms up; the whole call counts, but for
+`cold`, where the engine span does. Rounds are appended to the file. The systems:
+
+- chat: `vllm.LLM.chat` with labkit's engine settings; all others are compared with it
+- defaults: `vllm.LLM.chat` with vLLM's own
+- 1, 2, 4, 8, …: a warm labkit job on so many engines of one card
+- cold: a labkit job that starts its engine; write: `labkit.write` on a warm one
+- generate: `transformers.generate` (no structured output, two new tokens) in batches of 8, 16, 32
+  and 64, the best of them
 """
 
 from __future__ import annotations
@@ -14,7 +21,9 @@ import json
 import statistics
 import subprocess
 import sys
+import tempfile
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -25,7 +34,13 @@ from labkit import tasks
 from labkit.rows import requests
 from labkit.rows.sampling_values import for_vllm
 
-CHAT = "vllm.LLM.chat"
+NAMES = {
+    "chat": "vllm.LLM.chat",
+    "defaults": "vllm.LLM.chat, vLLM's defaults",
+    "cold": "labkit, cold (engine span)",
+    "write": "labkit.write, warm",
+    "generate": "transformers.generate",
+}
 
 
 def posts(times: int) -> list[dict[str, Any]]:
@@ -33,13 +48,14 @@ def posts(times: int) -> list[dict[str, Any]]:
     return [{"text": text} for text in labkit.load_posts()["text"]] * times
 
 
-def chat(model: str | None, times: int, jobs: int) -> list[float]:
-    """Rows/s of `LLM.chat` with the lab's engine settings."""
+def chat(model: str | None, times: int, jobs: int, own: bool = False) -> list[float]:
+    """Rows/s of `LLM.chat` with the lab's engine settings, or with vLLM's `own` defaults."""
     from vllm import LLM, SamplingParams
     from vllm.sampling_params import StructuredOutputsParams
 
     rows, task = posts(times), tasks.sentiment()
-    llm = LLM(**settings(labkit.configure(model)))
+    spec = labkit.configure(model)
+    llm = LLM(model=spec.model.source) if own else LLM(**settings(spec))
     messages: Any = [task.messages(row) for row in rows]
     sampling = dict(task.sampling)
     choice = StructuredOutputsParams(**sampling.pop("structured_outputs"))
@@ -68,6 +84,65 @@ def lab(model: str | None, times: int, jobs: int, engines: int) -> list[float]:
     return rates[1:]
 
 
+def cold(model: str | None, times: int, jobs: int) -> list[float]:
+    """Rows/s over the engine span of labkit jobs that start their engine."""
+    rates = []
+    for _ in range(jobs):
+        job = labkit.run(tasks.sentiment(), posts(times), labkit.configure(model), progress=False)
+        rates.append(job.metrics.rows_per_s)
+    labkit.stop()
+    return rates
+
+
+def write(model: str | None, times: int, jobs: int) -> list[float]:
+    """Rows/s of `labkit.write` on a warm engine."""
+    rows = [{"id": n, **row} for n, row in enumerate(posts(times))]
+    spec, rates = labkit.configure(model, warm=True), []
+    for _ in range(jobs + 1):
+        with tempfile.TemporaryDirectory() as folder:
+            began = time.monotonic()
+            options = {"id_column": "id", "progress": False}
+            done = labkit.write(tasks.sentiment(), rows, folder, spec, **options)  # type: ignore[arg-type]
+            rates.append(done.rows / (time.monotonic() - began))
+    labkit.stop()
+    return rates[1:]
+
+
+def generate(
+    model: str | None, times: int, jobs: int, batch_sizes: Sequence[int] = (8, 16, 32, 64)
+) -> list[float]:
+    """Rows/s of `transformers.generate` in its best batch size, the rows sorted by length."""
+    import torch
+    from transformers import AutoModelForCausalLM, AutoTokenizer
+
+    spec = labkit.configure(model)
+    device = "cuda" if spec.machine.device == "gpu" else "cpu"
+    tokenizer = AutoTokenizer.from_pretrained(spec.model.source, padding_side="left")
+    tokenizer.pad_token = tokenizer.pad_token or tokenizer.eos_token
+    kind = getattr(torch, spec["dtype"])
+    llm: Any = AutoModelForCausalLM.from_pretrained(spec.model.source, dtype=kind).to(device)
+    task = tasks.sentiment()
+    prompts = [
+        tokenizer.apply_chat_template(
+            task.messages(row), tokenize=False, add_generation_prompt=True
+        )
+        for row in posts(times)
+    ]
+    prompts.sort(key=len)
+    best: list[float] = [0.0]
+    for size in batch_sizes:
+        rates = []
+        for _ in range(jobs):
+            began = time.monotonic()
+            for at in range(0, len(prompts), size):
+                batch = tokenizer(prompts[at : at + size], return_tensors="pt", padding=True)
+                llm.generate(**batch.to(device), max_new_tokens=2, do_sample=False)
+            rates.append(len(prompts) / (time.monotonic() - began))
+        print(f"  batches of {size}: {statistics.median(rates):.1f}", file=sys.stderr)
+        best = max(best, rates, key=statistics.median)
+    return best
+
+
 def driver(times: int) -> float:
     """Seconds that the driver spends on the requests of a row, in microseconds."""
     rows = posts(times)
@@ -86,7 +161,7 @@ def ratio(rates: list[float], plain: list[float]) -> list[float]:
 def main() -> None:
     """Run the systems in turn; print the medians and their ratios to `LLM.chat`."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--engines", type=int, nargs="*", default=[1, 4, 8])
+    parser.add_argument("--systems", nargs="*", default=["chat", "1", "4", "8"])
     parser.add_argument("--times", type=int, default=8)
     parser.add_argument("--jobs", type=int, default=3)
     parser.add_argument("--rounds", type=int, default=1)
@@ -96,21 +171,25 @@ def main() -> None:
     given = parser.parse_args()
     if given.one:
         same = (given.model, given.times, given.jobs)
-        rates = chat(*same) if given.one == CHAT else lab(*same, int(given.one))
+        others = {"cold": cold, "write": write, "generate": generate}
+        if given.one in ("chat", "defaults"):
+            rates = chat(*same, own=given.one == "defaults")
+        else:
+            rates = others[given.one](*same) if given.one in others else lab(*same, int(given.one))
         print(json.dumps([round(rate, 1) for rate in rates]))
         return
     print(f"requests: {driver(1):.0f} µs a row on the driver")
     where = about("short_rows", labkit.configure(given.model))
     all_rates: dict[str, list[float]] = {}
     for _ in range(given.rounds):
-        for one in (CHAT, *map(str, given.engines)):
+        for one in dict.fromkeys(["chat", *given.systems]):
             command = [sys.executable, "-m", "benchmarks.short_rows", "--one", one]
             command += ["--times", str(given.times), "--jobs", str(given.jobs)]
             command += ["--model", given.model] if given.model else []
             done = subprocess.run(command, capture_output=True, text=True)
             if done.returncode:
                 raise SystemExit(f"{one} failed:\n{done.stdout[-1000:]}\n{done.stderr[-3000:]}")
-            name = one if one == CHAT else f"labkit, warm, {one} engine(s)"
+            name = NAMES.get(one, f"labkit, warm, {one} engine(s)")
             rates = json.loads(done.stdout.splitlines()[-1])
             all_rates.setdefault(name, []).extend(rates)
             print(f"{name}: {rates} rows/s {done.stderr.splitlines()[-1:]}", flush=True)
@@ -119,10 +198,10 @@ def main() -> None:
                 with given.out.open("a") as file:
                     line = {**where, "times": given.times, "system": name, "rows_per_s": rates}
                     file.write(json.dumps(line) + "\n")
-    plain = all_rates.pop(CHAT)
+    plain = all_rates.pop(NAMES["chat"])
     for name, rates in all_rates.items():
         low, middle, high = ratio(rates, plain)
-        print(f"{name} / {CHAT}: {middle:.2f} (medians; {low:.2f} to {high:.2f})")
+        print(f"{name} / {NAMES['chat']}: {middle:.2f} (medians; {low:.2f} to {high:.2f})")
 
 
 if __name__ == "__main__":

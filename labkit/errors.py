@@ -5,7 +5,12 @@ from __future__ import annotations
 
 import contextlib
 import errno
-from collections.abc import Iterator
+import functools
+import inspect
+from collections.abc import Callable
+from typing import Any, TypeVar, cast
+
+F = TypeVar("F", bound=Callable[..., Any])
 
 
 class LabError(Exception):
@@ -32,16 +37,35 @@ class Cancelled(LabError):
     """A job or sweep that was told to stop before its end."""
 
 
-@contextlib.contextmanager
-def lab_errors(doing: str) -> Iterator[None]:
-    """Whatever the block raises, or the function that this decorates, as an error of the lab that
-    says what to do. doing: what could not be done, such as "The job could not be run"."""
-    try:
-        yield
-    except LabError:
-        raise
-    except Exception as problem:
-        raise LabError(f"{doing}: {reason(problem)}. {advice(problem)}") from problem
+class lab_errors(contextlib.ContextDecorator):
+    """Whatever a block raises, or a function that this decorates, as an error of the lab that says
+    what to do. A call that does not fit the function's parameters stays a TypeError.
+
+    doing: what could not be done, such as "The job could not be run".
+    """
+
+    def __init__(self, doing: str):
+        self.doing = doing
+
+    def __enter__(self) -> None:
+        pass
+
+    def __exit__(self, _: Any, problem: BaseException | None, __: Any) -> None:
+        if isinstance(problem, Exception) and not isinstance(problem, LabError):
+            words = f"{self.doing}: {reason(problem)}. {advice(problem)}"
+            raise LabError(words) from problem
+
+    def __call__(self, function: F) -> F:
+        @functools.wraps(function)
+        def called(*given: Any, **named: Any) -> Any:
+            try:
+                inspect.signature(function).bind(*given, **named)
+            except TypeError as problem:
+                raise TypeError(f"{function.__name__}(): {problem}") from None
+            with self:
+                return function(*given, **named)
+
+        return cast(F, called)
 
 
 def advice(problem: BaseException) -> str:

@@ -58,6 +58,16 @@ def test_every_exception_says_what_to_do(problem: Exception, words: str) -> None
     assert words in text and "\n" not in text and told.value.__cause__ is problem
 
 
+def test_a_call_that_does_not_fit_is_a_mistake_of_its_own() -> None:
+    for call in (
+        lambda: labkit.run(faq(), DATA, rows=3),  # type: ignore[call-arg]
+        lambda: labkit.configure(batchsize=1),  # type: ignore[call-arg]
+        lambda: labkit.write(faq()),  # type: ignore[call-arg]
+    ):
+        with pytest.raises(TypeError, match="argument"):
+            call()
+
+
 @pytest.mark.parametrize(
     "problem", [JobFailed("x"), Cancelled("x"), KeyboardInterrupt(), SystemExit(1)]
 )

@@ -77,7 +77,7 @@ def build(spec: ProcessorSpec, texts_apart: bool = False) -> Any:
 
     def ask(row: Row) -> Row:
         sampling = {"max_tokens": None, **requests.sampling_of(row["sampling"])}
-        sampling |= {"output_kind": FinalOnly()}
+        sampling |= {"output_kind": FinalOnly(), "skip_clone": True}
         if texts_apart and not decoded_by_engine(sampling):
             sampling["detokenize"] = False
         # As objects: Arrow would give each row the keys of all others, and 8.0 for 8.

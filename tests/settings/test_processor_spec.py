@@ -63,6 +63,7 @@ def test_laptop() -> None:
         "enforce_eager": True,
         "max_num_seqs": 64,
         "max_num_batched_tokens": 2048,
+        "block_size": 32,
         "max_model_len": 2048,
         "tensor_parallel_size": 1,
     }
