@@ -37,7 +37,7 @@ def main(request: Path, answer: Path) -> None:
     asked: dict[str, Any] = json.loads(request.read_text())
     times = [asked["began"], time.time()]
     engine = {"max_num_seqs": asked["max_num_seqs"]}
-    spec = labkit.configure(asked["model"], warm=True, engine=engine)
+    spec = labkit.configure(asked["model"], warm=True, engine=engine, engines_per_gpu=1)
     times.append(time.time())
     task = Task("parity", ask("question"), asked["sampling"])
     rows = [{"question": question} for question in asked["questions"]]

@@ -129,7 +129,7 @@ def main() -> None:
     parser.add_argument("--out", type=Path, help="write the numbers to this JSON file")
     given = parser.parse_args()
     engine = {"max_num_seqs": given.max_num_seqs} if given.max_num_seqs else None
-    spec = labkit.configure(given.model, engine=engine)
+    spec = labkit.configure(given.model, engine=engine, engines_per_gpu=1)
     number = given.rows or 2 * max(spec.rows_in_flight, *given.in_flight, 0)
     questions = labkit.load_faq()["question"]
     request = {

@@ -8,7 +8,7 @@ is a program of its own; jobs in turn, after one that warms up; the whole call c
 
 - chat: `vllm.LLM.chat` with labkit's engine settings; all others are compared with it
 - defaults: `vllm.LLM.chat` with vLLM's own
-- 1, 2, 4, 8, …: a warm labkit job on so many engines of one card
+- 1, 2, 4, 8, …: a warm labkit job on so many engines of one card; auto: labkit's own choice
 - cold: a labkit job that starts its engine; write: `labkit.write` on a warm one
 - generate: `transformers.generate` (no structured output, two new tokens) in batches of 8, 16, 32
   and 64, the best of them
@@ -69,17 +69,18 @@ def chat(model: str | None, times: int, jobs: int, own: bool = False) -> list[fl
     return rates[1:]
 
 
-def lab(model: str | None, times: int, jobs: int, engines: int) -> list[float]:
-    """Rows/s of warm labkit jobs on so many engines of one card."""
+def lab(model: str | None, times: int, jobs: int, engines: int | str) -> list[float]:
+    """Rows/s of warm labkit jobs on so many engines of one card, or as many as labkit takes."""
     rows, task = posts(times), tasks.sentiment()
-    share = 1 / engines if labkit.this_machine().device == "gpu" else 1.0
-    spec = labkit.configure(model, warm=True, replicas=engines, gpu_share=share)
+    number = engines if labkit.this_machine().device == "gpu" else "auto"
+    spec = labkit.configure(model, warm=True, engines_per_gpu=number)
     rates = []
     for _ in range(jobs + 1):
         began = time.monotonic()
         job = labkit.run(task, rows, spec, progress=False)
         rates.append(len(job.answers) / (time.monotonic() - began))
-        print(f"  mean rows in flight {job.metrics.mean_rows_in_flight:.0f}", file=sys.stderr)
+        print(f"  {job.spec.replicas} engines, mean rows in flight ", end="", file=sys.stderr)
+        print(f"{job.metrics.mean_rows_in_flight:.0f}", file=sys.stderr)
     labkit.stop()
     return rates[1:]
 
@@ -175,7 +176,8 @@ def main() -> None:
         if given.one in ("chat", "defaults"):
             rates = chat(*same, own=given.one == "defaults")
         else:
-            rates = others[given.one](*same) if given.one in others else lab(*same, int(given.one))
+            number = int(given.one) if given.one.isdecimal() else given.one
+            rates = others[given.one](*same) if given.one in others else lab(*same, number)
         print(json.dumps([round(rate, 1) for rate in rates]))
         return
     print(f"requests: {driver(1):.0f} µs a row on the driver")

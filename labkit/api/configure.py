@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Mapping
+from dataclasses import replace
+from functools import partial
 from typing import Any
 
 from labkit.engines.warm_engine import free_of_ours
@@ -33,6 +35,7 @@ def configure(
     ray: Mapping[str, Any] | None = None,
     environment: Mapping[str, str] | None = None,
     gpu_share: float = 1.0,
+    engines_per_gpu: int | str = "auto",
     warm: bool = False,
 ) -> ProcessorSpec:
     """Decide every argument of a Ray Data LLM job on this machine.
@@ -40,11 +43,16 @@ def configure(
     model: a Model, a name for `labkit.get_model`, or None for this machine's default.
     batch_size: rows Ray hands to the engine at once (delivery; vLLM batches continuously).
     max_concurrent_batches: batches at the engine at the same time.
-    replicas: engines, each with its own copy of the weights.
+    replicas: engines, each with its own copy of the weights and on cards of its own.
     tensor_parallel: GPUs that share one copy of the weights.
     engine, ray, environment: override or add any vLLM argument, field of
     `vLLMEngineProcessorConfig`, or environment variable of the engine's process.
-    gpu_share: the part of a card that a replica takes, such as 0.5 for two replicas on each.
+    gpu_share: the part of a card that a replica takes, such as 0.5 for two replicas on each; with
+    it, `replicas` counts all engines and none is added.
+    engines_per_gpu: engines that share each card, for short answers of a small model, which are
+    bound by what feeds an engine; `replicas` × these run. "auto": settled when a job starts, by
+    its rows, the model, the card and the cores (the job's `spec.describe()` says why); long rows
+    and large models get one.
     warm: keep the engine up after a job, for the next one (`labkit.stop_engine` ends it). Another
     batch size, number of batches or sampling needs no reload; any other argument does.
 
@@ -62,13 +70,37 @@ def configure(
         raise LabError(
             f"gpu_share must be above 0 and at most 1, and 1 with tensor_parallel, not {gpu_share}."
         )
+    if engines_per_gpu != "auto":
+        check_counts({"engines_per_gpu": engines_per_gpu})
+        if engines_per_gpu != 1 and (not on_gpu or gpu_share < 1 or tensor_parallel > 1):
+            raise LabError(
+                "engines_per_gpu shares a card among engines: it needs a GPU, no gpu_share beside "
+                f"it and tensor_parallel=1, not {engines_per_gpu!r}."
+            )
+    if isinstance(engines_per_gpu, int) and engines_per_gpu > 1:
+        replicas, gpu_share = replicas * engines_per_gpu, 1 / engines_per_gpu
     if on_gpu:
         gpu_engine(settings, machine, model, tensor_parallel, gpu_share)
     else:
         cpu_engine(settings, machine, model, replicas, tensor_parallel)
     ray_fields(settings, model, on_gpu, batch_size, max_concurrent_batches, replicas)
     settings.add_the_rest()
-    return ProcessorSpec(machine, model, tuple(settings.settings), replicas, tensor_parallel, warm)
+    spec = ProcessorSpec(machine, model, tuple(settings.settings), replicas, tensor_parallel, warm)
+    if engines_per_gpu != "auto" or not on_gpu or gpu_share < 1 or tensor_parallel > 1:
+        return spec
+    given = {
+        **{"batch_size": batch_size, "max_concurrent_batches": max_concurrent_batches},
+        **{"replicas": replicas, "warm": warm},
+        **{"engine": engine, "ray": ray, "environment": environment},
+    }
+    remake = partial(_with_engines, model, machine, given)
+    return replace(spec, engines_per_gpu="auto", remake=remake)
+
+
+def _with_engines(
+    model: models.Model, machine: machines.Machine, given: dict[str, Any], number: int
+) -> ProcessorSpec:
+    return configure(model, machine, engines_per_gpu=number, **given)
 
 
 @lab_errors("The endpoint could not be described")

@@ -14,7 +14,7 @@ import pyarrow.compute as pc
 from labkit.api.configure import configure
 from labkit.api.job_stream import ray_data_settings, stream
 from labkit.api.watchdog import limit
-from labkit.engines.dispatch import parameter_of
+from labkit.engines.dispatch import parameter_of, settled
 from labkit.errors import lab_errors
 from labkit.progress import Progress, View
 from labkit.ray_session import capacity, session
@@ -62,13 +62,14 @@ def run(
     spec = spec or configure()
     seconds = limit(stall_s, spec.patience_s)
     session.start(verbose=verbose)
-    clocks = capacity.clocks(spec.replicas)
     with session.one_job(), session.quiet(verbose), ray_data_settings(verbose, data):
         jobs.forget()
         inputs = None if user_data.is_dataset(data) else user_data.in_memory(data)
         user_data.check_columns(data, inputs, into)
         requests.check_task(task)
         asked, refused = _requests(task, data, inputs, spec)
+        spec = settled(spec, task, asked)
+        clocks = capacity.clocks(spec.replicas)
         total = None if inputs is None else len(inputs)
         frame = data if isinstance(data, pd.DataFrame) else None
         about = (inputs, frame, into, spec, started)

@@ -63,7 +63,7 @@ def sweep(
     was answered. What was measured stays in `path` in every case.
     """
     todo = check_points(points)
-    spec = (spec or configure()).with_(warm=True)
+    spec = (spec or configure()).with_(warm=True).with_engines(1)  # a point is one engine's
     rows: Any = data.to_dict("records") if isinstance(data, pd.DataFrame) else list(data)
     if rounds is None and quick():
         rounds = 2

@@ -23,7 +23,7 @@ from labkit import metrics
 from labkit.api.configure import configure
 from labkit.api.job_stream import ray_data_settings, stream, supervised
 from labkit.api.watchdog import Watch, limit
-from labkit.engines.dispatch import parameter_of
+from labkit.engines.dispatch import parameter_of, settled
 from labkit.errors import JobFailed, LabError, lab_errors
 from labkit.progress import Progress
 from labkit.ray_session import capacity, session
@@ -136,9 +136,10 @@ def write(
             numbers, todo = None, len(wanted)
             if todo:
                 session.start(verbose=verbose)
-                clocks = capacity.clocks(spec.replicas)
                 parameter = parameter_of(spec)
                 asked, refused = source.asked(task, parameter, id_column, done, spec["batch_size"])
+                spec = settled(spec, task, asked)
+                clocks = capacity.clocks(spec.replicas)
                 with (
                     Progress(todo, startup=spec.starting, show=progress) as shown,
                     _Writer(task, source, parts, into, known, wanted, shown) as writer,

@@ -5,19 +5,25 @@ from __future__ import annotations
 import math
 import threading
 from collections.abc import Callable, Iterator
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from labkit.engines import endpoint_client, ray_data_llm, warm_engine
+from labkit.rows import requests
 from labkit.rows.requests import Parameter
 from labkit.rows.sampling_values import for_vllm, number
+from labkit.settings import engines_on_card
 from labkit.settings.endpoint_spec import EndpointSpec
 from labkit.settings.processor_spec import ProcessorSpec
+
+#: Characters of a token, about: only whether rows are short or long matters here.
+CHARACTERS = 4
 
 if TYPE_CHECKING:
     import pyarrow as pa
     import ray.data
 
     from labkit.settings.setting import JobSpec
+    from labkit.tasks import Task
 
 
 def answer(
@@ -48,6 +54,34 @@ def answer(
     assert isinstance(spec, ProcessorSpec)
     warm_engine.stop()  # one engine at a time: nothing else is to use the machine
     yield from ray_data_llm.answer(dataset, spec, cancel)
+
+
+def settled(spec: JobSpec, task: Task, asked: list[pa.Table] | ray.data.Dataset) -> JobSpec:
+    """The specification that a job runs with: as many engines on a card as its rows take."""
+    if not isinstance(spec, ProcessorSpec):
+        return spec
+    running = warm_engine.current() if spec.warm else None
+    return engines_on_card.settle(spec, _work(task, asked), running)
+
+
+def _work(task: Task, asked: list[pa.Table] | ray.data.Dataset) -> engines_on_card.Work:
+    """What is known of the rows: four characters a token, and the whole of `max_tokens`, but for
+    choices, whose longest is known."""
+    if isinstance(asked, list) and asked:
+        inputs = sum(map(len, asked[0]["messages"].to_pylist())) / len(asked[0]) / CHARACTERS
+        sampling = [requests.sampling_of(text) for text in asked[0]["sampling"].to_pylist()]
+        rows = sum(map(len, asked))
+    else:
+        inputs, sampling, rows = 256.0, [dict(task.sampling)], None
+    outputs = sum(map(_output_tokens, sampling)) / len(sampling)
+    return engines_on_card.Work(rows, inputs, outputs)
+
+
+def _output_tokens(sampling: dict[str, Any]) -> float:
+    most = sampling.get("max_tokens") or 512
+    form = sampling.get("structured_outputs")
+    choices = form.get("choice") if isinstance(form, dict) else None
+    return min(most, 1 + max(map(len, choices)) / CHARACTERS) if choices else most
 
 
 def parameter_of(spec: JobSpec) -> Parameter:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import pandas as pd
@@ -31,6 +33,12 @@ class ProcessorSpec:
     replicas: int = 1
     tensor_parallel: int = 1
     warm: bool = False
+    #: Engines that share a card; "auto": settled when a job starts (`settings.engines_on_card`).
+    engines_per_gpu: int | str = 1
+    #: Makes this spec with another number of engines a card.
+    remake: Callable[[int], ProcessorSpec] | None = field(default=None, compare=False, repr=False)
+    #: The settings of the spec that this one was settled from.
+    settled_from: tuple[Setting, ...] = field(default=(), compare=False, repr=False)
 
     def __post_init__(self) -> None:
         counts = ("batch_size", "max_concurrent_batches", "max_pending_requests", "max_num_seqs")
@@ -100,7 +108,17 @@ class ProcessorSpec:
             Setting(s.layer, s.name, changes[s.name], "set by you") if s.name in changes else s
             for s in self.settings
         )
-        return replace(self, settings=settings, warm=warm)
+        remake = None
+        if self.remake is not None:
+            remake = partial(_changed, self.remake, {**changes, "warm": warm})
+        return replace(self, settings=settings, warm=warm, remake=remake)
+
+    def with_engines(self, number: int) -> ProcessorSpec:
+        """This spec with so many engines on each card. Raises ModelError where they do not fit."""
+        if self.remake is None or number == self.engines_per_gpu:
+            return self
+        made = self if number == 1 else self.remake(number)
+        return replace(made, engines_per_gpu=number, remake=None)
 
     def config(self, **changes: Any) -> vLLMEngineProcessorConfig:
         """The real Ray Data LLM configuration; `changes` override its fields."""
@@ -136,3 +154,9 @@ class ProcessorSpec:
         engines = "the engine" if self.replicas == 1 else f"{self.replicas} engines"
         how_long = "half a minute" if self.machine.device == "cpu" else "one to three minutes"
         return f"starting {engines} for {self.model.name} (about {how_long})"
+
+
+def _changed(
+    remake: Callable[[int], ProcessorSpec], changes: dict[str, Any], number: int
+) -> ProcessorSpec:
+    return remake(number).with_(**changes)

@@ -1,0 +1,92 @@
+"""How many engines share one card: short answers of a small model are bound by what feeds an
+engine, not by the card, and several engines feed it at once. Pure: no Ray, no engine."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, replace
+
+from labkit.errors import ModelError
+from labkit.hardware.machine import GPU
+from labkit.settings.processor_spec import ProcessorSpec
+from labkit.settings.setting import Setting
+
+#: Seconds that the processes of one engine take to feed it a row, and for each token of its answer
+#: (docs/gpu.md: one H100, SmolLM2-135M, 1,190 posts a second with 2 output tokens each, and 290
+#: rows a second with 128).
+FEED_ROW_S, FEED_TOKEN_S = 0.8e-3, 0.02e-3
+#: Cores that an engine's processes take meanwhile, on a host of 16 cores.
+CORES = 2
+#: More engines than these were not tried.
+MOST = 8
+#: Fewer rows than these for each engine do not fill it.
+ROWS = 1024
+#: Seconds of one engine's work that are worth the start of another one for a single job.
+WORTH_S = 10.0
+#: bf16 operations a second that prefill reaches on a card, by its compute capability: half of what
+#: its maker says without sparsity.
+OPERATIONS = {(10, 0): 11e14, (9, 0): 5e14, (8, 0): 1.5e14}
+OTHER_OPERATIONS = 0.6e14
+
+
+@dataclass(frozen=True)
+class Work:
+    """A job's rows, as far as they are known: how many, and the tokens of a row (estimated)."""
+
+    rows: int | None
+    input_tokens: float
+    output_tokens: float
+
+
+def settle(spec: ProcessorSpec, work: Work, running: ProcessorSpec | None = None) -> ProcessorSpec:
+    """`spec` with as many engines on a card as this work takes, and the reason as a setting.
+
+    running: the spec of the warm engines that are up. Those that differ in their number alone are
+    gone on with: a start costs more than it would bring.
+    """
+    if spec.engines_per_gpu != "auto" or not spec.machine.gpus:
+        return spec
+    if running is not None and running.settled_from == spec.settings:
+        return running
+    number, why = engines(spec, work)
+    for fewer in range(number, 1, -1):
+        try:
+            return _with(spec, fewer, why)
+        except ModelError:
+            why = "more copies of the weights do not fit the card"
+    return _with(spec, 1, why)
+
+
+def _with(spec: ProcessorSpec, number: int, why: str) -> ProcessorSpec:
+    made = spec.with_engines(number)
+    setting = Setting("ray", "engines_per_gpu", number, why)
+    return replace(made, settings=(*made.settings, setting), settled_from=spec.settings)
+
+
+def engines(spec: ProcessorSpec, work: Work) -> tuple[int, str]:
+    """(engines a card, why no more)."""
+    cards, shape = spec.machine.gpus, spec.model.shape
+    if spec.tensor_parallel > 1 or shape is None:
+        return 1, "the weights are shared by cards, or their size is not known"
+    feed = FEED_ROW_S + work.output_tokens * FEED_TOKEN_S
+    card = on_card(cards[0], shape.weight_bytes / shape.dtype_bytes, work)
+    words = f"a row takes about {1e3 * feed:.1f} ms to feed and {1e3 * card:.2f} ms on the card"
+    limits = [
+        (feed / card, words),
+        (spec.machine.cores / (CORES * spec.replicas), f"{words}; the cores feed no more"),
+        (MOST, f"{words}; more were not tried"),
+    ]
+    if work.rows is not None:
+        limits.append((work.rows / ROWS / spec.replicas, f"{words}; the rows fill no more"))
+        if not spec.warm:
+            worth = work.rows * feed / WORTH_S / spec.replicas
+            limits.append((worth, f"{words}; one job is not worth more starts"))
+    least, why = min(limits, key=lambda limit: limit[0])
+    return max(1, math.floor(least)), why
+
+
+def on_card(card: GPU, parameters: float, work: Work) -> float:
+    """Seconds that the card itself takes for a row among many: two operations for each parameter
+    and token."""
+    operations = OPERATIONS.get(card.compute_capability, OTHER_OPERATIONS)
+    return 2 * parameters * (work.input_tokens + work.output_tokens) / operations

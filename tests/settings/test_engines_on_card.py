@@ -1,0 +1,138 @@
+"""How many engines a card takes: by the rows, the model, the card, the cores and its memory."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+import pyarrow as pa
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from labkit.api.configure import configure
+from labkit.engines import dispatch
+from labkit.errors import LabError
+from labkit.rows import requests
+from labkit.rows.sampling_values import for_vllm
+from labkit.settings.engines_on_card import MOST, Work, settle
+from labkit.tasks import faq, sentiment
+from labkit.weights.architecture import LLAMA_8B, Shape
+from labkit.weights.catalogue import Model
+from tests.settings.test_processor_spec import H100, H100_X2, LAPTOP, T4
+from tests.settings.test_processor_spec import no_hub as no_hub  # each test here has it, too
+
+SIZES = {"hidden_size": 576, "intermediate_size": 1536, "num_hidden_layers": 30}
+SIZES |= {"num_attention_heads": 9, "num_key_value_heads": 3, "head_dim": 64, "vocab_size": 49152}
+TINY_SHAPE = Shape.of({**LLAMA_8B, **SIZES, "tie_word_embeddings": True})
+TINY = Model("small", "some/small", "for the test", 0.25, 8192, TINY_SHAPE)
+LARGE = Model("large", "some/large", "for the test", 15.0, 8192, Shape.of(LLAMA_8B))
+POSTS, LONG = Work(33_600, 76, 3), Work(4096, 848, 32)
+
+
+def engines(model: Model, work: Work, machine: Any = H100, **options: Any) -> int:
+    return settle(configure(model, machine, **options), work).replicas
+
+
+def test_short_rows_of_a_small_model_get_several_engines() -> None:
+    spec = settle(configure(TINY, H100, warm=True), POSTS)
+    assert (spec.replicas, spec["engines_per_gpu"]) == (8, 8)
+    assert spec["placement_group_config"] == {"bundles": [{"CPU": 1.0, "GPU": 0.125}]}
+    assert spec["gpu_memory_utilization"] == pytest.approx(0.9 / 8, abs=0.001)
+    reason = spec.describe().loc[("ray", "engines_per_gpu"), "reason"]
+    assert "ms to feed" in reason and "the cores feed no more" in reason
+
+
+@pytest.mark.parametrize(
+    ("model", "work", "options"),
+    [
+        (LARGE, POSTS, {}),
+        (LARGE, LONG, {}),
+        (TINY, replace(POSTS, rows=200), {}),
+        (TINY, POSTS, {"tensor_parallel": 2, "machine": H100_X2}),
+        (TINY, POSTS, {"machine": LAPTOP}),
+        (TINY, POSTS, {"engines_per_gpu": 1}),
+        (replace(TINY, shape=None), POSTS, {}),
+    ],
+)
+def test_where_one_engine_is_best_there_is_one(
+    model: Model, work: Work, options: dict[str, Any]
+) -> None:
+    for warm in (False, True):
+        assert engines(model, work, **{"machine": H100, "warm": warm, **options}) == 1
+
+
+def test_cores_memory_and_the_start_are_limits() -> None:
+    warm = {"warm": True}
+    assert engines(TINY, POSTS, replace(H100, cores=4), **warm) == 2
+    assert engines(TINY, POSTS, replace(H100, cores=256), **warm) == MOST
+    assert engines(TINY, POSTS, T4, **warm) < 8, "the memory of a small card"
+    assert engines(TINY, POSTS) == 2, "a cold job of half a minute"
+    assert engines(TINY, Work(None, 76, 3), **warm) == 8, "the rows of a Dataset are not known"
+    two = settle(configure(TINY, H100_X2, replicas=2, warm=True), replace(POSTS, rows=99_999))
+    assert (two["engines_per_gpu"], two.replicas) == (4, 8), "16 cores feed two cards"
+
+
+def test_what_is_set_by_hand_is_kept() -> None:
+    by_hand = configure(TINY, H100, replicas=4, gpu_share=0.25, warm=True)
+    assert settle(by_hand, POSTS) is by_hand and by_hand.replicas == 4
+    four = configure(TINY, H100, engines_per_gpu=4, batch_size=8)
+    assert (settle(four, POSTS).replicas, four["batch_size"]) == (4, 8)
+    changed = settle(configure(TINY, H100, warm=True).with_(batch_size=7, max_num_seqs=99), POSTS)
+    assert (changed.replicas, changed["batch_size"], changed["max_num_seqs"]) == (8, 7, 99)
+    assert changed.warm
+
+
+@pytest.mark.parametrize("wrong", [0, -1, 1.5, True, "many"])
+def test_other_numbers_are_refused(wrong: Any) -> None:
+    with pytest.raises(LabError, match="engines_per_gpu"):
+        configure(TINY, H100, engines_per_gpu=wrong)
+
+
+@pytest.mark.parametrize(
+    "options", [{"machine": LAPTOP}, {"gpu_share": 0.5}, {"tensor_parallel": 2}], ids=str
+)
+def test_what_does_not_go_together_is_refused(options: dict[str, Any]) -> None:
+    with pytest.raises(LabError, match="engines_per_gpu shares a card"):
+        configure(TINY, **{"machine": H100_X2, "engines_per_gpu": 2, **options})
+
+
+def test_a_warm_engine_is_gone_on_with_whatever_the_rows() -> None:
+    asked = configure(TINY, H100, warm=True)
+    running = settle(asked, POSTS)
+    for work in (LONG, Work(1, 5, 5), POSTS):
+        assert settle(asked, work, running) is running
+        again = settle(configure(TINY, H100, warm=True), work, running)
+        assert again is running, "configured once more"
+    other = settle(configure(TINY, H100, warm=True).with_(max_num_seqs=16), LONG, running)
+    assert other is not running and other["max_num_seqs"] == 16
+
+
+@given(
+    st.builds(Work, st.integers(1, 10**7), st.floats(1, 4000), st.floats(1, 2000)),
+    st.sampled_from([TINY, LARGE]),
+    st.sampled_from([H100, T4, H100_X2]),
+    st.booleans(),
+)
+def test_any_work_gets_engines_that_fit(work: Work, model: Model, machine: Any, warm: bool) -> None:
+    if model is LARGE and machine is T4:
+        return
+    asked = configure(model, machine, warm=warm)
+    spec = settle(asked, work)
+    number = spec["engines_per_gpu"]
+    assert 1 <= number <= MOST and spec.replicas == number
+    assert spec["gpu_memory_utilization"] <= asked["gpu_memory_utilization"]
+    assert spec["batch_size"] == asked["batch_size"] and spec.warm == warm
+    assert settle(spec, work) is spec, "settled once"
+
+
+def test_the_work_is_read_from_the_requests() -> None:
+    rows = [{"text": "x" * 80, "question": "y" * 4000}] * 10
+    short = requests.split(requests.make(sentiment(), rows, for_vllm), 4)[0]
+    found = dispatch._work(sentiment(), short)
+    assert found.rows == 10 and 20 < found.input_tokens < 120 and found.output_tokens < 5
+    long = requests.split(requests.make(faq(max_tokens=300), rows, for_vllm), 4)[0]
+    found = dispatch._work(faq(), long)
+    assert found.input_tokens > 1000 and found.output_tokens == 300
+    assert dispatch._work(faq(max_tokens=7), []).output_tokens == 7
+    assert isinstance(short[0], pa.Table)
