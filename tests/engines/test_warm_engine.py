@@ -201,6 +201,31 @@ def test_a_job_begins_with_an_empty_prefix_cache_and_its_own_limit() -> None:
     assert engine.slots._value == 12
 
 
+#: Forms of structured output: two that vLLM can hold a row to, and what fails inside it.
+FORMS: list[Any] = [{"choice": ["yes", "no"]}] * 4 + [{"regex": "[ab]{3}"}]
+FORMS += [{"choice": ["first line\nsecond line", "b"]}, {"choice": ['"', "\\"]}, {"choice": []}]
+FORMS += [{"regex": "("}, {"json": "{"}, {"grammar": "no ::= grammar ("}, {"choice": ["yes"]}]
+
+
+@pytest.mark.engine
+@pytest.mark.parametrize("warm", [True, pytest.param(False, marks=pytest.mark.endurance)])
+def test_a_form_that_fails_inside_vllm_makes_no_answer(warm_spec: Any, warm: bool) -> None:
+    """Whether it fails alone or takes others with it: no empty text, no times of 0."""
+    task = Task(
+        "form",
+        ask("text"),
+        {"max_tokens": 8, "temperature": 0.0},
+        {"structured_outputs": "form"},
+    )
+    rows = [{"text": "Yes?", "form": form} for form in FORMS]
+    job = labkit.run(task, rows, warm_spec.with_(warm=warm), progress=False)
+    assert len(job.answers) + len(job.failed) == len(FORMS) and job.failed["error"].notna().all()
+    assert set(job.answers["answer"][:4]) <= {"yes", "no"} and len(job.answers) >= 6
+    assert (job.answers["answer"].str.len() > 0).all() and len(job.failed) >= 4
+    assert 0 < job.metrics.startup_s < job.metrics.wall_s
+    assert (job.rows["last_token_ts"].dropna() > 0).all()
+
+
 @pytest.mark.engine
 @pytest.mark.parametrize("how", ["cancelled", "interrupted"])
 def test_a_stopped_job_ends_at_once_and_the_engine_stays(warm_spec: Any, how: str) -> None:
