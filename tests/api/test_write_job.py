@@ -778,8 +778,11 @@ def test_an_answer_of_another_shape_is_an_error_row(tmp_path: Path, spec: Any) -
 @pytest.mark.parametrize(
     "how",
     [
-        *("dataset", "folder", "csv"),
-        *(pytest.param(how, marks=pytest.mark.endurance) for how in ("frame", "list", "parquet")),
+        *("dataset", "csv"),
+        *(
+            pytest.param(how, marks=pytest.mark.endurance)
+            for how in ("folder", "frame", "list", "parquet")
+        ),
     ],
 )
 def test_data_from_anywhere(tmp_path: Path, spec: Any, how: str) -> None:

@@ -88,7 +88,7 @@ def test_what_ray_notes_of_each_block_is_forgotten(
 ) -> None:
     import ray.data
 
-    monkeypatch.setattr(internals, "BLOCKS_NOTED", 3)
+    monkeypatch.setattr(internals, "BLOCKS_NOTED", 2)
     most: dict[str, int] = {}
 
     def look() -> None:
@@ -97,14 +97,14 @@ def test_what_ray_notes_of_each_block_is_forgotten(
             most[stage.name] = max(noted, most.get(stage.name, 0))
 
     execution = internals.Execution(look)
-    data = ray.data.range(40, override_num_blocks=40)
+    data = ray.data.range(16, override_num_blocks=16)
     data = data.map_batches(lambda b: b, num_cpus=0.1, batch_size=None).map_batches(
         lambda b: b, num_cpus=0.2, batch_size=None
     )
     with execution.watched([data.context]):
-        assert sum(len(b["id"]) for b in data.iter_batches(batch_size=None)) == 40
+        assert sum(len(b["id"]) for b in data.iter_batches(batch_size=None)) == 16
     (last,) = (count for name, count in most.items() if "MapBatches" in name)
-    assert 0 < last < 40
+    assert 0 < last < 16
 
 
 def test_the_script_of_ray_is_the_module_that_nodes_are_started_with() -> None:
