@@ -43,9 +43,13 @@ NAMES = {
 }
 
 
+#: So many of the posts; None: all of them.
+POSTS: int | None = None
+
+
 def posts(times: int) -> list[dict[str, Any]]:
     """The posts, so many times over."""
-    return [{"text": text} for text in labkit.load_posts()["text"]] * times
+    return [{"text": text} for text in labkit.load_posts(POSTS)["text"]] * times
 
 
 def chat(model: str | None, times: int, jobs: int, own: bool = False) -> list[float]:
@@ -164,12 +168,15 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--systems", nargs="*", default=["chat", "1", "4", "8"])
     parser.add_argument("--times", type=int, default=8)
+    parser.add_argument("--posts", type=int, help="a sample of so many, for a slow machine")
     parser.add_argument("--jobs", type=int, default=3)
     parser.add_argument("--rounds", type=int, default=1)
     parser.add_argument("--model")
     parser.add_argument("--out", type=Path, help="JSON lines: a line for each program")
     parser.add_argument("--one", help=argparse.SUPPRESS)
     given = parser.parse_args()
+    global POSTS
+    POSTS = given.posts
     if given.one:
         same = (given.model, given.times, given.jobs)
         others = {"cold": cold, "write": write, "generate": generate}
@@ -188,6 +195,7 @@ def main() -> None:
             command = [sys.executable, "-m", "benchmarks.short_rows", "--one", one]
             command += ["--times", str(given.times), "--jobs", str(given.jobs)]
             command += ["--model", given.model] if given.model else []
+            command += ["--posts", str(given.posts)] if given.posts else []
             done = subprocess.run(command, capture_output=True, text=True)
             if done.returncode:
                 raise SystemExit(f"{one} failed:\n{done.stdout[-1000:]}\n{done.stderr[-3000:]}")
