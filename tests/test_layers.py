@@ -21,7 +21,7 @@ from tools import tree
 ORDER = (
     {"errors", "paths"},
     {"tasks", "metrics", "quality", "progress", "html_table", "datasets"},
-    {"hardware"},
+    {"hardware", "bottleneck"},
     {"weights"},
     {"settings"},
     {"rows"},

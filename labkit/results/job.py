@@ -10,6 +10,7 @@ import pandas as pd
 import pyarrow as pa
 
 from labkit import metrics
+from labkit.bottleneck import Bottleneck, bottleneck
 from labkit.datasets import csv_table as framing
 from labkit.errors import JobFailed, LabError, lab_errors
 from labkit.html_table import show
@@ -46,6 +47,19 @@ class Job:
     def timeline(self) -> pd.DataFrame:
         """The answered rows with their times in seconds since the call (`metrics.timeline`)."""
         return metrics.timeline(self.rows, self.started, self.clocks)
+
+    def bottleneck(self) -> Bottleneck | None:
+        """What bounded this job, and what to try (`labkit.bottleneck`); None where no row was
+        answered."""
+        decoding = self.spec.replicas * self._at_once
+        return bottleneck(self.metrics, self.timeline(), min(self.spec.rows_in_flight, decoding))
+
+    @property
+    def _at_once(self) -> int:
+        try:
+            return int(self.spec["max_num_seqs"])
+        except KeyError:  # a server's own
+            return self.spec.rows_in_flight
 
     def _repr_html_(self) -> str:
         table: str = show(self.metrics.table())._repr_html_()

@@ -1,0 +1,88 @@
+"""What bounds a job: jobs made to be bound by each of the causes."""
+
+from __future__ import annotations
+
+import numpy as np
+import pandas as pd
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from labkit.bottleneck import Bottleneck, bottleneck
+from labkit.metrics import compute, timeline
+
+
+def found(
+    rows: int,
+    *,
+    startup: float = 1.0,
+    at_once: int = 16,
+    limit: int = 16,
+    prompt: float = 0.1,
+    answer: float = 1.0,
+    late: int = 0,
+) -> Bottleneck:
+    """A job whose engine takes `at_once` rows at a time, each `prompt` + `answer` seconds; `late`
+    rows take twenty times as long."""
+    wave = np.arange(rows) // at_once
+    queued = 100 + startup + wave * (prompt + answer)
+    length = np.where(np.arange(rows) >= rows - late, 20 * answer, answer)
+    frame = pd.DataFrame(
+        {
+            "arrival_time": queued + 900,
+            "queued_ts": queued,
+            "scheduled_ts": queued,
+            "first_token_ts": queued + prompt,
+            "last_token_ts": queued + prompt + length,
+            "num_input_tokens": 10,
+            "num_generated_tokens": 5,
+            "batch_uuid": "b",
+        }
+    )
+    end = float(frame["last_token_ts"].max()) + 900.2
+    job = compute(frame, 1000.0, end)
+    made = bottleneck(job, timeline(frame, 1000.0), limit)
+    assert made is not None and 0 < made.share <= 1 and made.sentence.endswith(".")
+    return made
+
+
+@pytest.mark.parametrize(
+    ("job", "name", "words"),
+    [
+        ({"rows": 320, "startup": 60.0}, "startup", "Startup was 73%"),
+        ({"rows": 20}, "too few rows", "20, where 16"),
+        ({"rows": 160, "late": 2}, "the tail", "Send long rows first"),
+        ({"rows": 320, "at_once": 4}, "what feeds the engine", "4 of 16"),
+        ({"rows": 320, "prompt": 3.0}, "reading the prompts", "75%"),
+        ({"rows": 320}, "the engine", "16 of 16"),
+    ],
+)
+def test_each_cause_is_named(job: dict[str, float], name: str, words: str) -> None:
+    made = found(**job)  # type: ignore[arg-type]
+    assert made.name == name and words in made.sentence
+
+
+def test_a_job_without_answers_has_none() -> None:
+    frame = pd.DataFrame({name: [float("nan")] for name in ("last_token_ts",)})
+    for name in ("arrival_time", "queued_ts", "scheduled_ts", "first_token_ts"):
+        frame[name] = float("nan")
+    frame = frame.assign(num_input_tokens=np.nan, num_generated_tokens=np.nan, batch_uuid=None)
+    assert bottleneck(compute(frame, 0.0, 5.0), timeline(frame), 16) is None
+
+
+@given(
+    st.integers(1, 400),
+    st.floats(0.01, 100),
+    st.integers(1, 64),
+    st.floats(0.001, 5),
+    st.floats(0.01, 5),
+)
+def test_any_job_has_a_cause_that_its_numbers_bear_out(
+    rows: int, startup: float, at_once: int, prompt: float, answer: float
+) -> None:
+    limit = max(16, at_once)
+    made = found(rows, startup=startup, at_once=at_once, limit=limit, prompt=prompt, answer=answer)
+    bounds = {"startup": 0.5, "the tail": 0.3, "reading the prompts": 0.5}
+    assert made.share >= bounds.get(made.name, 0)
+    if made.name == "what feeds the engine":
+        assert made.share < 0.7
