@@ -16,7 +16,6 @@ import pandas as pd
 
 from labkit.api.configure import configure
 from labkit.api.run_job import run
-from labkit.engines.warm_engine import NEED_NO_RELOAD
 from labkit.errors import Cancelled, JobFailed, LabError, lab_errors, reason
 from labkit.hardware.machine import quick
 from labkit.progress import View, view_here
@@ -25,7 +24,7 @@ from labkit.results.job_fingerprint import model_hash
 from labkit.results.sweep_result import Point, Sweep, read_runs
 from labkit.settings import redaction
 from labkit.settings.processor_spec import ProcessorSpec
-from labkit.settings.setting import check_counts
+from labkit.settings.setting import NEED_NO_RELOAD, check_counts
 from labkit.tasks import Row, Task
 
 

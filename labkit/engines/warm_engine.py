@@ -25,14 +25,12 @@ from labkit.hardware.machine import GPU, Machine, settled
 from labkit.ray_session import capacity, internals, session
 from labkit.settings.engine_defaults import STAGE_CPUS
 from labkit.settings.redaction import shown
+from labkit.settings.setting import NEED_NO_RELOAD
 
 if TYPE_CHECKING:
     import ray.data
 
     from labkit.settings.processor_spec import ProcessorSpec
-
-#: Arguments that only say how rows are handed over: changing them needs no other engine.
-NEED_NO_RELOAD = ("batch_size", "max_concurrent_batches", "max_pending_requests")
 
 
 @dataclass
@@ -124,7 +122,8 @@ def free_of_ours(machine: Machine) -> Machine:
 def identity(spec: ProcessorSpec) -> dict[str, Any]:
     """What makes two specs need different engines: every argument but NEED_NO_RELOAD, and the
     model."""
-    fixed = {s.name: s.value for s in spec.settings if s.name not in NEED_NO_RELOAD}
+    passed_over = (*NEED_NO_RELOAD, "engines_per_gpu")  # the replicas say it
+    fixed = {s.name: s.value for s in spec.settings if s.name not in passed_over}
     return {"model": spec.model.source, "replicas": spec.replicas, **fixed}
 
 

@@ -4,12 +4,13 @@ engine, not by the card, and several engines feed it at once. Pure: no Ray, no e
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from labkit.errors import ModelError
 from labkit.hardware.machine import GPU
 from labkit.settings.processor_spec import ProcessorSpec
-from labkit.settings.setting import Setting
+from labkit.settings.setting import NEED_NO_RELOAD, Setting
 
 #: Seconds that the processes of one engine take to feed it a row, and for each token of its answer
 #: (docs/gpu.md: one H100, SmolLM2-135M, 1,190 posts a second with 2 output tokens each, and 290
@@ -46,8 +47,8 @@ def settle(spec: ProcessorSpec, work: Work, running: ProcessorSpec | None = None
     """
     if spec.engines_per_gpu != "auto" or not spec.machine.gpus:
         return spec
-    if running is not None and running.settled_from == spec.settings:
-        return running
+    if running is not None and _same(running.settled_from, spec.settings):
+        return running.with_(**{name: spec[name] for name in NEED_NO_RELOAD})
     number, why = engines(spec, work)
     for fewer in range(number, 1, -1):
         try:
@@ -60,7 +61,16 @@ def settle(spec: ProcessorSpec, work: Work, running: ProcessorSpec | None = None
 def _with(spec: ProcessorSpec, number: int, why: str) -> ProcessorSpec:
     made = spec.with_engines(number)
     setting = Setting("ray", "engines_per_gpu", number, why)
-    return replace(made, settings=(*made.settings, setting), settled_from=spec.settings)
+    return replace(made, settings=(*made.settings, setting))
+
+
+def _same(one: Sequence[Setting], other: Sequence[Setting]) -> bool:
+    """Whether engines of these settings differ in what needs no other engine alone."""
+    sides = (
+        {s.name: s.value for s in side if s.name not in NEED_NO_RELOAD and not s.measured}
+        for side in (one, other)
+    )
+    return next(sides) == next(sides)
 
 
 def engines(spec: ProcessorSpec, work: Work) -> tuple[int, str]:

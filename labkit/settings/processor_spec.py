@@ -118,7 +118,7 @@ class ProcessorSpec:
         if self.remake is None or number == self.engines_per_gpu:
             return self
         made = self if number == 1 else self.remake(number)
-        return replace(made, engines_per_gpu=number, remake=None)
+        return replace(made, engines_per_gpu=number, remake=None, settled_from=self.settings)
 
     def config(self, **changes: Any) -> vLLMEngineProcessorConfig:
         """The real Ray Data LLM configuration; `changes` override its fields."""

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 
 from labkit.api.configure import configure
 from labkit.engines import dispatch
+from labkit.engines.warm_engine import why_reload
 from labkit.errors import LabError
 from labkit.rows import requests
 from labkit.rows.sampling_values import for_vllm
@@ -101,9 +102,12 @@ def test_a_warm_engine_is_gone_on_with_whatever_the_rows() -> None:
     asked = configure(TINY, H100, warm=True)
     running = settle(asked, POSTS)
     for work in (LONG, Work(1, 5, 5), POSTS):
-        assert settle(asked, work, running) is running
-        again = settle(configure(TINY, H100, warm=True), work, running)
-        assert again is running, "configured once more"
+        for again in (asked, configure(TINY, H100, warm=True), asked.with_(batch_size=3)):
+            kept = settle(again, work, running)
+            assert why_reload(running, kept) == [] and kept.replicas == 8
+            assert kept["batch_size"] == again["batch_size"]
+        one = asked.with_engines(1)  # of a sweep
+        assert why_reload(one, settle(asked, work, one)) == []
     other = settle(configure(TINY, H100, warm=True).with_(max_num_seqs=16), LONG, running)
     assert other is not running and other["max_num_seqs"] == 16
 
