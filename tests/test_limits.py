@@ -57,7 +57,7 @@ def long_job(tiny: Any, tmp_path_factory: Any, ray_starter: Any) -> Iterator[Sim
         texts = [None if i % 1000 == 7 else f"What is {i} + {i}?" for i in ids]
         frame = pd.DataFrame({"id": ids, "question": texts, "note": [f"note {i}" for i in ids]})
         frame.to_parquet(given / f"{at:06}.parquet")
-    spec = labkit.configure(tiny)
+    spec = labkit.configure(tiny, batch_size=64)  # what Ray does for each block takes longer
     ray_starter()
     watch = Watch(folder / "out")
     read: list[pd.DataFrame] = []
