@@ -60,7 +60,7 @@ def settle(spec: ProcessorSpec, work: Work, running: ProcessorSpec | None = None
 
 def _with(spec: ProcessorSpec, number: int, why: str) -> ProcessorSpec:
     made = spec.with_engines(number)
-    setting = Setting("ray", "engines_per_gpu", number, why)
+    setting = Setting("labkit", "engines_per_gpu", number, why)
     return replace(made, settings=(*made.settings, setting))
 
 

@@ -19,7 +19,7 @@ NEED_NO_RELOAD = ("batch_size", "max_concurrent_batches", "max_pending_requests"
 
 @dataclass(frozen=True)
 class Setting:
-    """One argument: the layer it belongs to ('ray', 'vllm', 'environment'), value and reason.
+    """One argument: its layer ('ray', 'vllm', 'environment', 'labkit'), value and reason.
 
     measured: it follows from the memory that was free at the moment, so that another value of it
     makes no other job.

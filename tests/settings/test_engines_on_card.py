@@ -40,7 +40,7 @@ def test_short_rows_of_a_small_model_get_several_engines() -> None:
     assert (spec.replicas, spec["engines_per_gpu"]) == (8, 8)
     assert spec["placement_group_config"] == {"bundles": [{"CPU": 1.0, "GPU": 0.125}]}
     assert spec["gpu_memory_utilization"] == pytest.approx(0.9 / 8, abs=0.001)
-    reason = spec.describe().loc[("ray", "engines_per_gpu"), "reason"]
+    reason = spec.describe().loc[("labkit", "engines_per_gpu"), "reason"]
     assert "ms to feed" in reason and "the cores feed no more" in reason
 
 
@@ -128,6 +128,8 @@ def test_any_work_gets_engines_that_fit(work: Work, model: Model, machine: Any, 
     assert spec["gpu_memory_utilization"] <= asked["gpu_memory_utilization"]
     assert spec["batch_size"] == asked["batch_size"] and spec.warm == warm
     assert settle(spec, work) is spec, "settled once"
+    if not warm:  # the real configuration of Ray's processor takes it
+        assert spec.config().concurrency == (number, number)
 
 
 def test_the_work_is_read_from_the_requests() -> None:
