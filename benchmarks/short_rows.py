@@ -163,6 +163,21 @@ def ratio(rates: list[float], plain: list[float]) -> list[float]:
     return [round(one, 3) for one in pairs]
 
 
+def ratios(rounds: list[dict[str, list[float]]]) -> dict[str, list[float]]:
+    """{system: [lowest, median, highest]} of its medians against those of `LLM.chat` in the same
+    round, one value a round."""
+    found: dict[str, list[float]] = {}
+    for one in rounds:
+        plain = statistics.median(one[NAMES["chat"]])
+        for name, rates in one.items():
+            if name != NAMES["chat"]:
+                found.setdefault(name, []).append(statistics.median(rates) / plain)
+    return {
+        name: [round(n, 3) for n in (min(some), statistics.median(some), max(some))]
+        for name, some in found.items()
+    }
+
+
 def main() -> None:
     """Run the systems in turn; print the medians and their ratios to `LLM.chat`."""
     parser = argparse.ArgumentParser(description=__doc__)
