@@ -61,7 +61,7 @@ def execute(
             nbformat.write(notebook, scratch)
             os.replace(scratch, target)
         took[path.name] = time.monotonic() - began
-        if path in lessons() and times.as_a_reader():
+        if path.resolve() in lessons() and times.as_a_reader():
             times.record("lessons", path.name, {"seconds": took[path.name], "sections": spent})
         print(f"{took[path.name]:.0f} s → {os.path.relpath(target)}", flush=True)
     return took
