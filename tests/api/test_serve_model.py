@@ -118,8 +118,9 @@ def test_the_key_is_not_in_the_repr() -> None:
 
 #: Programs (forks of one), each of which serves a stub with a child; both deaf to SIGTERM if so.
 PROGRAM = """
-import os, sys, time, types
+import os, signal, sys, time, types
 from labkit.api import serve_model
+signal.signal(signal.SIGHUP, signal.SIG_DFL)  # under nohup it is ignored, and children inherit it
 STUB = '''
 import http.server, signal, subprocess, sys
 if sys.argv[2] == "deaf":
@@ -157,7 +158,7 @@ def test_no_server_outlives_its_program() -> None:
             assert [len(group(leader)) for leader in leaders] == [3] * 4  # keeper, server, child
             for how, program, _ in started:
                 os.kill(int(program), ends[how])
-            deadline = time.monotonic() + 30
+            deadline = time.monotonic() + 15
             while any(map(group, leaders)) and time.monotonic() < deadline:
                 time.sleep(0.1)
             assert [group(leader) for leader in leaders] == [[]] * 4
