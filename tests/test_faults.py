@@ -21,10 +21,11 @@ import psutil
 import pytest
 
 import labkit
-from labkit.api import job_stream, write_job
+from labkit.api import job_stream
 from labkit.api.watchdog import Watch
 from labkit.errors import Cancelled, JobFailed, LabError, Stalled
 from labkit.ray_session import session
+from labkit.results import part_writer
 from labkit.tasks import Task, ask
 from tests.beside import below
 
@@ -225,9 +226,9 @@ def test_a_warm_engine_that_fails_is_replaced_by_the_next_job(
 def test_written_rows_of_a_failed_job_are_kept_and_not_computed_again(
     warm: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, what: signal.Signals
 ) -> None:
-    monkeypatch.setattr(write_job, "PART_SECONDS", 0)
+    monkeypatch.setattr(part_writer, "PART_SECONDS", 0)
     fault = send(what, CORE)
-    taken = write_job._Writer.take
+    taken = part_writer.PartWriter.take
     count = [0]
 
     def take(writer: Any, finished: Any) -> None:
@@ -238,7 +239,7 @@ def test_written_rows_of_a_failed_job_are_kept_and_not_computed_again(
 
     options: Any = {"id_column": "id", "progress": False, "stall_s": START_S}
     with monkeypatch.context() as patch, pytest.raises(JobFailed, match="rows are kept.*write ag"):
-        patch.setattr(write_job._Writer, "take", take)
+        patch.setattr(part_writer.PartWriter, "take", take)
         labkit.write(TASK, DATA, tmp_path, warm, **options)
     before = {file: file.stat().st_mtime_ns for file in tmp_path.glob("part-*")}
     out = labkit.write(TASK, DATA, tmp_path, warm, **options)
@@ -267,7 +268,7 @@ def small_disk(tmp_path: Path) -> Iterator[Path]:
 def test_a_full_disk_keeps_what_is_written(
     warm: Any, small_disk: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(write_job, "PART_SECONDS", 0)
+    monkeypatch.setattr(part_writer, "PART_SECONDS", 0)
     rows = [{**row, "note": os.urandom(4000).hex()} for row in DATA]  # nothing can pack this
     options: Any = {"id_column": "id", "progress": False}
     with pytest.raises(LabError, match="No space left.*kept. Make room"):

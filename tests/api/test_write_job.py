@@ -30,8 +30,9 @@ from labkit.api import write_job
 from labkit.engines import dispatch
 from labkit.errors import JobFailed, LabError, Stalled
 from labkit.progress import Progress
-from labkit.results import job_fingerprint, parquet_folder
+from labkit.results import job_fingerprint, parquet_folder, part_writer
 from labkit.results.parquet_folder import Parts
+from labkit.results.part_writer import PartWriter
 from labkit.rows import requests, responses, user_data
 from labkit.rows.sampling_values import for_vllm
 from labkit.tasks import Task, ask, faq
@@ -530,7 +531,7 @@ def test_any_values_come_back_from_the_files_or_fail(
         if at in (0, 2):
             shown = Progress(None, startup="", show=False)
             about = (faq(), rows, parts, "answer", {"prompt": None})
-            writer = write_job._Writer(*about, rows.table["id"], shown)
+            writer = PartWriter(*about, rows.table["id"], shown)
         values, misfits = writer._values(batch)
         table = rows.table.slice(number, len(batch)).append_column("answer", values)
         parts.add(table.append_column("error", pa.array(misfits, pa.string())))
@@ -640,7 +641,7 @@ def engine(asked: Any, spec: Any, **_: Any) -> Any:
 def spec(monkeypatch: pytest.MonkeyPatch, local_ray: Any, smollm2: Any) -> Any:
     """Settings for a stand-in engine that answers at once, a part for each batch."""
     monkeypatch.setattr(dispatch, "answer", engine)
-    monkeypatch.setattr(write_job, "PART_SECONDS", 0)
+    monkeypatch.setattr(part_writer, "PART_SECONDS", 0)
     return labkit.configure(smollm2, batch_size=8, max_concurrent_batches=2)
 
 
@@ -1018,7 +1019,7 @@ def test_finished_rows_are_written_though_no_other_comes(
             yield table
 
     monkeypatch.setattr(dispatch, "answer", slow)
-    monkeypatch.setattr(write_job, "PART_SECONDS", 1)
+    monkeypatch.setattr(part_writer, "PART_SECONDS", 1)
     write(frame(), tmp_path, spec)
     assert on_disk == [18], "two batches, and the two rows that could not be asked"
 
@@ -1059,7 +1060,7 @@ def test_a_stopped_job_keeps_what_came(
 ) -> None:
     with monkeypatch.context() as patch:
         patch.setattr(write_job, "stream", stop_after(3, problem))
-        patch.setattr(write_job, "PART_SECONDS", 1e9)  # rows still wait to be written
+        patch.setattr(part_writer, "PART_SECONDS", 1e9)  # rows still wait to be written
         with pytest.raises(type(problem)) as stopped:
             write(frame(), tmp_path, spec)
     said = str(stopped.value) + capsys.readouterr().err
@@ -1116,10 +1117,10 @@ DRIVER = """
 import sys
 import pandas as pd
 import labkit
-from labkit.api import write_job
+from labkit.results import part_writer
 from labkit.tasks import faq
 
-write_job.PART_SECONDS = 0
+part_writer.PART_SECONDS = 0
 spec = labkit.configure(batch_size=8, max_concurrent_batches=2, warm=True)
 data = pd.read_parquet(sys.argv[1])
 labkit.write(faq(max_tokens=6), data, sys.argv[2], spec, id_column="id", progress=False)
