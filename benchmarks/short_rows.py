@@ -156,13 +156,6 @@ def driver(times: int) -> float:
     return (time.monotonic() - began) / len(rows) * 1e6
 
 
-def ratio(rates: list[float], plain: list[float]) -> list[float]:
-    """[lowest, of the medians, highest] of `rates` against `plain`."""
-    medians = statistics.median(rates) / statistics.median(plain)
-    pairs = min(rates) / max(plain), medians, max(rates) / min(plain)
-    return [round(one, 3) for one in pairs]
-
-
 def ratios(rounds: list[dict[str, list[float]]]) -> dict[str, list[float]]:
     """{system: [lowest, median, highest]} of its medians against those of `LLM.chat` in the same
     round, one value a round."""
@@ -178,6 +171,16 @@ def ratios(rounds: list[dict[str, list[float]]]) -> dict[str, list[float]]:
     }
 
 
+def collected(files: Sequence[Path]) -> dict[str, Any]:
+    """Files of `--out`, one round each, as a recording."""
+    lines = [[json.loads(line) for line in file.read_text().splitlines()] for file in files]
+    rounds = [{line["system"]: line["rows_per_s"] for line in some} for some in lines]
+    commands = [some[0]["command"].partition(" --out")[0] for some in lines]
+    kept = ("made", "device", "model", "versions", "times")
+    about = {name: lines[0][0][name] for name in kept}
+    return {**about, "command": "; ".join(commands), "rounds": rounds, "ratios": ratios(rounds)}
+
+
 def main() -> None:
     """Run the systems in turn; print the medians and their ratios to `LLM.chat`."""
     parser = argparse.ArgumentParser(description=__doc__)
@@ -189,7 +192,11 @@ def main() -> None:
     parser.add_argument("--model")
     parser.add_argument("--out", type=Path, help="JSON lines: a line for each program")
     parser.add_argument("--one", help=argparse.SUPPRESS)
+    parser.add_argument("--collect", type=Path, nargs="+", help="print these files as a recording")
     given = parser.parse_args()
+    if given.collect:
+        print(json.dumps(collected(given.collect), indent=1))
+        return
     global POSTS
     POSTS = given.posts
     if given.one:
@@ -204,8 +211,9 @@ def main() -> None:
         return
     print(f"requests: {driver(1):.0f} µs a row on the driver")
     where = about("short_rows", labkit.configure(given.model))
-    all_rates: dict[str, list[float]] = {}
+    rounds: list[dict[str, list[float]]] = []
     for _ in range(given.rounds):
+        rounds.append({})
         for one in dict.fromkeys(["chat", *given.systems]):
             command = [sys.executable, "-m", "benchmarks.short_rows", "--one", one]
             command += ["--times", str(given.times), "--jobs", str(given.jobs)]
@@ -216,17 +224,16 @@ def main() -> None:
                 raise SystemExit(f"{one} failed:\n{done.stdout[-1000:]}\n{done.stderr[-3000:]}")
             name = NAMES.get(one, f"labkit, warm, {one} engine(s)")
             rates = json.loads(done.stdout.splitlines()[-1])
-            all_rates.setdefault(name, []).extend(rates)
+            rounds[-1][name] = rates
             print(f"{name}: {rates} rows/s {done.stderr.splitlines()[-1:]}", flush=True)
             if given.out:
                 given.out.parent.mkdir(parents=True, exist_ok=True)
                 with given.out.open("a") as file:
                     line = {**where, "times": given.times, "system": name, "rows_per_s": rates}
                     file.write(json.dumps(line) + "\n")
-    plain = all_rates.pop(NAMES["chat"])
-    for name, rates in all_rates.items():
-        low, middle, high = ratio(rates, plain)
-        print(f"{name} / {NAMES['chat']}: {middle:.2f} (medians; {low:.2f} to {high:.2f})")
+    for name, (low, middle, high) in ratios(rounds).items():
+        spread = f"{low:.2f} to {high:.2f} in {len(rounds)} rounds"
+        print(f"{name} / {NAMES['chat']}: {middle:.2f} (medians; {spread})")
 
 
 if __name__ == "__main__":

@@ -33,50 +33,65 @@ def bottleneck(job: Metrics, times: pd.DataFrame, limit: int) -> Bottleneck | No
     """
     if times.empty or job.wall_s <= 0:
         return None
-    if (share := job.startup_s / job.wall_s) >= STARTUP:
-        return Bottleneck(
-            "startup",
-            share,
-            f"Startup was {share:.0%} of this job: give it more rows, or keep the engine for the "
-            "next job with warm=True.",
-        )
-    if job.rows + job.failed < 2 * limit:
-        share = min(1.0, job.mean_rows_in_flight / limit)
-        return Bottleneck(
-            "too few rows",
-            share,
-            f"Too few rows: {job.rows + job.failed:,}, where {limit:,} may be in flight at once. "
-            "More rows take hardly longer.",
-        )
-    if (share := job.tail_s / job.engine_span_s) >= TAIL:
-        return Bottleneck(
-            "the tail",
-            share,
-            f"The tail took {share:.0%} of the engine span: a few long rows run almost alone at "
-            "the end. Send long rows first, or give max_tokens a limit.",
-        )
-    if (share := job.mean_rows_in_flight / limit) < FED:
-        return Bottleneck(
-            "what feeds the engine",
-            share,
-            f"The engine waited for rows: {job.mean_rows_in_flight:,.0f} of {limit:,} were in "
-            "flight on average. Try more engines a card (engines_per_gpu), larger batches, or more "
-            "cores.",
-        )
-    first = times["first_token_s"]
-    reading = (first - times["scheduled_s"]).sum()
-    share = float(reading / (times["last_token_s"] - times["scheduled_s"]).sum())
-    if share >= PROMPTS:
-        return Bottleneck(
-            "reading the prompts",
-            share,
-            f"Rows spent {share:.0%} of their time at the engine before their first token: prompts "
-            "are long, or the answers short. Shorten the prompts, or begin them all alike (prefix "
-            "caching).",
-        )
-    return Bottleneck(
-        "the engine",
-        job.mean_rows_in_flight / limit,
-        f"The engine was full: {job.mean_rows_in_flight:,.0f} of {limit:,} rows in flight on "
-        "average. A faster device, more replicas or shorter answers would help.",
-    )
+    rows, fed = job.rows + job.failed, job.mean_rows_in_flight / limit
+    startup, tail = job.startup_s / job.wall_s, job.tail_s / job.engine_span_s
+    at_engine = times["last_token_s"] - times["scheduled_s"]
+    reading = float((times["first_token_s"] - times["scheduled_s"]).sum() / at_engine.sum())
+    in_flight = f"{job.mean_rows_in_flight:,.0f} of {limit:,}"
+    causes = [
+        (
+            startup >= STARTUP,
+            Bottleneck(
+                "startup",
+                startup,
+                f"Startup was {startup:.0%} of this job: give it more rows, or keep the engine for the "
+                "next job with warm=True.",
+            ),
+        ),
+        (
+            rows < 2 * limit,
+            Bottleneck(
+                "too few rows",
+                min(1.0, fed),
+                f"Too few rows: {rows:,}, where {limit:,} may be in flight at once. Give it more.",
+            ),
+        ),
+        (
+            tail >= TAIL,
+            Bottleneck(
+                "the tail",
+                tail,
+                f"The tail took {tail:.0%} of the engine span: a few long rows run almost alone at "
+                "the end. Send long rows first, or give max_tokens a limit.",
+            ),
+        ),
+        (
+            fed < FED,
+            Bottleneck(
+                "what feeds the engine",
+                fed,
+                f"The engine waited for rows: {in_flight} were in flight on average. Try more engines "
+                "a card (engines_per_gpu), larger batches, or more cores.",
+            ),
+        ),
+        (
+            reading >= PROMPTS,
+            Bottleneck(
+                "reading the prompts",
+                reading,
+                f"Rows spent {reading:.0%} of their time at the engine before their first token: "
+                "prompts are long, or the answers short. Shorten the prompts, or begin them all alike "
+                "(prefix caching).",
+            ),
+        ),
+        (
+            True,
+            Bottleneck(
+                "the engine",
+                fed,
+                f"The engine was full: {in_flight} rows in flight on average. A faster device, more "
+                "replicas or shorter answers would help.",
+            ),
+        ),
+    ]
+    return next(cause for bounds, cause in causes if bounds)

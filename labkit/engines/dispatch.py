@@ -15,15 +15,15 @@ from labkit.settings import engines_on_card
 from labkit.settings.endpoint_spec import EndpointSpec
 from labkit.settings.processor_spec import ProcessorSpec
 
-#: Characters of a token, about: only whether rows are short or long matters here.
-CHARACTERS = 4
-
 if TYPE_CHECKING:
     import pyarrow as pa
     import ray.data
 
     from labkit.settings.setting import JobSpec
     from labkit.tasks import Task
+
+#: Characters of a token, about: only whether rows are short or long matters here.
+CHARACTERS = 4
 
 
 def answer(

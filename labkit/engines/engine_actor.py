@@ -148,8 +148,8 @@ def sampling_parameters(text: str, texts_apart: bool) -> Any:
     # By default an answer comes anew at each of its tokens, for servers that stream.
     # Without a limit vLLM's class stops at 16 tokens, its servers where the model or the context
     # ends: so do the lab's engines.
-    # A deep copy of the parameters for each row takes longer than all else that vLLM does with
-    # them; what it changes in a shallow one is the same for all rows.
+    # A deep copy of the parameters for each row costs much (docs/gpu.md); what vLLM changes in a
+    # shallow one is the same for all rows.
     defaults = {"output_kind": RequestOutputKind.FINAL_ONLY, "max_tokens": None}
     return vllm.SamplingParams(**{**defaults, "skip_clone": True, **sampling})
 

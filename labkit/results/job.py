@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -51,15 +52,10 @@ class Job:
     def bottleneck(self) -> Bottleneck | None:
         """What bounded this job, and what to try (`labkit.bottleneck`); None where no row was
         answered."""
-        decoding = self.spec.replicas * self._at_once
-        return bottleneck(self.metrics, self.timeline(), min(self.spec.rows_in_flight, decoding))
-
-    @property
-    def _at_once(self) -> int:
-        try:
-            return int(self.spec["max_num_seqs"])
-        except KeyError:  # a server's own
-            return self.spec.rows_in_flight
+        limit = self.spec.rows_in_flight
+        with contextlib.suppress(KeyError):  # a server's own is not known
+            limit = min(limit, self.spec.replicas * self.spec["max_num_seqs"])
+        return bottleneck(self.metrics, self.timeline(), limit)
 
     def _repr_html_(self) -> str:
         table: str = show(self.metrics.table())._repr_html_()

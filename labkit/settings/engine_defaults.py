@@ -49,7 +49,7 @@ def cpu_engine(
     seqs = 64 if machine.cores <= 8 else 256
     choose("vllm", "max_num_seqs", seqs, "rows decoded at once; beyond it CPU cores gain nothing")
     choose("vllm", "max_num_batched_tokens", 2048, "tokens a step: short steps keep decoding going")
-    why = "tokens in a block of the KV cache: vLLM's 128 leave most prompts no block to share"
+    why = "tokens in a block of the KV cache: vLLM's 128 leave short prompts no block to share"
     choose("vllm", "block_size", 32, why)
     length = min(model.context or 2048, 2048)
     choose("vllm", "max_model_len", length, "prompt + answer; longer rows need more KV cache")

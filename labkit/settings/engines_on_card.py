@@ -13,16 +13,17 @@ from labkit.settings.processor_spec import ProcessorSpec
 from labkit.settings.setting import NEED_NO_RELOAD, Setting
 
 #: Seconds that the processes of one engine take to feed it a row, and for each token of its answer
-#: (docs/gpu.md: one H100, SmolLM2-135M, 1,190 posts a second with 2 output tokens each, and 290
-#: rows a second with 128).
+#: (docs/gpu.md, one engine on an H100 with SmolLM2-135M: 1,179 to 1,316 posts a second with 2
+#: output tokens each; 213 to 238 rows a second with 128, of which the card takes a part).
 FEED_ROW_S, FEED_TOKEN_S = 0.8e-3, 0.02e-3
-#: Cores that an engine's processes take meanwhile, on a host of 16 cores.
+#: Cores for each engine: eight on a host of 16 cores are the most that was tried there.
 CORES = 2
 #: More engines than these were not tried.
 MOST = 8
 #: Fewer rows than these for each engine do not fill it.
 ROWS = 1024
-#: Seconds of one engine's work that are worth the start of another one for a single job.
+#: Seconds of one engine's work that are worth the start of another one for a single job: chosen,
+#: not measured; a start takes longer, but engines start side by side.
 WORTH_S = 10.0
 #: bf16 operations a second that prefill reaches on a card, by its compute capability: half of what
 #: its maker says without sparsity.
@@ -48,7 +49,8 @@ def settle(spec: ProcessorSpec, work: Work, running: ProcessorSpec | None = None
     if spec.engines_per_gpu != "auto" or not spec.machine.gpus:
         return spec
     if running is not None and _same(running.settled_from, spec.settings):
-        return running.with_(**{name: spec[name] for name in NEED_NO_RELOAD})
+        handed = {s.name: s for s in spec.settings if s.name in NEED_NO_RELOAD}
+        return replace(running, settings=tuple(handed.get(s.name, s) for s in running.settings))
     number, why = engines(spec, work)
     for fewer in range(number, 1, -1):
         try:
