@@ -44,8 +44,8 @@ def bottleneck(job: Metrics, times: pd.DataFrame, limit: int) -> Bottleneck | No
             Bottleneck(
                 "startup",
                 startup,
-                f"Startup was {startup:.0%} of this job: give it more rows, or keep the engine for the "
-                "next job with warm=True.",
+                f"Startup was {startup:.0%} of this job: give it more rows, or keep the engine for "
+                "the next job with warm=True.",
             ),
         ),
         (
@@ -70,8 +70,8 @@ def bottleneck(job: Metrics, times: pd.DataFrame, limit: int) -> Bottleneck | No
             Bottleneck(
                 "what feeds the engine",
                 fed,
-                f"The engine waited for rows: {in_flight} were in flight on average. Try more engines "
-                "a card (engines_per_gpu), larger batches, or more cores.",
+                f"The engine waited for rows: {in_flight} were in flight on average. Try more "
+                "engines a card (engines_per_gpu), larger batches, or more cores.",
             ),
         ),
         (
@@ -80,8 +80,8 @@ def bottleneck(job: Metrics, times: pd.DataFrame, limit: int) -> Bottleneck | No
                 "reading the prompts",
                 reading,
                 f"Rows spent {reading:.0%} of their time at the engine before their first token: "
-                "prompts are long, or the answers short. Shorten the prompts, or begin them all alike "
-                "(prefix caching).",
+                "prompts are long, or the answers short. Shorten the prompts, or begin them all "
+                "alike (prefix caching).",
             ),
         ),
         (
@@ -89,8 +89,8 @@ def bottleneck(job: Metrics, times: pd.DataFrame, limit: int) -> Bottleneck | No
             Bottleneck(
                 "the engine",
                 fed,
-                f"The engine was full: {in_flight} rows in flight on average. A faster device, more "
-                "replicas or shorter answers would help.",
+                f"The engine was full: {in_flight} rows in flight on average. A faster device, "
+                "more replicas or shorter answers would help.",
             ),
         ),
     ]
