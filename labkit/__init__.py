@@ -12,9 +12,11 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from labkit.api.checkup import doctor
     from labkit.api.configure import configure, endpoint
+    from labkit.api.measure_job import measure
     from labkit.api.run_job import run
     from labkit.api.serve_model import serve
-    from labkit.api.sweep_jobs import sweep
+    from labkit.api.sweep_jobs import sweep, sweep_engines
+    from labkit.api.tune_job import tune
     from labkit.api.write_job import Written, write
     from labkit.datasets import load_faq, load_posts, load_prompts
     from labkit.engines.warm_engine import stop as stop_engine
@@ -28,10 +30,12 @@ if TYPE_CHECKING:
     from labkit.results.recordings import (
         recorded,
         recorded_limits,
+        recorded_short_rows,
         recorded_timeline,
         recordings,
     )
     from labkit.results.sweep_result import Sweep, at_product, grid, in_flight
+    from labkit.results.tuning import Tuning
     from labkit.tasks import Task
     from labkit.weights.catalogue import cached as cached_model
     from labkit.weights.catalogue import choose as choose_model
@@ -44,9 +48,11 @@ if TYPE_CHECKING:
 _HOMES = {
     "api.checkup": "doctor",
     "api.configure": "configure endpoint",
+    "api.measure_job": "measure",
     "api.run_job": "run",
     "api.serve_model": "serve",
-    "api.sweep_jobs": "sweep",
+    "api.sweep_jobs": "sweep sweep_engines",
+    "api.tune_job": "tune",
     "api.write_job": "Written write",
     "datasets": "load_faq load_posts load_prompts",
     "engines.warm_engine": "stop_engine=stop",
@@ -57,8 +63,10 @@ _HOMES = {
     "ray_session.local_cluster": "local_nodes",
     "ray_session.session": "quiet start stop",
     "results.job": "Job partial",
-    "results.recordings": "recorded recorded_limits recorded_timeline recordings",
+    "results.recordings": "recorded recorded_limits recorded_short_rows recorded_timeline "
+    "recordings",
     "results.sweep_result": "Sweep at_product grid in_flight",
+    "results.tuning": "Tuning",
     "tasks": "Task",
     "weights.catalogue": "cached_model=cached choose_model=choose get_model=get models",
     "widgets.panel": "panel",
@@ -95,6 +103,7 @@ __all__ = [
     "Stalled",
     "Sweep",
     "Task",
+    "Tuning",
     "Written",
     "at_product",
     "cached_model",
@@ -110,12 +119,14 @@ __all__ = [
     "load_posts",
     "load_prompts",
     "local_nodes",
+    "measure",
     "models",
     "panel",
     "partial",
     "quiet",
     "recorded",
     "recorded_limits",
+    "recorded_short_rows",
     "recorded_timeline",
     "recordings",
     "replay",
@@ -126,6 +137,8 @@ __all__ = [
     "stop",
     "stop_engine",
     "sweep",
+    "sweep_engines",
     "this_machine",
+    "tune",
     "write",
 ]

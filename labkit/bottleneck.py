@@ -1,35 +1,44 @@
-"""What bounded a job, by its rows' own times; and what to try. Pure: no Ray, no engine."""
+"""What bounded a job, by its rows' own times and its processes' CPU time; and what to try. Pure:
+no Ray, no engine."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import pandas as pd
 
-from labkit.metrics import Metrics
+from labkit.metrics import CORE, Metrics
 
 #: The part of a job that one cause must take to be named as what bounds it.
 STARTUP, TAIL, PROMPTS = 0.5, 0.3, 0.5
 #: An engine whose rows in flight are on average under this part of their limit waits for rows.
 FED = 0.7
+#: A process that feeds the engine and computes for this part of the engine span is its limit: its
+#: work is Python's, which takes one core at most.
+BUSY = 0.85
 
 
 @dataclass(frozen=True)
 class Bottleneck:
     """name: 'startup', 'too few rows', 'the tail', 'what feeds the engine', 'reading the prompts'
-    or 'the engine'. share: of the wall time (startup), of the engine span (the tail), of the limit
-    (rows in flight), or of the rows' time at the engine (prompts). sentence: all of it in words."""
+    or 'the engine'. share: of the wall time (startup), of the engine span (the tail, a process
+    that feeds the engine), of the limit (rows in flight), or of the rows' time at the engine
+    (prompts). sentence: all of it in words."""
 
     name: str
     share: float
     sentence: str
 
 
-def bottleneck(job: Metrics, times: pd.DataFrame, limit: int) -> Bottleneck | None:
+def bottleneck(
+    job: Metrics, times: pd.DataFrame, limit: int, cpu_s: Mapping[str, float] | None = None
+) -> Bottleneck | None:
     """What bounded a job; None where no row was answered.
 
     times: of `metrics.timeline`. limit: the most rows decoded at once (rows in flight allowed, or
-    `max_num_seqs` of all engines where that is less).
+    `max_num_seqs` of all engines where that is less). cpu_s: seconds of CPU time by kind
+    of process (`Job.cpu_s`).
     """
     if times.empty or job.wall_s <= 0:
         return None
@@ -38,6 +47,11 @@ def bottleneck(job: Metrics, times: pd.DataFrame, limit: int) -> Bottleneck | No
     at_engine = times["last_token_s"] - times["scheduled_s"]
     reading = float((times["first_token_s"] - times["scheduled_s"]).sum() / at_engine.sum())
     in_flight = f"{job.mean_rows_in_flight:,.0f} of {limit:,}"
+    feeders = {kind: seconds for kind, seconds in (cpu_s or {}).items() if kind != CORE}
+    busiest, spent = max(feeders.items(), key=lambda one: one[1], default=("", 0.0))
+    busy = spent / job.engine_span_s
+    who = f" Of the processes that feed it, {busiest} was the busiest: {busy:.0%} of a core."
+    try_engines = "Try more engines a card (engines_per_gpu), larger batches, or more cores."
     causes = [
         (
             startup >= STARTUP,
@@ -70,8 +84,17 @@ def bottleneck(job: Metrics, times: pd.DataFrame, limit: int) -> Bottleneck | No
             Bottleneck(
                 "what feeds the engine",
                 fed,
-                f"The engine waited for rows: {in_flight} were in flight on average. Try more "
-                "engines a card (engines_per_gpu), larger batches, or more cores.",
+                f"The engine waited for rows: {in_flight} were in flight on average."
+                f"{who if busiest else ''} {try_engines}",
+            ),
+        ),
+        (
+            busy >= BUSY,
+            Bottleneck(
+                "what feeds the engine",
+                busy,
+                f"What feeds the engine is at its limit: {busiest} took {busy:.0%} of a core. "
+                f"{try_engines}",
             ),
         ),
         (

@@ -1,4 +1,4 @@
-"""The command line: doctor, fetch, tiny, describe, label, sweep, bundle, notebooks, times."""
+"""The command line: doctor, fetch, tiny, describe, label, sweep, tune, bundle, notebooks, times."""
 
 from __future__ import annotations
 
@@ -49,6 +49,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
     sweep.add_argument("--model", help="registry name, Hugging Face id or folder")
     sweep.add_argument("--out", type=Path, help="JSON-lines file; what is in it is not run again")
     sweep.add_argument("--chart", type=Path, help="picture to write, such as build/sweep.png")
+    tune = commands.add_parser("tune", help="find a fast setting within a time")
+    tune.add_argument("--task", choices=["faq", "creative", "sentiment"], default="sentiment")
+    tune.add_argument("--rows", type=int, default=600, help="rows to draw from (default: 600)")
+    tune.add_argument("--max-tokens", type=int, help="output tokens a row, at most")
+    tune.add_argument("--seconds", type=float, default=420.0, help="for all of it (default: 420)")
+    tune.add_argument("--model", help="registry name, Hugging Face id or folder")
+    tune.add_argument("--out", type=Path, help="JSON-lines file; a search that was cut goes on")
     pack = commands.add_parser("bundle", help="pack the lab for a host without Internet")
     pack.add_argument("--out", type=Path, default=Path("build/bundle"), help="folder to write")
     pack.add_argument("--device", choices=["cpu", "gpu"], default="cpu", help="of that host")
@@ -70,6 +77,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         "describe": _describe,
         "label": _label,
         "sweep": _sweep,
+        "tune": _tune,
         "bundle": _bundle,
         "notebooks": _notebooks,
         "times": _times,
@@ -140,11 +148,10 @@ def _label(given: argparse.Namespace) -> int:
     return 1 if invalid or out.failed else 0
 
 
-def _sweep(given: argparse.Namespace) -> int:
+def _asked(given: argparse.Namespace) -> tuple[Any, Any]:
+    """(the task, its rows) of `--task`, `--rows` and `--max-tokens`; rows in turn, if need be."""
     import labkit
     from labkit import tasks
-    from labkit.charts import sweep_charts
-    from labkit.charts.style import png
 
     tables = {
         "faq": labkit.load_faq,
@@ -158,6 +165,30 @@ def _sweep(given: argparse.Namespace) -> int:
         columns = {**asked.sampling_columns, "max_tokens": "max_tokens"}
         asked = replace(asked, sampling_columns=columns)
     rows = rows.iloc[[n % len(rows) for n in range(given.rows)]].reset_index(drop=True)
+    return asked, rows
+
+
+def _tune(given: argparse.Namespace) -> int:
+    import labkit
+
+    asked, rows = _asked(given)
+    try:
+        found = labkit.tune(
+            asked, rows, labkit.configure(given.model), seconds=given.seconds, path=given.out
+        )
+    finally:
+        labkit.stop()
+    print(found.table.round(2).to_string(index=False))
+    print(found.sentence())
+    return 0
+
+
+def _sweep(given: argparse.Namespace) -> int:
+    import labkit
+    from labkit.charts import sweep_charts
+    from labkit.charts.style import png
+
+    asked, rows = _asked(given)
     draw: Any = sweep_charts.saturation
     points = labkit.in_flight(*(given.in_flight or (1, 4, 16, 32, 64)))
     if given.batch_size and given.at:

@@ -23,7 +23,8 @@ class Table:
             frame = frame.rename(columns=lambda name: str(name).replace("\n", BREAK))
             text = frame.to_html(border=0)
         text = text.replace('<tr style="text-align: right;">', "<tr>")
-        text = text.replace(BREAK, "<br>")
+        # The cells keep their spaces (`pre-wrap`): pandas need not make two of them hard ones.
+        text = text.replace(BREAK, "<br>").replace("&nbsp;", " ")
         return text.replace("<td>", f"<td {CELL}>").replace("<th>", f"<th {CELL}>")
 
     def __repr__(self) -> str:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, fields, replace
+from dataclasses import asdict, dataclass, field, fields, replace
 
 import numpy as np
 import pandas as pd
@@ -38,8 +38,10 @@ class Metrics:
     wall_s = startup_s + engine_span_s + shutdown_s. The engine span runs from the first row
     scheduled to the last token; the tail is its last part, in which fewer than half of the peak
     rows are in flight; the steady rate is the one before the tail.
-    Token counts and their rates are NaN where a server did not tell them of every row. cut: rows
-    that are known to have been cut at `max_tokens`, failed ones (half of a JSON object) among them.
+    Token counts and their rates are NaN where a server did not tell them of every row; so are
+    prefix_hit_rate (a share of the input tokens) and preemptions where an engine does not. cut:
+    rows that are known to have been cut at `max_tokens`, failed ones (half of a JSON object) among
+    them.
     """
 
     rows: int
@@ -62,6 +64,8 @@ class Metrics:
     tpot_p50_s: float
     peak_rows_in_flight: int
     mean_rows_in_flight: float
+    prefix_hit_rate: float = math.nan
+    preemptions: float = math.nan
 
     def table(self) -> pd.DataFrame:
         """One row a metric: `value` as text with its unit, and what it means."""
@@ -105,23 +109,58 @@ _ROWS = (
     ("tpot_p50_s", "TPOT p50", "s", "time for each output token after the first"),
     ("peak_rows_in_flight", "peak rows in flight", "", "at the engine at once"),
     ("mean_rows_in_flight", "mean rows in flight", "", "over the engine span"),
+    (
+        "prefix_hit_rate",
+        "prefix cache hits",
+        "%",
+        "of the input tokens: read before",
+    ),
+    ("preemptions", "preemptions", "", "rows put back for lack of KV cache, and begun anew"),
 )
 
 
 def _show(value: float, unit: str) -> str:
     if isinstance(value, float) and math.isnan(value):
         return "–"
+    if unit == "%":
+        return f"{value:.0%}"
     digits = 0 if isinstance(value, int) or value >= 100 else 1 if value >= 10 else 2
     return f"{value:,.{digits}f} {unit}".strip()
 
 
-def compute(rows: pd.DataFrame, started: float, finished: float, clocks: int = 1) -> Metrics:
+#: The kinds of process of a job, as readers meet them.
+DRIVER = "this program"
+TEXT = "the process of prompts and texts"
+FRONT_END = "the engine's front end"
+CORE = "the engine's own process"
+
+
+@dataclass
+class EngineUse:
+    """What a job's processes tell beside its rows; it is filled in when the job ends.
+
+    preemptions: of all its engines; NaN where they do not tell. cpu_s: seconds of CPU time by kind
+    of process; of several of one kind, those of the busiest.
+    """
+
+    preemptions: float = math.nan
+    cpu_s: dict[str, float] = field(default_factory=dict)
+
+
+def compute(
+    rows: pd.DataFrame,
+    started: float,
+    finished: float,
+    clocks: int = 1,
+    use: EngineUse | None = None,
+) -> Metrics:
     """All metrics of one job.
 
     rows: columns of ROW_COLUMNS, one row each; failed rows have NaN in `last_token_ts`. With a
-    column `finish_reason`, rows that were cut are counted.
+    column `finish_reason`, rows that were cut are counted; with `num_cached_tokens`, the hits of
+    the prefix cache.
     started, finished: Unix seconds of the call and of its result.
-    clocks: on how many hosts its engines ran, at most (see `timeline`).
+    clocks: on how many hosts its engines ran, at most (see `timeline`). use: see EngineUse.
     Raises ValueError when a column is missing or the job ended before it began.
     """
     if lacking := [name for name in ROW_COLUMNS if name not in rows.columns]:
@@ -164,7 +203,15 @@ def compute(rows: pd.DataFrame, started: float, finished: float, clocks: int = 1
         tpot_p50_s=float(tpot.quantile(0.5)),
         peak_rows_in_flight=int(flight["rows"].max()),
         mean_rows_in_flight=float(in_span.sum() / span),
+        prefix_hit_rate=_hit_rate(times, inputs),
+        preemptions=(use or EngineUse()).preemptions,
     )
+
+
+def _hit_rate(times: pd.DataFrame, inputs: float) -> float:
+    if "num_cached_tokens" not in times or not inputs:
+        return math.nan
+    return _total(times["num_cached_tokens"].astype(float)) / inputs
 
 
 def _total(counts: pd.Series) -> float:
@@ -184,7 +231,7 @@ def _nothing_answered(failed: int, wall: float) -> Metrics:
     counts = {"rows": 0, "failed": failed, "cut": 0, "input_tokens": 0, "output_tokens": 0}
     times = {"wall_s": wall, "startup_s": wall, "engine_span_s": 0.0, "peak_rows_in_flight": 0}
     rest = {"tail_s": 0.0, "shutdown_s": 0.0, "mean_rows_in_flight": 0.0}
-    unknown = {field.name: math.nan for field in fields(Metrics)}
+    unknown = {one.name: math.nan for one in fields(Metrics)}
     return Metrics(**(unknown | counts | times | rest))  # type: ignore[arg-type]
 
 

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from labkit.bottleneck import Bottleneck, bottleneck
-from labkit.metrics import compute, timeline
+from labkit.metrics import CORE, DRIVER, FRONT_END, compute, timeline
 
 
 def found(
@@ -21,9 +21,10 @@ def found(
     prompt: float = 0.1,
     answer: float = 1.0,
     late: int = 0,
+    cpu: float = 0.0,
 ) -> Bottleneck:
     """A job whose engine takes `at_once` rows at a time, each `prompt` + `answer` seconds; `late`
-    rows take twenty times as long."""
+    rows take twenty times as long. Its front end takes `cpu` of a core."""
     wave = np.arange(rows) // at_once
     queued = 100 + startup + wave * (prompt + answer)
     length = np.where(np.arange(rows) >= rows - late, 20 * answer, answer)
@@ -41,7 +42,9 @@ def found(
     )
     end = float(frame["last_token_ts"].max()) + 900.2
     job = compute(frame, 1000.0, end)
-    made = bottleneck(job, timeline(frame, 1000.0), limit)
+    spent = {DRIVER: 0.5 * cpu * job.engine_span_s, FRONT_END: cpu * job.engine_span_s}
+    spent |= {CORE: 0.99 * job.engine_span_s}  # it waits for a GPU in a loop: that says nothing
+    made = bottleneck(job, timeline(frame, 1000.0), limit, spent)
     assert made is not None and 0 < made.share <= 1 and made.sentence.endswith(".")
     return made
 
@@ -53,6 +56,12 @@ def found(
         ({"rows": 20}, "too few rows", "20, where 16"),
         ({"rows": 160, "late": 2}, "the tail", "Send long rows first"),
         ({"rows": 320, "at_once": 4}, "what feeds the engine", "4 of 16"),
+        (
+            {"rows": 320, "at_once": 4, "cpu": 0.6},
+            "what feeds the engine",
+            "front end was the busi",
+        ),
+        ({"rows": 320, "cpu": 0.9}, "what feeds the engine", "the engine's front end took 90% of"),
         ({"rows": 320, "prompt": 3.0}, "reading the prompts", "75%"),
         ({"rows": 320}, "the engine", "16 of 16"),
     ],

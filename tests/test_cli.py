@@ -52,6 +52,7 @@ def test_help_lists_the_commands(capsys: pytest.CaptureFixture[str]) -> None:
         "describe",
         "label",
         "sweep",
+        "tune",
         "bundle",
         "notebooks",
         "times",
@@ -207,6 +208,28 @@ def test_sweep_measures_the_points_that_were_asked_for(
     assert len(asked["rows"]) == 700  # more than there are: from the first again
     assert asked["task"].sampling_for(asked["rows"].iloc[0].to_dict())["max_tokens"] == 9
     assert measured(CURVE).sentence() in capsys.readouterr().out
+
+
+def test_tune_says_what_it_found(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    from labkit.results.tuning import Trial, Tuning
+
+    made, asked = Tuning((Trial({"batch_size": 16}, (3.0, 4.0), 20.0, 9),), "", 60.0), {}
+
+    def tune(task: Any, rows: Any, spec: Any, **options: Any) -> Any:
+        asked.update(options, task=task.name, rows=len(rows))
+        return made
+
+    monkeypatch.setattr(labkit, "tune", tune)
+    assert main(["tune", "--rows", "5000", "--seconds", "9", "--out", str(tmp_path / "t")]) == 0
+    assert asked == {
+        "seconds": 9.0,
+        "path": tmp_path / "t",
+        "task": "sentiment, zero-shot",
+        "rows": 5000,
+    }
+    assert made.sentence() in capsys.readouterr().out
 
 
 @pytest.mark.parametrize(("failed", "code"), [(0, 0), (1, 1), (30, 1)])

@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 
 from labkit.metrics import (
     ROW_COLUMNS,
+    EngineUse,
     Metrics,
     batches,
     compare,
@@ -91,13 +92,15 @@ BY_HAND = {
     "tpot_p50_s": 1.5,  # A 3/3, B 8/4; C has no token after the first
     "peak_rows_in_flight": 3,
     "mean_rows_in_flight": 1.5,  # (4 + 10 + 1) / 10
+    "prefix_hit_rate": math.nan,  # not told
+    "preemptions": math.nan,
 }
 
 
 @pytest.mark.parametrize("field", [field.name for field in dataclasses.fields(Metrics)])
 def test_each_number_by_hand(field: str) -> None:
     found = compute(EXAMPLE, 1000, 1025)
-    assert getattr(found, field) == pytest.approx(BY_HAND[field])
+    assert getattr(found, field) == pytest.approx(BY_HAND[field], nan_ok=True)
 
 
 def test_counts_are_whole_numbers() -> None:
@@ -108,7 +111,7 @@ def test_counts_are_whole_numbers() -> None:
 
 def test_as_dict_and_table_hold_every_number_with_its_unit_and_meaning() -> None:
     found = compute(EXAMPLE, 1000, 1025)
-    assert found.as_dict() == pytest.approx(BY_HAND)
+    assert found.as_dict() == pytest.approx(BY_HAND, nan_ok=True)
     table = found.table()
     assert len(table) == len(BY_HAND) and table.index.is_unique
     assert table.loc["engine span", "value"] == "10.0 s"
@@ -216,6 +219,19 @@ def test_tokens_that_are_not_known_of_every_row_are_not_counted(known: int) -> N
     unknown += ("steady_output_tokens_per_s",)
     assert all(math.isnan(getattr(found, name)) for name in unknown)
     assert found.table()["value"]["output tokens"] == "–"
+
+
+def test_prefix_hits_and_preemptions_are_told_or_unknown() -> None:
+    told = compute(EXAMPLE.assign(num_cached_tokens=[0, None, 15, 30]), 1000, 1025, 1, EngineUse(2))
+    assert (told.prefix_hit_rate, told.preemptions) == (0.75, 2)
+    assert told.table()["value"]["prefix cache hits"] == "75%"
+    for cached in ([None] * 4, [0, None, None, 30]):
+        assert math.isnan(
+            compute(EXAMPLE.assign(num_cached_tokens=cached), 1000, 1025).prefix_hit_rate
+        )
+    unknown = compute(EXAMPLE, 1000, 1025)
+    assert math.isnan(unknown.prefix_hit_rate) and math.isnan(unknown.preemptions)
+    assert unknown.table()["value"]["preemptions"] == "–"
 
 
 def test_cut_answers_are_counted_and_said() -> None:

@@ -85,7 +85,9 @@ def configure(
         cpu_engine(settings, machine, model, replicas, tensor_parallel)
     ray_fields(settings, model, on_gpu, batch_size, max_concurrent_batches, replicas)
     settings.add_the_rest()
-    spec = ProcessorSpec(machine, model, tuple(settings.settings), replicas, tensor_parallel, warm)
+    per_card = engines_per_gpu if isinstance(engines_per_gpu, int) else 1
+    made = tuple(settings.settings)
+    spec = ProcessorSpec(machine, model, made, replicas, tensor_parallel, warm, per_card)
     if engines_per_gpu != "auto" or not on_gpu or gpu_share < 1 or tensor_parallel > 1:
         return spec
     given = {

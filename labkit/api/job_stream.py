@@ -14,7 +14,7 @@ import pyarrow.compute as pc
 from labkit.api.watchdog import Watch
 from labkit.engines import dispatch, warm_engine
 from labkit.errors import Cancelled, JobFailed, Stalled
-from labkit.metrics import CUT
+from labkit.metrics import CUT, EngineUse
 from labkit.ray_session import internals, session
 
 if TYPE_CHECKING:
@@ -38,8 +38,10 @@ def stream(
     cancel: threading.Event | None,
     stall_s: float,
     idle: Callable[[], None] | None = None,
+    use: EngineUse | None = None,
 ) -> Iterator[pa.Table]:
-    """Requests → responses, counted, as they come. idle: called while none comes.
+    """Requests → responses, counted, as they come. idle: called while none comes. use: is told at
+    the end what a warm engine and this program did.
 
     Raises what ended the job: Cancelled, Stalled after `stall_s` seconds without a row (the
     engine's start included), JobFailed with the engine's own reason.
@@ -53,7 +55,9 @@ def stream(
     contexts += [asked.context] if isinstance(asked, ray.data.Dataset) else []
     try:
         with Watch(shown, cancel, stall_s) as watch, warm_engine.aborting(None):
-            output = dispatch.answer(asked, spec, say=shown.say, cancel=watch, stall_s=stall_s)
+            output = dispatch.answer(
+                asked, spec, say=shown.say, cancel=watch, stall_s=stall_s, use=use
+            )
             for table in supervised(output, contexts, watch, idle):
                 tokens = pc.sum(table["num_generated_tokens"]).as_py() or 0
                 cut = pc.sum(pc.equal(table["finish_reason"], CUT)).as_py() or 0

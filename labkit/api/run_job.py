@@ -16,6 +16,7 @@ from labkit.api.job_stream import ray_data_settings, stream
 from labkit.api.watchdog import limit
 from labkit.engines.dispatch import parameter_of, settled
 from labkit.errors import lab_errors
+from labkit.metrics import EngineUse
 from labkit.progress import Progress, View
 from labkit.ray_session import capacity, session
 from labkit.results import job as jobs
@@ -72,16 +73,16 @@ def run(
         clocks = capacity.clocks(spec.replicas)
         total = None if inputs is None else len(inputs)
         frame = data if isinstance(data, pd.DataFrame) else None
-        about = (inputs, frame, into, spec, started)
+        about, use = (inputs, frame, into, spec, started), EngineUse()
         finished = [_answered(task, refused, inputs)] if refused.num_rows else []
         with Progress(total, startup=spec.starting, show=progress) as shown:
             try:
                 shown.failed = refused.num_rows
-                for table in stream(asked, spec, shown, cancel, seconds):
+                for table in stream(asked, spec, shown, cancel, seconds, use=use):
                     finished.append(_answered(task, table, inputs))
                     shown.failed += pc.sum(finished[-1].table["error"].is_valid()).as_py()
                 shown.advance(refused.num_rows, 0)  # at the end: they say nothing of the rate
-                return jobs.collect(finished, *about, time.time(), clocks=clocks)
+                return jobs.collect(finished, *about, time.time(), clocks=clocks, use=use)
             except BaseException:
                 jobs.keep(finished, *about, clocks)
                 shown.kept = "labkit.partial() has them" if shown.rows else ""

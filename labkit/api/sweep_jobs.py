@@ -5,10 +5,11 @@ from __future__ import annotations
 import hashlib
 import json
 import random
+import re
 import threading
 import time
 import warnings
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -66,7 +67,7 @@ def sweep(
     rows: Any = data.to_dict("records") if isinstance(data, pd.DataFrame) else list(data)
     if rounds is None and quick():
         rounds = 2
-    about = _about(task, rows, spec, repeats, rounds, seed)
+    about = about_sweep(task, rows, spec, repeats, rounds, seed)
     most = max(point.rows_in_flight for point in todo)
     if (least := most * spec.replicas) > len(rows):
         each = f" at each of {spec.replicas} replicas" if spec.replicas > 1 else ""
@@ -100,6 +101,46 @@ def sweep(
             view.show(f"done: {len(done)} runs at {len(todo)} points", 1.0)
             view.close()
         return Sweep(pd.DataFrame(done), about)
+
+
+def sweep_engines(
+    task: Task,
+    data: pd.DataFrame | Sequence[Row],
+    points: Iterable[tuple[int, int]],
+    specs: Mapping[str, ProcessorSpec],
+    *,
+    path: str | Path | None = None,
+    progress: bool | View = True,
+    **options: Any,
+) -> dict[str, Sweep]:
+    """A sweep on each of several engines: how throughput depends on what needs another engine.
+
+    specs: what each is called → its specification, such as
+    `{f"max_num_seqs {n}": spec.with_(max_num_seqs=n) for n in (16, 64)}`. They run one after the
+    other, each on an engine that is started for it. path: a folder, with a file for each. progress:
+    says beforehand how many starts there are and about how long each takes. options: as of `sweep`.
+
+    Returns the sweeps by the same names (`charts.speed_ups` draws them). Raises what `sweep` does.
+    """
+    if not specs:
+        raise LabError("Give at least one specification, by a name of yours.")
+    view, found = view_here() if progress is True else progress or None, {}
+    for number, (name, spec) in enumerate(specs.items()):
+        words = f"{name} (engine {number + 1} of {len(specs)})"
+        if view is not None and not number:
+            view.show(f"{len(specs)} engines, each: {spec.starting}", 0.0)
+        file = None if path is None else Path(path) / f"{_file_name(name)}.jsonl"
+        shown = _Named(view, words, number, len(specs))
+        quiet = shown if view is not None else False
+        found[name] = sweep(task, data, points, spec, path=file, progress=quiet, **options)
+    if view is not None:
+        view.show(f"done: {len(found)} engines", 1.0)
+        view.close()
+    return found
+
+
+def _file_name(name: str) -> str:
+    return re.sub(r"[^\w.=-]+", "-", name).strip("-") or "sweep"
 
 
 def _some(rows: list[Row], point: Point, rounds: int | None, replicas: int) -> list[Row]:
@@ -159,7 +200,7 @@ def _point(run: dict[str, Any]) -> Point:
     return Point(run["batch_size"], run["max_concurrent_batches"])
 
 
-def _about(
+def about_sweep(
     task: Task, rows: list[Row], spec: ProcessorSpec, repeats: int, rounds: int | None, seed: int
 ) -> dict[str, Any]:
     """The provenance of a sweep: enough to repeat it, and no path of this computer."""
@@ -232,7 +273,7 @@ def _resume(path: str | Path | None, about: dict[str, Any]) -> list[dict[str, An
     there = file.exists() and file.stat().st_size
     before, runs, whole = read_runs(file) if there else ({}, [], "")
     if not whole:
-        _write(file, json.dumps({"provenance": about}) + "\n")
+        write_whole(file, json.dumps({"provenance": about}) + "\n")
         return []
     if "model_hash" not in before:
         before["model_hash"] = about["model_hash"]
@@ -241,7 +282,15 @@ def _resume(path: str | Path | None, about: dict[str, Any]) -> list[dict[str, An
             f"sure that it was this {about['model']!r}.",
             stacklevel=3,
         )
-    # What followed from the memory that was free, then and now, is no other sweep.
+    check_same(file, before, about, "sweep")
+    if whole.encode() != file.read_bytes():
+        write_whole(file, whole)
+    return runs
+
+
+def check_same(file: Path, before: dict[str, Any], about: dict[str, Any], what: str) -> None:
+    """Raises LabError where a file was begun by another sweep or search. What followed from the
+    memory that was free, then and now, makes none."""
     chance = dict.fromkeys({*before.get("measured", ())} & {*about["measured"]})
     free = ("made", "repeats", "seed", "measured")
     differ = [
@@ -253,15 +302,12 @@ def _resume(path: str | Path | None, about: dict[str, Any]) -> list[dict[str, An
     ]
     if differ:
         raise LabError(
-            f"{file} holds another sweep: {', '.join(sorted(differ))} differ. Give another file, "
+            f"{file} holds another {what}: {', '.join(sorted(differ))} differ. Give another file, "
             "or delete this one."
         )
-    if whole.encode() != file.read_bytes():
-        _write(file, whole)
-    return runs
 
 
-def _write(file: Path, text: str) -> None:
+def write_whole(file: Path, text: str) -> None:
     """The file with this text: whole, or as it was before."""
     try:
         file.parent.mkdir(parents=True, exist_ok=True)

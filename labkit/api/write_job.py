@@ -127,16 +127,17 @@ def write(
                 parameter = parameter_of(spec)
                 asked, refused = source.asked(task, parameter, id_column, done, spec["batch_size"])
                 spec = settled(spec, task, asked)
-                clocks = capacity.clocks(spec.replicas)
+                clocks, use = capacity.clocks(spec.replicas), metrics.EngineUse()
                 with (
                     Progress(todo, startup=spec.starting, show=progress) as shown,
                     PartWriter(task, source, parts, into, known, wanted, shown) as writer,
                 ):
                     writer.take(refused)
-                    for finished in stream(asked, spec, shown, None, seconds, writer.flush_due):
+                    idle = writer.flush_due
+                    for finished in stream(asked, spec, shown, None, seconds, idle, use):
                         writer.take(finished)
                     shown.advance(refused.num_rows, 0)
-                numbers = writer.numbers(started, clocks)
+                numbers = writer.numbers(started, clocks, use)
                 there = parts.rows()
             failures = pc.sum(there["failed"]).as_py()
             return Written(

@@ -2,6 +2,8 @@
 
 from labkit.charts.job_charts import (
     confusion,
+    engines_on_card,
+    engines_on_card_sentence,
     in_flight,
     provenance,
     quality_throughput,
@@ -24,6 +26,8 @@ __all__ = [
     "batch_sizes",
     "batch_sizes_sentence",
     "confusion",
+    "engines_on_card",
+    "engines_on_card_sentence",
     "heat_map",
     "in_flight",
     "png",

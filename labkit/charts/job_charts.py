@@ -6,6 +6,7 @@ Each returns the Matplotlib figure; end a notebook cell with `plt.show()`.
 
 from __future__ import annotations
 
+import textwrap
 from collections.abc import Mapping, Sequence
 
 import numpy as np
@@ -17,7 +18,7 @@ from labkit import metrics
 from labkit.charts.style import ACCENT, DARK, LIGHT, MID, caption, new_figure, styled
 from labkit.quality import Quality
 from labkit.results.job import Job
-from labkit.results.recordings import RecordedRows
+from labkit.results.recordings import RecordedRows, RecordedSystems
 
 
 def provenance(*jobs: Job, note: str = "engine span only: startup is left out") -> str:
@@ -66,6 +67,45 @@ def throughput_bars(jobs: Mapping[str, Job]) -> Figure:
         figure, provenance(*jobs.values()) + "\nwhiskers: slowest and fastest third of the span"
     )
     return figure
+
+
+@styled
+def engines_on_card(recorded: RecordedSystems) -> Figure:
+    """Rows/s of short answers: `vllm.LLM.chat`, and one or more labkit engines on the same card.
+
+    Bars: medians; whiskers: the slowest and the fastest job; in words, the ratio to `LLM.chat` in
+    the same round.
+    """
+    table = recorded.table
+    figure, axes = new_figure(height=1.6 + 0.7 * len(table))
+    middle = table["rows/s"].to_numpy()
+    bars = axes.barh(
+        list(table.index),
+        middle,
+        xerr=[middle - table["lowest"], table["highest"] - middle],
+        color=[LIGHT, *[DARK] * (len(table) - 1)],
+        edgecolor=DARK,
+        error_kw={"ecolor": ACCENT, "capsize": 5, "lw": 2},
+    )
+    for bar, (_, row) in zip(bars, table.iterrows(), strict=True):
+        words = f"{row['rows/s']:,.0f}"
+        words += f"  ({row['ratio']:.1f}×)" if bar is not bars[0] else ""
+        at = row["highest"] + 0.015 * table["highest"].max()
+        axes.text(at, bar.get_y() + bar.get_height() / 2, words, va="center", weight="bold")
+    axes.invert_yaxis()
+    axes.set_xlim(0, 1.25 * table["highest"].max())
+    axes.set_xlabel("rows/s")
+    axes.set_title("Engines on one card")
+    caption(figure, recorded.caption)
+    return figure
+
+
+def engines_on_card_sentence(recorded: RecordedSystems) -> str:
+    """`engines_on_card` in words."""
+    first, *others = recorded.table.iterrows()
+    parts = [f"{first[0]}: {first[1]['rows/s']:,.0f} rows/s"]
+    parts += [f"{name}: {row['rows/s']:,.0f} ({row['ratio']:.1f}×)" for name, row in others]
+    return "; ".join(parts) + "."
 
 
 @styled
@@ -118,7 +158,9 @@ def in_flight(job: Job) -> Figure:
     low.set_title("Output tokens/s")
     for axes in (top, low):
         axes.set_xlabel("seconds since the first row was scheduled")
-    caption(figure, provenance(job) + " · shaded: the tail")
+    bound = job.bottleneck()
+    words = textwrap.fill(bound.sentence, 130) if bound else ""
+    caption(figure, f"{provenance(job)} · shaded: the tail\n{words}".rstrip())
     return figure
 
 

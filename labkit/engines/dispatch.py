@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Any
 
 from labkit.engines import endpoint_client, ray_data_llm, warm_engine
+from labkit.metrics import EngineUse
 from labkit.rows import requests
 from labkit.rows.requests import Parameter
 from labkit.rows.sampling_values import for_vllm, number
@@ -33,6 +34,7 @@ def answer(
     say: Callable[[str], None],
     cancel: threading.Event | None = None,
     stall_s: float = math.inf,
+    use: EngineUse | None = None,
 ) -> Iterator[pa.Table]:
     """Requests (`rows.requests.REQUEST`) → tables of responses (`rows.responses.RESPONSE`), as
     they come. A column `row` of the requests comes back with them.
@@ -40,11 +42,12 @@ def answer(
     asked: batches in memory, or a Dataset, which is streamed.
     say: what to tell meanwhile, such as that an engine starts. cancel: ends it, soon.
     stall_s: seconds without a finished row after which the job will be ended.
+    use: is told at the end what a warm engine did for it.
     """
     import ray.data
 
     if isinstance(spec, ProcessorSpec) and spec.warm:
-        yield from warm_engine.answer(asked, spec, say=say, cancel=cancel)
+        yield from warm_engine.answer(asked, spec, say=say, cancel=cancel, use=use)
         return
     # One block for each batch: rows in flight are then exactly batch_size × batches.
     dataset = asked if isinstance(asked, ray.data.Dataset) else ray.data.from_arrow(asked)

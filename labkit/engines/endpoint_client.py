@@ -274,6 +274,7 @@ class Client:
             counts=reply.tokens,
             finish_reason=reply.finish_reason and _unicode(reply.finish_reason),
             batch_uuid=batch,
+            cached=reply.cached,
         )
         return response, reply.refusal
 

@@ -30,8 +30,10 @@ _ROWS_OWN = re.compile(
 
 @dataclass(frozen=True)
 class Reply:
-    """tokens: (input, output), None where not told. problem: why there is no answer; '' for one.
-    refusal: what of the job as a whole is refused: QUOTA, the key, the model, a parameter; else ''.
+    """tokens: (input, output), and cached: of the input; None where not told.
+
+    problem: why there is no answer; '' for one. refusal: what of the job as a whole is refused:
+    QUOTA, the key, the model, a parameter; else ''.
     """
 
     text: str = ""
@@ -39,6 +41,7 @@ class Reply:
     tokens: tuple[int | None, int | None] = (None, None)
     problem: str = ""
     refusal: str = ""
+    cached: int | None = None
 
 
 def read_answer(raw: bytes) -> Reply:
@@ -52,12 +55,19 @@ def read_answer(raw: bytes) -> Reply:
         return Reply(problem=f"the server's answer is no chat completion: {words}")
     usage = answer.get("usage")
     usage = usage if isinstance(usage, dict) else {}
-    counts = [usage.get(name) for name in ("prompt_tokens", "completion_tokens")]
-    tokens = [n if type(n) is int and 0 <= n < 2**63 else None for n in counts]
+    details = usage.get("prompt_tokens_details")
+    cached = _count(details.get("cached_tokens")) if isinstance(details, dict) else None
+    tokens = [_count(usage.get(name)) for name in ("prompt_tokens", "completion_tokens")]
     why = choice.get("finish_reason")
     why = why if isinstance(why, str) and why else None
     text = _text(message.get("content"))
-    return Reply(text, why, (tokens[0], tokens[1]), _lack(choice, message, text, why))
+    lack = _lack(choice, message, text, why)
+    return Reply(text, why, (tokens[0], tokens[1]), lack, cached=cached)
+
+
+def _count(number: Any) -> int | None:
+    """A number of tokens, if it can be one."""
+    return number if type(number) is int and 0 <= number < 2**63 else None
 
 
 def _text(content: Any) -> str:

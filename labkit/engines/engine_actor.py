@@ -15,8 +15,10 @@ from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
 
+from labkit.engines.engine_use import StepCounter, children_cpu_s, cpu_s
 from labkit.engines.prompt_rendering import Renderer, Text, renderer_arguments
 from labkit.errors import Cancelled
+from labkit.metrics import CORE, FRONT_END, TEXT, EngineUse
 from labkit.rows import requests, responses
 from labkit.rows.sampling_values import decoded_by_engine
 from labkit.settings.engine_defaults import STAGE_CPUS
@@ -39,6 +41,7 @@ class Engine:
         self.slots = asyncio.Semaphore(1)
         self.job: int | None = None
         self.running: set[asyncio.Task[Row]] = set()
+        self.steps = StepCounter()
 
     async def load(self, arguments: dict[str, Any], renderer: dict[str, Any] | None) -> None:
         """Load the model. arguments: of `vllm.AsyncEngineArgs`. renderer: the arguments of a
@@ -46,21 +49,30 @@ class Engine:
         import vllm
 
         self.renderer = Renderer(**renderer) if renderer else None
-        made = vllm.AsyncEngineArgs(**arguments)
-        self.engine = vllm.AsyncLLMEngine.from_engine_args(made)
+        # vLLM's own loggers cost time at each row; with one of ours the rows' times stay.
+        made = vllm.AsyncEngineArgs(**{"disable_log_stats": True, **arguments})
+        loggers: Any = [self.steps]
+        self.engine = vllm.AsyncLLMEngine.from_engine_args(made, stat_loggers=loggers)
         # What is there now stays: the garbage collector need not look at it at each of its rounds,
         # in which no row's tokens are read (vLLM's own API server does the same).
         gc.collect()
         gc.freeze()
 
-    async def begin(self, job: int, rows_in_flight: int) -> None:
-        """Get ready for a job: its limit of rows at the engine, and no prefix of another job."""
+    async def begin(self, job: int, rows_in_flight: int) -> EngineUse:
+        """Get ready for a job: its limit of rows at the engine, and no prefix of another job.
+        Returns `use`."""
         self.slots = asyncio.Semaphore(rows_in_flight)
         for _ in range(50):  # vLLM refuses while a block of an aborted row is still in use
             if await self.engine.reset_prefix_cache() is not False:
                 break
             await asyncio.sleep(0.1)
         self.job = job
+        return await self.use()
+
+    async def use(self) -> EngineUse:
+        """What its processes have done until now."""
+        spent = {FRONT_END: cpu_s(), CORE: children_cpu_s()}
+        return EngineUse(self.steps.preemptions, spent)
 
     async def answer(
         self, job: int, batch: pa.Table, prompts: tuple[list[list[int]], list[str | None]] | None
@@ -167,6 +179,7 @@ def _response(row_id: int | None, output: Any, error: str | None, batch: str) ->
         counts=(len(output.prompt_token_ids), len(said.token_ids)),
         finish_reason=said.finish_reason,
         batch_uuid=batch,
+        cached=output.num_cached_tokens,
     )
     if not said.text:
         read["token_ids"] = list(said.token_ids)
@@ -201,12 +214,31 @@ class Replica:
         """Its actors."""
         return [self.engine, self.text] if self.text else [self.engine]
 
+    def begin(self, job: int, rows_in_flight: int) -> list[Any]:
+        """Tell it of a job: calls whose results `used` reads."""
+        return [self.engine.begin.remote(job, rows_in_flight), *self._texts()]
+
+    def use(self) -> list[Any]:
+        """Ask what it has done until now: calls whose results `used` reads."""
+        return [self.engine.use.remote(), *self._texts()]
+
+    def _texts(self) -> list[Any]:
+        return [self.text.cpu_s.remote()] if self.text else []
+
     def answer(self, job: int, batch: pa.Table) -> Any:
         """Ask a batch of requests: a reference to the table of responses."""
         if self.text is None:
             return self.engine.answer.remote(job, batch, None)
         rows = self.engine.answer.remote(job, batch, self.text.encode.remote(batch))
         return self.text.decode.remote(rows)
+
+
+def used(results: list[Any]) -> EngineUse:
+    """What the calls of `Replica.begin` or `Replica.use` brought."""
+    use: EngineUse = results[0]
+    if len(results) > 1:
+        use.cpu_s[TEXT] = results[1]
+    return use
 
 
 def resources(spec: ProcessorSpec) -> dict[str, Any]:

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
 
+from labkit.engines import engine_use
 from labkit.errors import reason
 from labkit.rows import responses
 
@@ -125,6 +126,10 @@ class Text:
     async def decode(self, rows: list[dict[str, Any]]) -> pa.Table:
         """Rows of `Engine.answer` with tokens for text → responses."""
         return responses.table(with_text(self.renderer, rows))
+
+    async def cpu_s(self) -> float:
+        """Seconds of CPU time that its process has taken."""
+        return engine_use.cpu_s()
 
 
 def with_text(renderer: Renderer, rows: list[dict[str, Any]]) -> list[dict[str, Any]]:

@@ -18,10 +18,12 @@ from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
 
+from labkit.engines import engine_use
 from labkit.engines.batches_in_flight import BatchesInFlight
-from labkit.engines.engine_actor import Replica, resources
+from labkit.engines.engine_actor import Replica, resources, used
 from labkit.errors import Cancelled, JobFailed
 from labkit.hardware.machine import GPU, Machine, settled
+from labkit.metrics import DRIVER, EngineUse
 from labkit.ray_session import capacity, internals, session
 from labkit.settings.engine_defaults import STAGE_CPUS
 from labkit.settings.redaction import shown
@@ -35,13 +37,14 @@ if TYPE_CHECKING:
 
 @dataclass
 class Warm:
-    """The engine that is up: its spec, its session of Ray, its replicas, and the number of the job
-    that it was last told of."""
+    """The engine that is up: its spec, its session of Ray, its replicas, the number of the job that
+    it was last told of, and what each replica had done by then."""
 
     spec: ProcessorSpec
     session: str
     replicas: list[Replica] = field(default_factory=list)
     job: int = 0
+    before: list[EngineUse] = field(default_factory=list)
 
     def actors(self) -> list[Any]:
         """The actors of all replicas."""
@@ -61,12 +64,17 @@ class Warm:
                 raise Cancelled("Cancelled before the engine was started.")
             self.replicas.append(Replica(self.spec, number, self.session))
         _wait([replica.loading for replica in self.replicas], cancel)
-        _wait(self.begin(self.spec), cancel)
+        self.begin(self.spec, cancel)
 
-    def begin(self, spec: ProcessorSpec) -> list[Any]:
-        """Tell every engine of the next job: calls to wait for."""
+    def begin(self, spec: ProcessorSpec, cancel: threading.Event | None = None) -> None:
+        """Tell every engine of the next job, and wait for it. Raises Cancelled and JobFailed."""
         self.job += 1
-        return [replica.engine.begin.remote(self.job, spec.limit) for replica in self.replicas]
+        calls = [replica.begin(self.job, spec.limit) for replica in self.replicas]
+        self.before = _uses(calls, cancel)
+
+    def use(self) -> EngineUse:
+        """What the engines did since the job began. Raises JobFailed when one has died."""
+        return engine_use.since(self.before, _uses([r.use() for r in self.replicas], None))
 
     def end(self, timeout_s: float = 20) -> None:
         """End it: by its own way out within `timeout_s`, then for sure."""
@@ -147,16 +155,18 @@ def answer(
     *,
     say: Callable[[str], None] | None = None,
     cancel: threading.Event | None = None,
+    use: EngineUse | None = None,
 ) -> Iterator[pa.Table]:
     """Tables of requests (or a Dataset of them) → tables of responses, as they come; with the
     requests' column `row`, if they have one. Rows of a Dataset get their place as `row_id`.
 
     On the warm engine: started when none fits (`say` tells why), else reused. At most
     `max_concurrent_batches` batches are at a replica, each with the replica that has the fewest.
+    use: is told at the end what the engines and this program did for it.
     """
     import ray.data
 
-    warm = use(spec, say, cancel)
+    warm, before = started(spec, say, cancel), engine_use.cpu_s()
     if isinstance(batches, ray.data.Dataset):
         batches = _numbered(
             batches.iter_batches(batch_size=spec["batch_size"], batch_format="pyarrow")
@@ -166,6 +176,11 @@ def answer(
         yield from map(_joined, flight.finished(cancel))
         flight.send(batch)
     yield from map(_joined, flight.finished(cancel, everything=True))
+    if use is not None:
+        with contextlib.suppress(JobFailed):  # it has died after its last answer
+            did = warm.use()
+            use.preemptions = did.preemptions
+            use.cpu_s = {DRIVER: engine_use.cpu_s() - before, **did.cpu_s}
 
 
 def _numbered(batches: Iterable[pa.Table]) -> Iterator[pa.Table]:
@@ -183,7 +198,7 @@ def _joined(both: tuple[pa.Table, pa.Table]) -> pa.Table:
     return answered.append_column("row", asked["row"])
 
 
-def use(
+def started(
     spec: ProcessorSpec,
     say: Callable[[str], None] | None = None,
     cancel: threading.Event | None = None,
@@ -214,15 +229,25 @@ def use(
 
 
 def _begin(warm: Warm, spec: ProcessorSpec) -> bool:
-    """Tell the engines of the next job; False when one of them is dead."""
-    import ray
-    from ray.exceptions import RayError
-
+    """Tell the engines of the next job; False when one of them is dead, or silent for a minute."""
+    late = threading.Event()
+    timer = threading.Timer(60, late.set)
+    timer.start()
     try:
-        ray.get(warm.begin(spec), timeout=60)
-    except RayError:
+        warm.begin(spec, late)
+    except (JobFailed, Cancelled):
         return False
+    finally:
+        timer.cancel()
     return True
+
+
+def _uses(calls: list[list[Any]], cancel: threading.Event | None) -> list[EngineUse]:
+    """What each replica has done, by its calls of `Replica.begin` or `Replica.use`."""
+    import ray
+
+    _wait([call for some in calls for call in some], cancel)
+    return [used(ray.get(some)) for some in calls]
 
 
 def _wait(waiting: list[Any], cancel: threading.Event | None) -> None:

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import contextlib
 import time
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 
 import pandas as pd
 import pyarrow as pa
@@ -34,6 +34,8 @@ class Job:
     missing: rows that a stopped job did not finish (`labkit.partial`): they are in none of the
     frames. None when some are missing of a Dataset, whose length is not known.
     clocks: on how many hosts the engines may have run.
+    cpu_s: of a job on a warm engine, seconds of CPU time by kind of process (of several of a kind,
+    the busiest one's): this program, and the engine's.
     """
 
     answers: pd.DataFrame
@@ -44,6 +46,7 @@ class Job:
     started: float
     missing: int | None = 0
     clocks: int = 1
+    cpu_s: Mapping[str, float] = field(default_factory=dict)
 
     def timeline(self) -> pd.DataFrame:
         """The answered rows with their times in seconds since the call (`metrics.timeline`)."""
@@ -55,11 +58,12 @@ class Job:
         limit = self.spec.rows_in_flight
         with contextlib.suppress(KeyError):  # a server's own is not known
             limit = min(limit, self.spec.replicas * self.spec["max_num_seqs"])
-        return bottleneck(self.metrics, self.timeline(), limit)
+        return bottleneck(self.metrics, self.timeline(), limit, self.cpu_s)
 
     def _repr_html_(self) -> str:
         table: str = show(self.metrics.table())._repr_html_()
         table += f"<p>{remark}</p>" if (remark := self.metrics.remark()) else ""
+        table += f"<p>{bound.sentence}</p>" if (bound := self.bottleneck()) else ""
         if self.missing == 0:
             return table
         of = "" if self.missing is None else f" of {len(self.rows) + self.missing:,}"
@@ -76,13 +80,14 @@ def collect(
     finished: float,
     *,
     clocks: int = 1,
+    use: metrics.EngineUse | None = None,
     partial: bool = False,
 ) -> Job:
     """Finished rows → a Job.
 
     inputs: the rows that went in; None for a Dataset, whose rows came back with the answers.
     frame: the pandas frame they were, if so. clocks: on how many hosts the engines may have run.
-    partial: rows may be missing; else that is an error.
+    use: what the job's processes tell of it. partial: rows may be missing; else that is an error.
     """
     if inputs is None and not any(some.table.num_rows for some in finished_rows) and not partial:
         raise LabError("There are no rows to run: the data is empty.")
@@ -110,10 +115,11 @@ def collect(
     answers[into] = framing.series(list(done["answer"][ok]), answers.index)
     failed = frame[~ok].copy()
     failed["error"] = done["error"][~ok].to_numpy()
-    rows = done[[*metrics.ROW_COLUMNS, "finish_reason"]]
-    numbers = metrics.compute(rows, started, finished, clocks)
+    rows = done[[*responses.ABOUT]]
+    numbers = metrics.compute(rows, started, finished, clocks, use)
     numbers = metrics.without_unreadable(numbers, int(ok.sum()), int((~ok).sum()))
-    return Job(answers, failed, rows, numbers, spec, started, missing, clocks)
+    cpu = dict(use.cpu_s) if use else {}
+    return Job(answers, failed, rows, numbers, spec, started, missing, clocks, cpu)
 
 
 _stopped: Callable[[], Job] | None = None

@@ -20,7 +20,7 @@ from labkit.progress import Progress
 from labkit.results import job_fingerprint
 from labkit.results.parquet_folder import Parts
 from labkit.rows import arrow_types, user_data
-from labkit.rows.responses import RESPONSE, Answered
+from labkit.rows.responses import ABOUT, RESPONSE, Answered
 from labkit.tasks import Task
 
 #: Rows wait for at most about this long before they are written as a part: few files at any speed,
@@ -86,7 +86,7 @@ class PartWriter:
         self.waiting = []  # before they are written: an interrupt must not write them twice
         if not answers:
             return
-        times = finished.select([*metrics.ROW_COLUMNS, "finish_reason"])
+        times = finished.select(ABOUT)
         every = pa.array(range(times.num_rows))
         self.seen.append(times.take(every))  # a copy: a view would hold whole blocks of Ray's
         values, misfits = self._values(answers)
@@ -141,10 +141,12 @@ class PartWriter:
                 self.known["prompt"] = noted
                 self.parts.note(self.known)
 
-    def numbers(self, started: float, clocks: int = 1) -> metrics.Metrics:
+    def numbers(
+        self, started: float, clocks: int = 1, use: metrics.EngineUse | None = None
+    ) -> metrics.Metrics:
         """The metrics of the rows of this call."""
         rows = pa.concat_tables(self.seen).to_pandas()
-        found = metrics.compute(rows, started, time.time(), clocks)
+        found = metrics.compute(rows, started, time.time(), clocks, use)
         return metrics.without_unreadable(found, len(rows) - self.shown.failed, self.shown.failed)
 
     def __enter__(self) -> Self:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import statistics
 from dataclasses import dataclass
 
 import pandas as pd
@@ -74,6 +75,52 @@ def recorded_timeline(name: str) -> RecordedRows:
     tokens = f"mean {rows['num_generated_tokens'].mean():.0f} output tokens a row"
     tokens += f" · {2 * len(rows) - PROMPTS['creative']} of the {len(rows)} rows repeat a prompt"
     return RecordedRows(rows, f"{where}\n{tokens}")
+
+
+@dataclass(frozen=True)
+class RecordedSystems:
+    """What several systems did with the same rows, for `charts.engines_on_card`.
+
+    table: a row a system, the first is the one that all are compared with: `rows/s` (median of its
+    jobs), `lowest`, `highest`, `ratio` (the median over the rounds of its own to that of the first
+    in the same round) and `rounds`. caption: on what it was measured.
+    """
+
+    table: pd.DataFrame
+    caption: str
+
+
+@lab_errors("The recording could not be read")
+def recorded_short_rows(name: str = "h100-smollm2-135m") -> RecordedSystems:
+    """Thousands of posts, a label each (lesson 3's own job): `vllm.LLM.chat` and labkit with one
+    and more engines on the card (`benchmarks.short_rows`)."""
+    about = json.loads((FOLDER / f"{name}-short-rows.json").read_text())
+    first = "vllm.LLM.chat"
+    jobs: dict[str, list[float]] = {}
+    ratios: dict[str, list[float]] = {}
+    for one in about["rounds"]:
+        for system, rates in one.items():
+            jobs.setdefault(system, []).extend(rates)
+            ratio = statistics.median(rates) / statistics.median(one[first])
+            ratios.setdefault(system, []).append(ratio)
+    table = pd.DataFrame(
+        {
+            "rows/s": {system: statistics.median(rates) for system, rates in jobs.items()},
+            "lowest": {system: min(rates) for system, rates in jobs.items()},
+            "highest": {system: max(rates) for system, rates in jobs.items()},
+            "ratio": {system: statistics.median(some) for system, some in ratios.items()},
+            "rounds": {system: len(some) for system, some in ratios.items()},
+        }
+    )
+    table = table.loc[[first, *(name for name in table.index if name != first)]]
+    shown = {name: about["versions"][name] for name in ("ray", "vllm", "torch")}
+    versions = ", ".join(f"{package} {number}" for package, number in shown.items())
+    words = (
+        f"Recorded {about['made']} on {about['device']} · {about['model']} · {versions}\n"
+        f"{about['times']} × the 4,200 posts, a label each · warm engines · whiskers: slowest and "
+        "fastest job"
+    )
+    return RecordedSystems(table, words)
 
 
 def recorded_limits(device: str = "h100") -> Limits:

@@ -19,13 +19,17 @@ from labkit.tasks import Row, Task
 #: The engine's own times of a row (see `metrics.ROW_COLUMNS`).
 TIMES = ROW_COLUMNS[:5]
 COUNTS = ("num_input_tokens", "num_generated_tokens")
+#: Input tokens that the engine's prefix cache had; null where it is not told.
+CACHED = "num_cached_tokens"
+#: What is known of an answer's times, tokens and end: the columns of `Job.rows`.
+ABOUT = (*ROW_COLUMNS, "finish_reason", CACHED)
 #: `finish_reason` as in OpenAI's API ("stop", "length"); null where it is not known. `error`: null
 #: for a row that was answered. All but `row_id` and `error` are null in one that was not.
 RESPONSE = pa.schema(
     [("row_id", pa.int64()), ("text", pa.string()), ("finish_reason", pa.string())]
     + [("error", pa.string())]
     + [(name, pa.float64()) for name in TIMES]
-    + [(name, pa.int64()) for name in COUNTS]
+    + [(name, pa.int64()) for name in (*COUNTS, CACHED)]
     + [("batch_uuid", pa.string())]
 )
 NO_ANSWER = "the engine gave no answer and no reason: its log may have one"
@@ -48,6 +52,7 @@ def of_engine(
     counts: tuple[int | None, int | None],
     finish_reason: str | None,
     batch_uuid: str | None,
+    cached: int | None = None,
 ) -> Row:
     """One row of `table`, looked at: an answer without sensible times is none, nor is one that the
     engine gave up."""
@@ -58,7 +63,7 @@ def of_engine(
     if error or times is None:
         return {"row_id": row_id, "error": printable(error or NO_ANSWER)}
     known = {"row_id": row_id, "text": text, "finish_reason": finish_reason}
-    known |= {name: times.get(name) for name in TIMES}
+    known |= {CACHED: cached} | {name: times.get(name) for name in TIMES}
     return {**known, **dict(zip(COUNTS, counts, strict=True)), "batch_uuid": batch_uuid}
 
 

@@ -247,11 +247,12 @@ def test_metrics_agree_with_the_rows(faq_job: Any) -> None:
     assert (found.rows, found.failed) == (len(job.answers), len(job.failed))
     assert found.output_tokens == good["num_generated_tokens"].sum() <= 12 * found.rows
     assert found.input_tokens == good["num_input_tokens"].sum()
-    assert found == metrics.compute(job.rows, job.started, job.started + found.wall_s)
+    again = metrics.compute(job.rows, job.started, job.started + found.wall_s).as_dict()
+    assert found.as_dict() == pytest.approx(again, nan_ok=True, rel=1e-12)
     assert 0 < found.startup_s < found.wall_s and 0 < found.engine_span_s < found.wall_s
     assert 0 <= found.shutdown_s < found.wall_s
     assert 0 < found.ttft_p50_s <= found.latency_p50_s <= found.latency_p95_s
-    assert list(job.rows.columns) == [*metrics.ROW_COLUMNS, "finish_reason"]
+    assert list(job.rows.columns) == [*metrics.ROW_COLUMNS, "finish_reason", "num_cached_tokens"]
     assert list(job.rows.index) == list(range(40))
     bad = faq_job.before["kind"].isin(BAD_TEXTS).to_numpy()
     assert list(job.rows["last_token_ts"].isna()) == list(bad)

@@ -75,6 +75,33 @@ def test_the_first_job_warms_up_and_is_not_counted(asked: list[Any], spec: Any) 
     assert found.summary()["runs"].tolist() == [2, 2, 2, 2]
 
 
+def test_a_sweep_on_each_of_several_engines(asked: list[Any], spec: Any, tmp_path: Path) -> None:
+    specs = {f"max_num_seqs {n}": spec.with_(max_num_seqs=n) for n in (8, 16)}
+    said: list[str] = []
+
+    class Lines:
+        def show(self, text: str, share: float | None) -> None:
+            said.append(text)
+
+        def close(self) -> None:
+            pass
+
+    options: dict[str, Any] = {"repeats": 2, "path": tmp_path / "engines", "progress": Lines()}
+    found = labkit.sweep_engines(TASK, ROWS, POINTS[:2], specs, **options)
+    assert said[0].startswith("2 engines, each: starting the engine") and "half a minute" in said[0]
+    assert any("max_num_seqs 16 (engine 2 of 2) · run 1 of 4" in line for line in said)
+    assert {name: sweep.limit for name, sweep in found.items()} == dict(
+        zip(specs, (8, 16), strict=True)
+    )
+    files = sorted(file.name for file in (tmp_path / "engines").iterdir())
+    assert files == ["max_num_seqs-16.jsonl", "max_num_seqs-8.jsonl"]
+    asked.clear()
+    labkit.sweep_engines(TASK, ROWS, POINTS[:2], specs, **options)
+    assert asked == [], "what is in the files is not measured again"
+    with pytest.raises(LabError, match="at least one specification"):
+        labkit.sweep_engines(TASK, ROWS, POINTS, {})
+
+
 def test_a_point_that_is_given_twice_is_measured_once(asked: list[Any], spec: Any) -> None:
     assert len(sweep(TASK, ROWS, [(1, 4), (1, 4)], spec, repeats=1, progress=False).table) == 1
 

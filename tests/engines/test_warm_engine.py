@@ -267,7 +267,7 @@ def test_a_batch_of_a_job_that_is_over_is_refused(warm_spec: Any) -> None:
     import ray
 
     labkit.start()
-    now = warm_engine.use(warm_spec)
+    now = warm_engine.started(warm_spec)
     (engine,) = now.actors()
     none = requests.make(tasks.faq(), [], for_vllm)
     for job, words in ((now.job - 1, "run one at a time"), (now.job + 1, "run one at a time")):
@@ -354,6 +354,7 @@ def test_each_finish_reason_of_vllm_is_an_answer_or_a_failure(said: str, answere
         outputs=[SimpleNamespace(text="x", token_ids=[1], finish_reason=said)],
         metrics=Stats(*range(1, 6)),
         prompt_token_ids=[1, 2],
+        num_cached_tokens=1,
     )
     row = _response(7, output, None, "b")
     assert row["row_id"] == 7 and (row.get("error") is None) == answered
@@ -373,7 +374,7 @@ def test_an_actor_of_its_own_renders_and_reads_texts(
 
     # Ray runs calls of a plain actor in order: a batch at the engine would hold up all others.
     assert all(inspect.iscoroutinefunction(call) for call in (Text.encode, Text.decode))
-    now = warm_engine.use(warm_spec)
+    now = warm_engine.started(warm_spec)
     rows = [{"q": "Why?", "s": None}, {"q": None, "s": None}, {"q": "How?", "s": "e"}]
     task = Task("t", ask("q"), {"max_tokens": 9, "temperature": 0.0}, {"stop": "s"})
     batch = requests.make(task, rows, for_vllm)

