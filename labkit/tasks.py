@@ -31,6 +31,11 @@ class Task:
     parse: Callable[[str, Row], Any] = lambda text, row: text.strip()
     allow_empty: bool = False
 
+    @property
+    def same_sampling(self) -> bool:
+        """Whether all rows have the same sampling parameters: they are looked at once."""
+        return not self.sampling_columns and type(self).sampling_for is Task.sampling_for
+
     def sampling_for(self, row: Row) -> dict[str, Any]:
         """The sampling parameters of one row: `sampling`, then the row's own columns."""
         own = {name: row[column] for name, column in self.sampling_columns.items()}

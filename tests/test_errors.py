@@ -109,7 +109,7 @@ PUBLIC: list[tuple[Callable[[Path], Any], tuple[str, ...]]] = [
         lambda _: labkit.run(faq(), DATA, spec(), progress=False),
         (
             *("ray_session.session.start", "ray_session.capacity.clocks"),
-            *("rows.user_data.in_memory", "rows.requests.make", "rows.requests.split"),
+            *("rows.user_data.in_memory", "rows.requests.make", "rows.requests.Batches"),
             *("api.run_job.stream", "api.run_job.answered", "results.job.collect"),
         ),
     ),
@@ -126,6 +126,16 @@ PUBLIC: list[tuple[Callable[[Path], Any], tuple[str, ...]]] = [
         lambda at: labkit.sweep(faq(), DATA, [(1, 1)], None, path=at / "s", progress=False),
         ("api.sweep_jobs.configure", "api.sweep_jobs._asked", "api.sweep_jobs.run"),
     ),
+    (
+        lambda _: labkit.sweep_engines(faq(), DATA, [(1, 1)], {"a": spec()}, progress=False),
+        ("api.sweep_jobs.sweep",),
+    ),
+    (
+        lambda at: labkit.tune(faq(), DATA, path=at / "t", progress=False),
+        ("api.measure_job.configure", "api.tune_job.about_sweep", "api.tune_job.measure"),
+    ),
+    (lambda _: labkit.measure(faq(), DATA), ("api.measure_job.configure", "api.measure_job.run")),
+    (lambda _: labkit.recorded_short_rows(), ("results.recordings.RecordedSystems",)),
     (lambda _: labkit.serve(), ("api.serve_model.configure",)),
 ]
 

@@ -16,6 +16,7 @@ from labkit.engines import dispatch, warm_engine
 from labkit.errors import Cancelled, JobFailed, Stalled
 from labkit.metrics import CUT, EngineUse
 from labkit.ray_session import internals, session
+from labkit.rows.requests import Batches
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -32,7 +33,7 @@ LOOK_S = 0.1
 
 
 def stream(
-    asked: list[pa.Table] | ray.data.Dataset,
+    asked: Batches | ray.data.Dataset,
     spec: JobSpec,
     shown: Progress,
     cancel: threading.Event | None,
@@ -49,7 +50,7 @@ def stream(
     import ray.data
     from ray.exceptions import RayError
 
-    if isinstance(asked, list) and not asked:
+    if isinstance(asked, Batches) and asked.first() is None:
         return  # no row can be asked: no engine is needed
     contexts = [ray.data.DataContext.get_current()]
     contexts += [asked.context] if isinstance(asked, ray.data.Dataset) else []

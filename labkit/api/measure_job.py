@@ -11,9 +11,10 @@ from typing import Any
 
 import pandas as pd
 
+from labkit.api.configure import configure
 from labkit.api.run_job import run
 from labkit.engines import warm_engine
-from labkit.errors import JobFailed, lab_errors
+from labkit.errors import JobFailed, LabError, lab_errors
 from labkit.metrics import Metrics
 from labkit.progress import View
 from labkit.results.job import Job
@@ -43,7 +44,7 @@ class Measurement:
 def measure(
     task: Task,
     data: pd.DataFrame | Sequence[Row],
-    spec: ProcessorSpec,
+    spec: ProcessorSpec | None = None,
     *,
     seconds: float = 5.0,
     rows: int | None = None,
@@ -60,9 +61,10 @@ def measure(
     Rows are drawn at random, the same ones each time, so that a file sorted by length is no trap.
     enough: is given the rates after each run; True for no more.
 
-    Raises what `labkit.run` raises, and JobFailed when no row of a run was answered.
+    spec: None for this machine's defaults. Raises what `labkit.run` raises, LabError for an
+    endpoint, and JobFailed when no row of a run was answered.
     """
-    spec = spec.with_(warm=True)
+    spec = of_engines(spec).with_(warm=True)
     every: Any = data.to_dict("records") if isinstance(data, pd.DataFrame) else list(data)
     some = random.Random(0).sample(every, len(every))
     options: dict[str, Any] = {"progress": progress, "cancel": cancel, "stall_s": stall_s}
@@ -81,6 +83,14 @@ def measure(
             break
     assert isinstance(job.spec, ProcessorSpec)
     return Measurement(tuple(rates), min(rows, len(some)), start_s, job.metrics, job.spec)
+
+
+def of_engines(spec: ProcessorSpec | None) -> ProcessorSpec:
+    """The specification, or this machine's. Raises LabError for one of a server."""
+    spec = spec or configure()
+    if not isinstance(spec, ProcessorSpec):
+        raise LabError("This measures an engine of the lab's own: give a labkit.configure(…).")
+    return spec
 
 
 def _run(task: Task, rows: list[Row], spec: ProcessorSpec, options: dict[str, Any]) -> Job:

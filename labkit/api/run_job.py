@@ -14,14 +14,14 @@ import pyarrow.compute as pc
 from labkit.api.configure import configure
 from labkit.api.job_stream import ray_data_settings, stream
 from labkit.api.watchdog import limit
-from labkit.engines.dispatch import parameter_of, settled
+from labkit.engines.dispatch import parameter_of, ready, settled
 from labkit.errors import lab_errors
 from labkit.metrics import EngineUse
 from labkit.progress import Progress, View
 from labkit.ray_session import capacity, session
 from labkit.results import job as jobs
 from labkit.results.job import Job
-from labkit.rows import requests, responses, user_data
+from labkit.rows import requests, user_data
 from labkit.rows.responses import Answered, answered
 from labkit.settings.engine_defaults import STAGE_CPUS
 from labkit.settings.setting import JobSpec
@@ -68,41 +68,50 @@ def run(
         inputs = None if user_data.is_dataset(data) else user_data.in_memory(data)
         user_data.check_columns(data, inputs, into)
         requests.check_task(task)
-        asked, refused = _requests(task, data, inputs, spec)
+        asked = _requests(task, data, inputs, spec)
         spec = settled(spec, task, asked)
+        if isinstance(asked, requests.Batches) and not ready(spec):
+            asked.all()  # an engine is to start: what can't be asked is known before
         clocks = capacity.clocks(spec.replicas)
         total = None if inputs is None else len(inputs)
         frame = data if isinstance(data, pd.DataFrame) else None
         about, use = (inputs, frame, into, spec, started), EngineUse()
-        finished = [_answered(task, refused, inputs)] if refused.num_rows else []
+        finished: list[Answered] = []
+
+        def every() -> list[Answered]:
+            refused = requests.refused(asked)
+            return [*finished, _answered(task, refused, inputs)] if refused.num_rows else finished
+
         with Progress(total, startup=spec.starting, show=progress) as shown:
             try:
-                shown.failed = refused.num_rows
+                known = shown.failed = requests.refused(asked).num_rows
                 for table in stream(asked, spec, shown, cancel, seconds, use=use):
                     finished.append(_answered(task, table, inputs))
                     shown.failed += pc.sum(finished[-1].table["error"].is_valid()).as_py()
-                shown.advance(refused.num_rows, 0)  # at the end: they say nothing of the rate
-                return jobs.collect(finished, *about, time.time(), clocks=clocks, use=use)
+                refused = requests.refused(asked).num_rows
+                shown.failed += refused - known
+                shown.advance(refused, 0)  # at the end: they say nothing of the rate
+                return jobs.collect(every(), *about, time.time(), clocks=clocks, use=use)
             except BaseException:
-                jobs.keep(finished, *about, clocks)
+                jobs.keep(every(), *about, clocks)
                 shown.kept = "labkit.partial() has them" if shown.rows else ""
                 raise
 
 
 def _requests(
     task: Task, data: Any, inputs: list[Row] | None, spec: JobSpec
-) -> tuple[list[pa.Table] | ray.data.Dataset, pa.Table]:
-    """(batches of requests, or a Dataset of them; the responses of rows that can't be asked)."""
+) -> requests.Batches | ray.data.Dataset:
+    """Batches of requests, or a Dataset of them."""
     parameter, size = parameter_of(spec), spec["batch_size"]
     if inputs is not None:
-        return requests.split(requests.make(task, inputs, parameter), size)
+        return requests.Batches(task, inputs, parameter, size)
     made = data.map_batches(
         user_data.with_requests,
         fn_kwargs={"task": task, "parameter": parameter},
         batch_format="pyarrow",
         num_cpus=STAGE_CPUS,
     )
-    return made.repartition(target_num_rows_per_block=size), responses.table([])
+    return made.repartition(target_num_rows_per_block=size)
 
 
 def _answered(task: Task, table: pa.Table, inputs: list[Row] | None) -> Answered:

@@ -103,6 +103,7 @@ def sweep(
         return Sweep(pd.DataFrame(done), about)
 
 
+@lab_errors("The engines could not be compared")
 def sweep_engines(
     task: Task,
     data: pd.DataFrame | Sequence[Row],

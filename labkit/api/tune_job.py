@@ -12,8 +12,7 @@ from typing import Any
 
 import pandas as pd
 
-from labkit.api.configure import configure
-from labkit.api.measure_job import RUNS, measure
+from labkit.api.measure_job import RUNS, measure, of_engines
 from labkit.api.sweep_jobs import about_sweep, check_same, write_whole
 from labkit.engines import dispatch, warm_engine
 from labkit.errors import Cancelled, JobFailed, LabError, ModelError, lab_errors, reason
@@ -80,7 +79,7 @@ def tune(
     """
     if not seconds > 0:
         raise LabError(f"seconds must be above 0, not {seconds!r}.")
-    spec = (spec or configure()).with_(warm=True)
+    spec = of_engines(spec).with_(warm=True)
     rows: Any = data.to_dict("records") if isinstance(data, pd.DataFrame) else list(data)
     about = about_sweep(task, rows, spec, 1, None, 0)
     with session.one_job():
@@ -135,9 +134,7 @@ class _Tuner:
         if PER_GPU in self.knobs:
             warm_engine.stop()  # or its number of engines would stay
         parameter = dispatch.parameter_of(self.spec)
-        asked, _ = requests.split(
-            requests.make(self.task, self.rows, parameter), self.spec["batch_size"]
-        )
+        asked = requests.Batches(self.task, self.rows, parameter, self.spec["batch_size"])
         settled = dispatch.settled(self.spec, self.task, asked)
         assert isinstance(settled, ProcessorSpec)
         number = {PER_GPU: int(settled.engines_per_gpu)} if PER_GPU in self.knobs else {}

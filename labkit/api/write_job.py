@@ -125,7 +125,8 @@ def write(
             if todo:
                 session.start(verbose=verbose)
                 parameter = parameter_of(spec)
-                asked, refused = source.asked(task, parameter, id_column, done, spec["batch_size"])
+                asked = source.asked(task, parameter, id_column, done, spec["batch_size"])
+                refused = requests.refused(asked)
                 spec = settled(spec, task, asked)
                 clocks, use = capacity.clocks(spec.replicas), metrics.EngineUse()
                 with (

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from labkit.engines import endpoint_client, ray_data_llm, warm_engine
 from labkit.metrics import EngineUse
 from labkit.rows import requests
-from labkit.rows.requests import Parameter
+from labkit.rows.requests import Batches, Parameter
 from labkit.rows.sampling_values import for_vllm, number
 from labkit.settings import engines_on_card
 from labkit.settings.endpoint_spec import EndpointSpec
@@ -28,7 +28,7 @@ CHARACTERS = 4
 
 
 def answer(
-    asked: list[pa.Table] | ray.data.Dataset,
+    asked: Batches | ray.data.Dataset,
     spec: JobSpec,
     *,
     say: Callable[[str], None],
@@ -39,7 +39,7 @@ def answer(
     """Requests (`rows.requests.REQUEST`) → tables of responses (`rows.responses.RESPONSE`), as
     they come. A column `row` of the requests comes back with them.
 
-    asked: batches in memory, or a Dataset, which is streamed.
+    asked: batches of rows in memory, or a Dataset, which is streamed.
     say: what to tell meanwhile, such as that an engine starts. cancel: ends it, soon.
     stall_s: seconds without a finished row after which the job will be ended.
     use: is told at the end what a warm engine did for it.
@@ -50,7 +50,7 @@ def answer(
         yield from warm_engine.answer(asked, spec, say=say, cancel=cancel, use=use)
         return
     # One block for each batch: rows in flight are then exactly batch_size × batches.
-    dataset = asked if isinstance(asked, ray.data.Dataset) else ray.data.from_arrow(asked)
+    dataset = ray.data.from_arrow(list(asked)) if isinstance(asked, Batches) else asked
     if isinstance(spec, EndpointSpec):
         yield from endpoint_client.answer(dataset, spec, stall_s, cancel)
         return
@@ -59,7 +59,15 @@ def answer(
     yield from ray_data_llm.answer(dataset, spec, cancel)
 
 
-def settled(spec: JobSpec, task: Task, asked: list[pa.Table] | ray.data.Dataset) -> JobSpec:
+def ready(spec: JobSpec) -> bool:
+    """Whether a warm engine is up that a job of this specification can begin on."""
+    up = warm_engine.current()
+    if up is None or not isinstance(spec, ProcessorSpec) or not spec.warm:
+        return False
+    return not warm_engine.why_reload(up, spec)
+
+
+def settled(spec: JobSpec, task: Task, asked: Batches | ray.data.Dataset) -> JobSpec:
     """The specification that a job runs with: as many engines on a card as its rows take."""
     if not isinstance(spec, ProcessorSpec):
         return spec
@@ -67,13 +75,14 @@ def settled(spec: JobSpec, task: Task, asked: list[pa.Table] | ray.data.Dataset)
     return engines_on_card.settle(spec, _work(task, asked), running)
 
 
-def _work(task: Task, asked: list[pa.Table] | ray.data.Dataset) -> engines_on_card.Work:
+def _work(task: Task, asked: Batches | ray.data.Dataset) -> engines_on_card.Work:
     """What is known of the rows: four characters a token, and the whole of `max_tokens`, but for
     choices, whose longest is known."""
-    if isinstance(asked, list) and asked:
-        inputs = sum(map(len, asked[0]["messages"].to_pylist())) / len(asked[0]) / CHARACTERS
-        sampling = [requests.sampling_of(text) for text in asked[0]["sampling"].to_pylist()]
-        rows = sum(map(len, asked))
+    first = asked.first() if isinstance(asked, Batches) else None
+    if first is not None:
+        inputs = sum(map(len, first["messages"].to_pylist())) / len(first) / CHARACTERS
+        sampling = [requests.sampling_of(text) for text in first["sampling"].to_pylist()]
+        rows = asked.rows
     else:
         inputs, sampling, rows = 256.0, [dict(task.sampling)], None
     outputs = sum(map(_output_tokens, sampling)) / len(sampling)

@@ -7,9 +7,10 @@ name or type of theirs can meet one of Ray's (`prompt`, `messages`, `model`). Kn
 
 from __future__ import annotations
 
+import itertools
 import json
-from collections.abc import Callable, Sequence
-from typing import Any
+from collections.abc import Callable, Iterator, Sequence
+from typing import TYPE_CHECKING, Any, Self
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -17,6 +18,9 @@ import pyarrow.compute as pc
 from labkit.errors import LabError, reason
 from labkit.rows import responses
 from labkit.tasks import Message, Row, Task
+
+if TYPE_CHECKING:
+    import ray.data
 
 #: `row_id`: the place of the row in the user's data; null where rows are streamed: then they come
 #: back in order, and in a column `row`. `error`: why the row can't be asked; null for a good one.
@@ -31,14 +35,20 @@ PLACEHOLDER = ('[{"role": "user", "content": "-"}]', '{"max_tokens": 1}')
 Parameter = Callable[[str, Any], Any]
 
 
-def make(task: Task, rows: Sequence[Row], parameter: Parameter) -> pa.Table:
-    """The requests of these rows, with the columns of REQUEST.
+#: Rows whose requests are made at once, at least: a table costs more than a row.
+CHUNK = 256
+
+
+def make(task: Task, rows: Sequence[Row], parameter: Parameter, first: int = 0) -> pa.Table:
+    """The requests of these rows, with the columns of REQUEST; `row_id` counts from `first`.
 
     A row that can't be asked (no text, a failing `messages` function, a sampling parameter that is
     no number) has its reason in `error`, and a placeholder for what is asked.
     """
-    made = [_request(task, row, parameter) for row in rows]
-    columns = [list(range(len(rows))), *zip(*made, strict=True)] if made else [[]] * 4
+    sampling = _same_sampling(task, parameter) if rows else None
+    made = [_request(task, row, parameter, sampling) for row in rows]
+    places = list(range(first, first + len(rows)))
+    columns = [places, *zip(*made, strict=True)] if made else [[]] * 4
     return pa.table([pa.array(c, f.type) for c, f in zip(columns, REQUEST, strict=True)], REQUEST)
 
 
@@ -64,15 +74,58 @@ def _dropped(name: str, value: Any) -> str:
     return ""
 
 
-def split(requests: pa.Table, batch_size: int) -> tuple[list[pa.Table], pa.Table]:
-    """(the batches to ask, the responses of the rows that can't be asked)."""
-    bad = pc.is_valid(requests["error"])
-    good = requests.filter(pc.invert(bad))
-    every = pa.array(range(good.num_rows))
-    # Copies: a slice would be sent with all rows of the table that it is a view of.
-    batches = [good.take(every[at : at + batch_size]) for at in range(0, len(good), batch_size)]
-    refused = requests.filter(bad).select(["row_id", "error"]).to_pylist()
-    return batches, responses.table(refused)
+class Batches:
+    """The requests of rows in memory, in batches of `size`, made as they are taken, each once.
+
+    rows: how many there are, those that can't be asked among them. refused: the responses of these,
+    as far as they are known; of all of them once all batches are made.
+    """
+
+    def __init__(self, task: Task, rows: Sequence[Row], parameter: Parameter, size: int):
+        self.rows = len(rows)
+        self.refused = responses.table([])
+        self._made: list[pa.Table] = []
+        self._rest = self._make(task, rows, parameter, size)
+
+    def first(self) -> pa.Table | None:
+        """The batch that will be taken next; None where there is none."""
+        if not self._made:
+            self._made += itertools.islice(self._rest, 1)
+        return self._made[0] if self._made else None
+
+    def all(self) -> Self:
+        """Make all of them now."""
+        self._made += self._rest
+        return self
+
+    def __iter__(self) -> Iterator[pa.Table]:
+        while self.first() is not None:
+            yield self._made.pop(0)
+
+    def _make(
+        self, task: Task, rows: Sequence[Row], parameter: Parameter, size: int
+    ) -> Iterator[pa.Table]:
+        step, waiting = max(size, CHUNK), make(task, [], parameter)
+        for at in range(0, len(rows), step):
+            made = make(task, rows[at : at + step], parameter, at)
+            bad = pc.is_valid(made["error"])
+            if refused := made.filter(bad).select(["row_id", "error"]).to_pylist():
+                self.refused = pa.concat_tables([self.refused, responses.table(refused)])
+            waiting = pa.concat_tables([waiting, made.filter(pc.invert(bad))])
+            every = pa.array(range(len(waiting)), pa.int64())
+            # Copies: a slice would be sent with all rows of the table that it is a view of.
+            whole = len(waiting) // size * size
+            for begin in range(0, whole, size):
+                yield waiting.take(every[begin : begin + size])
+            waiting = waiting.take(every[whole:])
+        if len(waiting):
+            yield waiting
+
+
+def refused(asked: Batches | ray.data.Dataset) -> pa.Table:
+    """The responses of the rows that can't be asked, as far as they are known (of a Dataset they
+    come with the others)."""
+    return asked.refused if isinstance(asked, Batches) else responses.table([])
 
 
 def sampling_of(text: str) -> dict[str, Any]:
@@ -88,12 +141,26 @@ def read(request: Row) -> tuple[list[Message], dict[str, Any]]:
     return json.loads(request["messages"]), sampling_of(request["sampling"])
 
 
-def _request(task: Task, row: Row, parameter: Parameter) -> tuple[str, str, str | None]:
+def _same_sampling(task: Task, parameter: Parameter) -> str | None:
+    """The sampling parameters as JSON where all rows have the same, and they can be sent."""
+    if not task.same_sampling or any(_dropped(*one) for one in task.sampling.items()):
+        return None
+    try:
+        return _json({name: parameter(name, value) for name, value in task.sampling.items()})
+    except Exception:  # each row has its reason
+        return None
+
+
+def _request(
+    task: Task, row: Row, parameter: Parameter, same_sampling: str | None
+) -> tuple[str, str, str | None]:
     """(messages, sampling, error) of one row."""
     try:
         messages = [_message(message) for message in task.messages(row)]
         if not messages:
             raise ValueError("there is no message to send")
+        if same_sampling is not None:
+            return _json(messages), same_sampling, None
         sampling = {name: parameter(name, value) for name, value in task.sampling_for(row).items()}
         if lost := [more for name, value in sampling.items() if (more := _dropped(name, value))]:
             raise ValueError(f"the row asks for {lost[0]}")
@@ -114,7 +181,7 @@ def _message(message: Any) -> Message:
 
 def _json(value: Any) -> str:
     """JSON text. Raises an error for what is none: NaN, half of a surrogate pair, a set."""
-    text = json.dumps(value, ensure_ascii=False, allow_nan=False, default=_listed)
+    text = _ENCODER.encode(value)
     text.encode()
     return text
 
@@ -123,3 +190,6 @@ def _listed(value: Any) -> Any:
     if hasattr(value, "tolist"):
         return value.tolist()
     raise TypeError(f"{type(value).__name__} can't be sent as JSON")
+
+
+_ENCODER = json.JSONEncoder(ensure_ascii=False, allow_nan=False, default=_listed)

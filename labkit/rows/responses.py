@@ -6,7 +6,7 @@ Knows no engine: each of them makes tables with the columns of RESPONSE.
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -97,11 +97,13 @@ def answered(task: Task, responses: pa.Table, rows: Sequence[Row], *, aligned: b
     own = list(rows) if aligned else [rows[at] for at in responses["row_id"].to_pylist()]
     texts, errors = responses["text"].to_pylist(), responses["error"].to_pylist()
     cut = [finish == CUT for finish in responses["finish_reason"].to_pylist()]
+    same = task.sampling if task.same_sampling else None
     answers: list[Any] = [None] * len(own)
     for at, (text, error, row) in enumerate(zip(texts, errors, own, strict=True)):
         if error is None:
             try:
-                errors[at] = _no_answer(task, text or "", row, cut[at])
+                sampling = task.sampling_for(row) if same is None else same
+                errors[at] = _no_answer(task, text or "", sampling, cut[at])
                 answers[at] = None if errors[at] else task.parse(text or "", row)
             except Exception as problem:  # the user's own function: any failure is this row's
                 errors[at] = f"the answer could not be read: {reason(problem)}"
@@ -111,12 +113,12 @@ def answered(task: Task, responses: pa.Table, rows: Sequence[Row], *, aligned: b
     return Answered(table, answers, own if aligned else None)
 
 
-def _no_answer(task: Task, text: str, row: Row, cut: bool) -> str | None:
+def _no_answer(task: Task, text: str, sampling: Mapping[str, Any], cut: bool) -> str | None:
     """Why a text is no answer of this task; None for one that is."""
     why = " (cut at max_tokens)" if cut else ""
     if not text.strip():
         return None if task.allow_empty else f"the model wrote no text{why}"
-    wanted = task.sampling_for(row).get("structured_outputs")
+    wanted = sampling.get("structured_outputs")
     wanted = wanted if isinstance(wanted, dict) else {}
     choices = wanted.get("choice")
     if choices and not {text, text.strip()} & set(choices):

@@ -14,7 +14,7 @@ import pyarrow.compute as pc
 
 from labkit.datasets.csv_file import File, look
 from labkit.errors import LabError
-from labkit.rows import arrow_types, requests, responses
+from labkit.rows import arrow_types, requests
 from labkit.rows.arrow_types import answer_type as answer_type
 from labkit.rows.arrow_types import fit as fit
 from labkit.rows.requests import REQUEST, Parameter
@@ -60,9 +60,9 @@ class Source:
 
     def asked(
         self, task: Task, parameter: Parameter, id_column: str, done: pa.ChunkedArray, size: int
-    ) -> tuple[list[pa.Table] | ray.data.Dataset, pa.Table]:
-        """The requests of the rows whose id is not among `done`: (in batches of `size`, or a
-        Dataset of them; the responses of those that can't be asked)."""
+    ) -> requests.Batches | ray.data.Dataset:
+        """The requests of the rows whose id is not among `done`: in batches of `size`, all of them
+        made, or a Dataset of them."""
         if self.dataset is not None:
             dataset = self.dataset.map_batches(
                 requests_of_missing,
@@ -73,11 +73,10 @@ class Source:
                 batch_format="pyarrow",
                 num_cpus=STAGE_CPUS,
             )
-            return dataset.repartition(target_num_rows_per_block=size), responses.table([])
+            return dataset.repartition(target_num_rows_per_block=size)
         assert self.table is not None
         self.missing = self.table.filter(pc.invert(pc.is_in(self.table[id_column], done)))
-        made = requests.make(task, self.missing.to_pylist(), parameter)
-        return requests.split(made, size)
+        return requests.Batches(task, self.missing.to_pylist(), parameter, size).all()
 
     def read(self, task: Task, table: pa.Table) -> Answered:
         """The answers in some responses."""

@@ -130,6 +130,13 @@ def test_what_you_set_stays(lab: Any, smollm2: Any) -> None:
         assert {asked[name] for asked in engine.asked} == {value}
 
 
+def test_a_server_s_engine_can_not_be_turned() -> None:
+    there = labkit.endpoint("http://127.0.0.1:9/v1", "m")
+    for call in (labkit.tune, labkit.measure):
+        with pytest.raises(LabError, match="give a labkit.configure"):
+            call(TASK, ROWS, there)  # type: ignore[operator]
+
+
 @pytest.mark.parametrize("seconds", [0, -1, float("nan")])
 def test_a_time_that_is_none(seconds: float) -> None:
     with pytest.raises(LabError, match="seconds must be above 0"):

@@ -242,12 +242,14 @@ def through(task: Task, rows: list[Any]) -> labkit.Job:
     """Rows through all of labkit's own code, with a made-up answer to each that can be asked."""
     from labkit.results.job import collect
 
-    batches, refused = requests.split(requests.make(task, rows, for_vllm), 2)
+    batches = requests.Batches(task, rows, for_vllm, 2)
     told = [
         responses.table([responses.of_engine(at, None, **SAID) for at in b["row_id"].to_pylist()])
         for b in batches
     ]
-    done = [responses.answered(task, table, rows, aligned=False) for table in (refused, *told)]
+    done = [
+        responses.answered(task, table, rows, aligned=False) for table in (batches.refused, *told)
+    ]
     return collect(done, rows, None, "answer", labkit.endpoint("http://x", "m"), 0.0, 9.0)
 
 

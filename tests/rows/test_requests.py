@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import math
 import pickle
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -14,7 +16,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from labkit.errors import LabError, reason
-from labkit.rows.requests import PLACEHOLDER, REQUEST, check_task, make, read, split
+from labkit.rows.requests import CHUNK, PLACEHOLDER, REQUEST, Batches, check_task, make, read
 from labkit.rows.sampling_values import for_vllm, number, plain
 from labkit.tasks import Row, Task, ask
 
@@ -96,8 +98,9 @@ def test_a_row_that_can_not_be_asked_has_its_reason(row: Row, words: str) -> Non
 
 def test_good_rows_are_split_into_batches_and_the_others_have_their_responses() -> None:
     some = [{"q": f"{n}?" if n % 3 else None, "seed": n} for n in range(10)]
-    batches, refused = split(make(TASK, some, for_vllm), 4)
+    batches = Batches(TASK, some, for_vllm, 4)
     assert [batch["row_id"].to_pylist() for batch in batches] == [[1, 2, 4, 5], [7, 8]]
+    refused = batches.refused
     assert refused["row_id"].to_pylist() == [0, 3, 6, 9]
     assert set(refused["error"].to_pylist()) == {"ValueError: column 'q' is missing"}
     assert refused["last_token_ts"].null_count == 4
@@ -105,7 +108,7 @@ def test_good_rows_are_split_into_batches_and_the_others_have_their_responses() 
 
 def test_a_batch_is_sent_without_the_rows_of_the_others() -> None:
     rows = [{"q": "word " * 100, "seed": n} for n in range(200)]
-    batches, _ = split(make(TASK, rows, for_vllm), 10)
+    batches = list(Batches(TASK, rows, for_vllm, 10))
     assert len(pickle.dumps(batches[3])) < 2 * 10 * 500 + 5000
 
 
@@ -205,3 +208,57 @@ def test_streamed_rows_ride_along_in_one_readable_column() -> None:
     assert table.schema.field("row").type == pa.struct(list(batch.schema))
     assert streamed_rows(table) == batch.to_pylist()
     assert table["row_id"].null_count == 2 and table["error"][0].as_py() is None
+
+
+@given(
+    texts=st.lists(st.sampled_from(["a", "b", None, ""]), max_size=700),
+    size=st.sampled_from([1, 2, 3, 64, 300]),
+    taken=st.integers(0, 5),
+)
+def test_batches_are_whole_made_as_they_are_taken_and_lose_no_row(
+    texts: list[Any], size: int, taken: int
+) -> None:
+    asked = list[str]()
+
+    def messages(row: Row) -> list[Any]:
+        asked.append(row["q"])
+        return ask("q")(row)
+
+    good = [at for at, text in enumerate(texts) if text]
+    batches = Batches(Task("t", messages), [{"q": text} for text in texts], number, size)
+    assert batches.rows == len(texts) and not asked, "nothing is made before it is taken"
+    first = batches.first()
+    assert (first is None) == (not good)
+    if first is not None and size == 1:
+        assert len(asked) <= good[0] + CHUNK, "no more than a chunk beyond the first good row"
+    found = list(itertools.islice(batches, taken))
+    found += batches.all()
+    assert len(asked) == len(texts), "each row is asked for once"
+    assert [at for batch in found for at in batch["row_id"].to_pylist()] == good
+    assert all(batch.num_rows == size for batch in found[:-1])
+    refused = batches.refused
+    assert refused["row_id"].to_pylist() == [at for at, text in enumerate(texts) if not text]
+    assert refused["error"].null_count == 0
+
+
+def test_what_is_the_same_for_all_rows_is_looked_at_once() -> None:
+    seen = list[str]()
+
+    def parameter(name: str, value: Any) -> Any:
+        seen.append(name)
+        return number(name, value)
+
+    rows = [{"q": "a", "seed": n} for n in range(50)]
+    same = replace(TASK, sampling_columns={})
+    assert make(same, rows, parameter)["sampling"].to_pylist() == [json.dumps(TASK.sampling)] * 50
+    assert len(seen) == len(TASK.sampling)
+    assert [read(row)[1]["seed"] for row in make(TASK, rows, parameter).to_pylist()] == [*range(50)]
+    wrong = replace(same, sampling={"temperature": math.nan})
+    assert "is nan" in set(make(wrong, rows, number)["error"].to_pylist()).pop()
+
+    class Own(Task):
+        def sampling_for(self, row: Row) -> dict[str, Any]:
+            return {"seed": row["seed"]}
+
+    mine = make(Own("t", ask("q")), rows, number).to_pylist()
+    assert [read(row)[1]["seed"] for row in mine] == [*range(50)]

@@ -5,7 +5,6 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Any
 
-import pyarrow as pa
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -134,11 +133,11 @@ def test_any_work_gets_engines_that_fit(work: Work, model: Model, machine: Any, 
 
 def test_the_work_is_read_from_the_requests() -> None:
     rows = [{"text": "x" * 80, "question": "y" * 4000}] * 10
-    short = requests.split(requests.make(sentiment(), rows, for_vllm), 4)[0]
+    short = requests.Batches(sentiment(), rows, for_vllm, 4)
     found = dispatch._work(sentiment(), short)
     assert found.rows == 10 and 20 < found.input_tokens < 120 and found.output_tokens < 5
-    long = requests.split(requests.make(faq(max_tokens=300), rows, for_vllm), 4)[0]
-    found = dispatch._work(faq(), long)
+    long = requests.Batches(faq(max_tokens=300), rows, for_vllm, 4)
+    found, no_rows = dispatch._work(faq(), long), requests.Batches(faq(), [], for_vllm, 4)
     assert found.input_tokens > 1000 and found.output_tokens == 300
-    assert dispatch._work(faq(max_tokens=7), []).output_tokens == 7
-    assert isinstance(short[0], pa.Table)
+    assert dispatch._work(faq(max_tokens=7), no_rows).output_tokens == 7
+    assert len(list(short)) == 3, "what was looked at is still asked"

@@ -1,0 +1,111 @@
+"""One card with its share of the cores against all cards of the machine: rows/s of warm jobs.
+
+    python -m benchmarks.cards [--kinds short long] [--rows 33600] [--jobs 2] [--out FILE]
+
+Each side is a program of its own, in turn: first one card and as many cores as fall to it, with
+`--rows` rows; then all cards and cores, with `--rows` for each card. short: the posts, a label
+each, with as many engines a card as the lab chooses; long: questions, 128 tokens each, one engine a
+card. The whole call counts. The share of a core that the driver took stands beside it: were it
+near 1, more cards would bring nothing.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import statistics
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import labkit
+from benchmarks.about import about
+from benchmarks.short_rows import posts
+from labkit import tasks
+from labkit.metrics import DRIVER
+from labkit.tasks import Task, ask
+
+
+def work(kind: str, rows: int) -> tuple[Task, list[dict[str, Any]]]:
+    """The task of a kind and so many rows of it."""
+    if kind == "short":
+        return tasks.sentiment(), posts(1 + rows // 4200)[:rows]
+    sampling = {"max_tokens": 128, "temperature": 0.0, "ignore_eos": True}
+    questions = labkit.load_faq()["question"]
+    every = [{"question": questions[n % len(questions)]} for n in range(rows)]
+    return Task("long", ask("question"), sampling), every
+
+
+def measure(kind: str, model: str | None, rows: int, jobs: int) -> list[dict[str, float]]:
+    """Rows/s, engines and the driver's share of a core, of jobs after one that warms up."""
+    cards = len(labkit.this_machine().gpus) or 1
+    spec = labkit.configure(model, warm=True, replicas=cards)
+    task, every = work(kind, rows * cards)
+    found = []
+    for _ in range(jobs + 1):
+        job = labkit.run(task, every, spec, progress=False)
+        numbers = job.metrics
+        found.append(
+            {
+                "rows_per_s": round(numbers.rows / numbers.wall_s, 1),
+                "rows_per_s_engines": round(numbers.rows_per_s, 1),
+                "engines": job.spec.replicas,
+                "driver": round(job.cpu_s[DRIVER] / numbers.wall_s, 3),
+            }
+        )
+    labkit.stop()
+    return found[1:]
+
+
+def ratio(one: list[dict[str, float]], every: list[dict[str, float]]) -> list[float]:
+    """Rows/s of all cards against one: lowest, median and highest ratio."""
+    few, many = ([job["rows_per_s"] for job in jobs] for jobs in (one, every))
+    middle = statistics.median(many) / statistics.median(few)
+    return [round(n, 3) for n in (min(many) / max(few), middle, max(many) / min(few))]
+
+
+def main() -> None:
+    """Measure both sides of each kind; print and write them."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--kinds", nargs="+", default=["short", "long"], choices=["short", "long"])
+    parser.add_argument("--rows", type=int, default=33600, help="for each card")
+    parser.add_argument("--jobs", type=int, default=2)
+    parser.add_argument("--model")
+    parser.add_argument("--out", type=Path, help="JSON lines: a line a kind")
+    parser.add_argument("--one", choices=["short", "long"], help=argparse.SUPPRESS)
+    given = parser.parse_args()
+    if given.one:
+        print(json.dumps(measure(given.one, given.model, given.rows, given.jobs)))
+        return
+    machine = labkit.this_machine()
+    cards = len(machine.gpus) or 1
+    for kind in given.kinds:
+        command = [sys.executable, "-m", "benchmarks.cards", "--one", kind]
+        command += ["--rows", str(given.rows), "--jobs", str(given.jobs)]
+        command += ["--model", given.model] if given.model else []
+        first = {"CUDA_VISIBLE_DEVICES": "0"} if machine.gpus else {}
+        cores = ",".join(map(str, sorted(os.sched_getaffinity(0))[: machine.cores // cards]))
+        sides = {
+            "one card": (["taskset", "-c", cores, *command], {**os.environ, **first}),
+            "all cards": (command, {**os.environ}),
+        }
+        found: dict[str, Any] = {}
+        for name, (words, environment) in sides.items():
+            done = subprocess.run(words, env=environment, capture_output=True, text=True)
+            if done.returncode:
+                raise SystemExit(f"{name} failed:\n{done.stdout[-1000:]}\n{done.stderr[-3000:]}")
+            found[name] = json.loads(done.stdout.splitlines()[-1])
+            print(f"{kind}, {name}: {found[name]}", flush=True)
+        low, middle, high = found["ratio"] = ratio(found["one card"], found["all cards"])
+        print(f"{kind}: {cards} cards / one card: {middle:.2f} ({low:.2f} to {high:.2f})")
+        if given.out:
+            given.out.parent.mkdir(parents=True, exist_ok=True)
+            where = about("cards", labkit.configure(given.model))
+            with given.out.open("a") as file:
+                file.write(json.dumps({**where, "kind": kind, "cards": cards, **found}) + "\n")
+
+
+if __name__ == "__main__":
+    main()
