@@ -5,8 +5,8 @@
 Each side is a program of its own, in turn: first one card and as many cores as fall to it, with
 `--rows` rows; then all cards and cores, with `--rows` for each card. short: the posts, a label
 each, with as many engines a card as the lab chooses; long: questions, 128 tokens each, one engine a
-card. The whole call counts. The share of a core that the driver took stands beside it: were it
-near 1, more cards would bring nothing.
+card. The whole call counts. The cores that each kind of process took (of several, the busiest) and
+what bounded the job stand beside it: were the driver's near 1, more cards would bring nothing.
 """
 
 from __future__ import annotations
@@ -24,7 +24,6 @@ import labkit
 from benchmarks.about import about
 from benchmarks.short_rows import posts
 from labkit import tasks
-from labkit.metrics import DRIVER
 from labkit.tasks import Task, ask
 
 
@@ -38,10 +37,14 @@ def work(kind: str, rows: int) -> tuple[Task, list[dict[str, Any]]]:
     return Task("long", ask("question"), sampling), every
 
 
-def measure(kind: str, model: str | None, rows: int, jobs: int) -> list[dict[str, float]]:
-    """Rows/s, engines and the driver's share of a core, of jobs after one that warms up."""
+def measure(
+    kind: str, model: str | None, rows: int, jobs: int, engines: int | str
+) -> list[dict[str, Any]]:
+    """Rows/s, engines and what they took, of jobs after one that warms up."""
     cards = len(labkit.this_machine().gpus) or 1
-    spec = labkit.configure(model, warm=True, replicas=cards)
+    on_gpu = labkit.this_machine().device == "gpu"
+    number = engines if on_gpu else "auto"
+    spec = labkit.configure(model, warm=True, replicas=cards, engines_per_gpu=number)
     task, every = work(kind, rows * cards)
     found = []
     for _ in range(jobs + 1):
@@ -52,14 +55,16 @@ def measure(kind: str, model: str | None, rows: int, jobs: int) -> list[dict[str
                 "rows_per_s": round(numbers.rows / numbers.wall_s, 1),
                 "rows_per_s_engines": round(numbers.rows_per_s, 1),
                 "engines": job.spec.replicas,
-                "driver": round(job.cpu_s[DRIVER] / numbers.wall_s, 3),
+                "cores": {k: round(s / numbers.wall_s, 2) for k, s in job.cpu_s.items()},
+                "mean_rows_in_flight": round(numbers.mean_rows_in_flight),
+                "bound": job.bottleneck().sentence,  # type: ignore[union-attr]
             }
         )
     labkit.stop()
     return found[1:]
 
 
-def ratio(one: list[dict[str, float]], every: list[dict[str, float]]) -> list[float]:
+def ratio(one: list[dict[str, Any]], every: list[dict[str, Any]]) -> list[float]:
     """Rows/s of all cards against one: lowest, median and highest ratio."""
     few, many = ([job["rows_per_s"] for job in jobs] for jobs in (one, every))
     middle = statistics.median(many) / statistics.median(few)
@@ -72,12 +77,14 @@ def main() -> None:
     parser.add_argument("--kinds", nargs="+", default=["short", "long"], choices=["short", "long"])
     parser.add_argument("--rows", type=int, default=33600, help="for each card")
     parser.add_argument("--jobs", type=int, default=2)
+    parser.add_argument("--engines", help="a card (default: labkit's own choice)")
     parser.add_argument("--model")
     parser.add_argument("--out", type=Path, help="JSON lines: a line a kind")
     parser.add_argument("--one", choices=["short", "long"], help=argparse.SUPPRESS)
     given = parser.parse_args()
     if given.one:
-        print(json.dumps(measure(given.one, given.model, given.rows, given.jobs)))
+        engines = int(given.engines) if given.engines else "auto"
+        print(json.dumps(measure(given.one, given.model, given.rows, given.jobs, engines)))
         return
     machine = labkit.this_machine()
     cards = len(machine.gpus) or 1
@@ -85,6 +92,7 @@ def main() -> None:
         command = [sys.executable, "-m", "benchmarks.cards", "--one", kind]
         command += ["--rows", str(given.rows), "--jobs", str(given.jobs)]
         command += ["--model", given.model] if given.model else []
+        command += ["--engines", given.engines] if given.engines else []
         first = {"CUDA_VISIBLE_DEVICES": "0"} if machine.gpus else {}
         cores = ",".join(map(str, sorted(os.sched_getaffinity(0))[: machine.cores // cards]))
         sides = {

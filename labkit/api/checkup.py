@@ -188,7 +188,7 @@ def check_memory(machine: Machine, model: str | None) -> Check:
     found += f", about {needed:.1f} GiB needed"
     try:
         if known and on_gpu:
-            gpu_engine(SettingsBuilder({}, {}, {}), machine, known, 1, 1.0)
+            gpu_engine(SettingsBuilder({}, {}, {}), machine, known, 1, 1, 1.0)
         elif known:
             cpu_engine(SettingsBuilder({}, {}, {}), machine, known, 1, 1)
     except ModelError as error:

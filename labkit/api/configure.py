@@ -80,7 +80,7 @@ def configure(
     if isinstance(engines_per_gpu, int) and engines_per_gpu > 1:
         replicas, gpu_share = replicas * engines_per_gpu, 1 / engines_per_gpu
     if on_gpu:
-        gpu_engine(settings, machine, model, tensor_parallel, gpu_share)
+        gpu_engine(settings, machine, model, replicas, tensor_parallel, gpu_share)
     else:
         cpu_engine(settings, machine, model, replicas, tensor_parallel)
     ray_fields(settings, model, on_gpu, batch_size, max_concurrent_batches, replicas)

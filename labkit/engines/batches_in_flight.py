@@ -23,14 +23,12 @@ class BatchesInFlight:
     def __init__(self, replicas: Sequence[Answers], job: int, limit: int):
         self.replicas, self.job, self.limit = replicas, job, limit
         self.pending: dict[Any, tuple[pa.Table, int]] = {}
-
-    def busy(self, replica: int) -> int:
-        """The batches at this replica."""
-        return sum(at == replica for _, at in self.pending.values())
+        self.at_each = [0] * len(replicas)
 
     def send(self, batch: pa.Table) -> None:
         """Hand a batch of requests to the least busy replica."""
-        at = min(range(len(self.replicas)), key=self.busy)
+        at = min(range(len(self.replicas)), key=self.at_each.__getitem__)
+        self.at_each[at] += 1
         self.pending[self.replicas[at].answer(self.job, batch)] = batch, at
 
     def finished(
@@ -44,5 +42,6 @@ class BatchesInFlight:
                 raise Cancelled("The job was cancelled.")
             done, _ = ray.wait(list(self.pending), timeout=0.5)
             for ref in done:
-                batch, _ = self.pending.pop(ref)
+                batch, at = self.pending.pop(ref)
+                self.at_each[at] -= 1
                 yield batch, ray.get(ref)
