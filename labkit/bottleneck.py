@@ -8,12 +8,14 @@ from dataclasses import dataclass
 
 import pandas as pd
 
-from labkit.metrics import CORE, Metrics
+from labkit.metrics import CORE, DRIVER, Metrics
 
 #: The part of a job that one cause must take to be named as what bounds it.
 STARTUP, TAIL, PROMPTS = 0.5, 0.3, 0.5
 #: An engine whose rows in flight are on average under this part of their limit waits for rows.
 FED = 0.7
+#: Where more than this part of the rows begins in the tail, it is no tail: the engine waits.
+LATE = 0.1
 #: A process that feeds the engine and computes for this part of the engine span is its limit: its
 #: work is Python's, which takes one core at most.
 BUSY = 0.85
@@ -46,11 +48,18 @@ def bottleneck(
     startup, tail = job.startup_s / job.wall_s, job.tail_s / job.engine_span_s
     at_engine = times["last_token_s"] - times["scheduled_s"]
     reading = float((times["first_token_s"] - times["scheduled_s"]).sum() / at_engine.sum())
-    in_flight = f"{job.mean_rows_in_flight:,.0f} of {limit:,}"
+    in_flight = f"{min(limit, job.mean_rows_in_flight):,.0f} of {limit:,}"
     feeders = {kind: seconds for kind, seconds in (cpu_s or {}).items() if kind != CORE}
     busiest, spent = max(feeders.items(), key=lambda one: one[1], default=("", 0.0))
     busy = spent / job.engine_span_s
     who = f" Of the processes that feed it, {busiest} was the busiest: {busy:.0%} of a core."
+    begun = times["scheduled_s"] > times["last_token_s"].max() - job.tail_s
+    late = float(begun.mean())
+    try_busy = (
+        "Hand it larger batches (batch_size)."
+        if busiest == DRIVER
+        else "Try more engines a card (engines_per_gpu), or replicas."
+    )
     try_engines = "Try more engines a card (engines_per_gpu), larger batches, or more cores."
     causes = [
         (
@@ -71,7 +80,16 @@ def bottleneck(
             ),
         ),
         (
-            tail >= TAIL,
+            busy >= BUSY,
+            Bottleneck(
+                "what feeds the engine",
+                busy,
+                f"What feeds the engine is at its limit: {busiest} took {busy:.0%} of a core. "
+                f"{try_busy}",
+            ),
+        ),
+        (
+            tail >= TAIL and late < LATE,
             Bottleneck(
                 "the tail",
                 tail,
@@ -86,15 +104,6 @@ def bottleneck(
                 fed,
                 f"The engine waited for rows: {in_flight} were in flight on average."
                 f"{who if busiest else ''} {try_engines}",
-            ),
-        ),
-        (
-            busy >= BUSY,
-            Bottleneck(
-                "what feeds the engine",
-                busy,
-                f"What feeds the engine is at its limit: {busiest} took {busy:.0%} of a core. "
-                f"{try_engines}",
             ),
         ),
         (

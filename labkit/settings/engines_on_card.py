@@ -25,6 +25,12 @@ ROWS = 1024
 #: Seconds of one engine's work that are worth the start of another one for a single job: chosen,
 #: not measured; a start takes longer, but engines start side by side.
 WORTH_S = 10.0
+#: Rows a batch, at most, where several engines are fed: what Ray takes to hand out a batch was
+#: 47 µs a row with 64 of them, 31 with 128, 15 with 256 (CPU time of the driver, docs/gpu.md).
+LARGEST = 256
+#: Batches that each engine should get: with fewer, one has much more to do than another.
+BATCHES_EACH = 8
+SIZE, BATCHES = "batch_size", "max_concurrent_batches"
 #: bf16 operations a second that prefill reaches on a card, by its compute capability: half of what
 #: its maker says without sparsity.
 OPERATIONS = {(10, 0): 11e14, (9, 0): 5e14, (8, 0): 1.5e14}
@@ -47,14 +53,15 @@ def settle(spec: ProcessorSpec, work: Work, running: ProcessorSpec | None = None
     gone on with: a start costs more than it would bring.
     """
     if spec.engines_per_gpu != "auto" or not spec.machine.gpus:
-        return spec
+        return _delivered(spec, work)
     if running is not None and _same(running.settled_from, spec.settings):
         handed = {s.name: s for s in spec.settings if s.name in NEED_NO_RELOAD}
-        return replace(running, settings=tuple(handed.get(s.name, s) for s in running.settings))
+        same = replace(running, settings=tuple(handed.get(s.name, s) for s in running.settings))
+        return _delivered(same, work)
     number, why = engines(spec, work)
     for fewer in range(number, 1, -1):
         try:
-            return _with(spec, fewer, why)
+            return _delivered(_with(spec, fewer, why), work)
         except ModelError:
             why = "more copies of the weights do not fit the card"
     return _with(spec, 1, why)
@@ -64,6 +71,25 @@ def _with(spec: ProcessorSpec, number: int, why: str) -> ProcessorSpec:
     made = spec.with_engines(number)
     setting = Setting("labkit", "engines_per_gpu", number, why)
     return replace(made, settings=(*made.settings, setting))
+
+
+def _delivered(spec: ProcessorSpec, work: Work) -> ProcessorSpec:
+    """Several engines of short rows get larger batches where there are enough rows: each batch
+    costs the program that hands them out about as much as a hundred rows."""
+    known = {s.name: s for s in spec.settings if s.name in (SIZE, BATCHES)}
+    yours = any(s.reason == "set by you" for s in known.values())
+    if work.rows is None or spec.engines_per_gpu == 1 or yours:
+        return spec
+    limit, each = spec.limit, work.rows / (BATCHES_EACH * spec.replicas)
+    size = max(known[SIZE].value, min(LARGEST, limit // 4, 2 ** int(math.log2(max(1, each)))))
+    why = "several engines: fewer batches to hand out"
+    if size == known[SIZE].value:
+        return spec
+    made = {SIZE: size, BATCHES: math.ceil(limit / size)}
+    settings = tuple(
+        Setting(s.layer, s.name, made[s.name], why) if s.name in made else s for s in spec.settings
+    )
+    return replace(spec, settings=settings)
 
 
 def _same(one: Sequence[Setting], other: Sequence[Setting]) -> bool:

@@ -83,6 +83,26 @@ def test_what_is_set_by_hand_is_kept() -> None:
     assert changed.warm
 
 
+@pytest.mark.parametrize(
+    ("rows", "size"), [(4200, 64), (8400, 128), (16_800, 256), (10**6, 256), (None, 64)]
+)
+def test_several_engines_get_larger_batches_where_there_are_enough_rows(
+    rows: int | None, size: int
+) -> None:
+    work = replace(POSTS, rows=rows)
+    for asked in (
+        configure(TINY, H100, engines_per_gpu=8, warm=True),
+        settle(configure(TINY, H100, warm=True), replace(POSTS, rows=99_999)),
+        configure(TINY, H100, engines_per_gpu=8).with_(warm=True),
+    ):
+        made = settle(asked.with_(warm=True), work)
+        if asked["batch_size"] == 64:
+            assert (made["batch_size"], made.limit) == (size, asked.limit)
+        assert settle(made, work) is made
+    mine = configure(TINY, H100, engines_per_gpu=8, batch_size=16, warm=True)
+    assert settle(mine, work) is mine, "what is set by hand stays"
+
+
 @pytest.mark.parametrize("wrong", [0, -1, 1.5, True, "many"])
 def test_other_numbers_are_refused(wrong: Any) -> None:
     with pytest.raises(LabError, match="engines_per_gpu"):
@@ -104,7 +124,8 @@ def test_a_warm_engine_is_gone_on_with_whatever_the_rows() -> None:
         for again in (asked, configure(TINY, H100, warm=True), asked.with_(batch_size=3)):
             kept = settle(again, work, running)
             assert why_reload(running, kept) == [] and kept.replicas == 8
-            assert kept["batch_size"] == again["batch_size"]
+            if again["batch_size"] == 3 or work.rows == 1:
+                assert kept["batch_size"] == again["batch_size"]
         one = asked.with_engines(1)  # of a sweep
         assert why_reload(one, settle(asked, work, one)) == []
     other = settle(configure(TINY, H100, warm=True).with_(max_num_seqs=16), LONG, running)
@@ -125,7 +146,9 @@ def test_any_work_gets_engines_that_fit(work: Work, model: Model, machine: Any, 
     number = spec["engines_per_gpu"]
     assert 1 <= number <= MOST and spec.replicas == number
     assert spec["gpu_memory_utilization"] <= asked["gpu_memory_utilization"]
-    assert spec["batch_size"] == asked["batch_size"] and spec.warm == warm
+    assert spec.limit == asked.with_engines(number).limit and spec.warm == warm
+    if number == 1:
+        assert spec["batch_size"] == asked["batch_size"]
     assert settle(spec, work) is spec, "settled once"
     if not warm:  # the real configuration of Ray's processor takes it
         assert spec.config().concurrency == (number, number)
