@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from benchmarks import replicas, short_rows
+from benchmarks import cards, replicas, short_rows
 from benchmarks.parity import LAB, PLAIN, compare
 from benchmarks.phases import facts, phases
 from labkit.results.recordings import FOLDER
@@ -108,12 +108,31 @@ def test_recorded_replicas_follow_from_their_runs_and_stand_on_the_page(file: Pa
         assert spread(*ratios) in PAGE
 
 
-def test_recorded_short_rows_follow_from_their_runs_and_stand_on_the_page() -> None:
-    found = json.loads((FOLDER / "h100-smollm2-135m-short-rows.json").read_text())
+@pytest.mark.parametrize("file", sorted(FOLDER.glob("*-short-rows.json")), ids=lambda f: f.stem)
+def test_recorded_short_rows_follow_from_their_runs_and_stand_on_the_page(file: Path) -> None:
+    found = json.loads(file.read_text())
     assert {"made", "command", "device", "versions"} <= set(found)
     assert found["ratios"] == short_rows.ratios(found["rounds"])
     for low, middle, high in found["ratios"].values():
         assert (spread(low, middle, high) if low < high else f"{middle:.2f}") in PAGE
+
+
+def test_the_table_of_cards_is_that_of_its_file() -> None:
+    found = json.loads((FOLDER / "h200-smollm2-135m-cards.json").read_text())
+    for run in found["runs"]:
+        rates = " and ".join(f"{job['rows_per_s']:,.0f}" for job in run["jobs"])
+        rows = [row for row in PAGE.splitlines() if f"| {rates} |" in row]
+        (cells,) = [row.strip("| ").split(" | ") for row in rows]
+        cards, engines, cores, _, _, driver = cells
+        first = run["jobs"][0]
+        assert (int(cards), int(cores)) == (run["cards"], run["host_cores"])
+        assert engines.startswith(f"{first['engines']}")
+        assert float(driver) == round(first.get("driver") or first["cores"]["this program"], 2)
+
+
+def test_all_cards_are_compared_with_one() -> None:
+    few, many = ([{"rows_per_s": rate} for rate in rates] for rates in ((10, 20), (60, 30, 45)))
+    assert cards.ratio(few, many) == [1.5, 3.0, 6.0]
 
 
 def test_kinds_of_engines_are_read_and_compared_with_one() -> None:

@@ -14,6 +14,17 @@ from labkit.results.sweep_result import Sweep
 from labkit.weights.roofline import Limits
 
 FOLDER = DATASETS / "recordings"
+PLAIN = "vllm.LLM.chat"
+#: The systems of `benchmarks.short_rows` that differ in their engines alone, and what they are
+#: called in a chart.
+ENGINES_ON_CARD = {
+    PLAIN: PLAIN,
+    "labkit, warm, 1 engine(s)": "labkit, 1 engine",
+    "labkit, warm, 2 engine(s)": "labkit, 2 engines",
+    "labkit, warm, 4 engine(s)": "labkit, 4 engines",
+    "labkit, warm, 8 engine(s)": "labkit, 8 engines",
+    "labkit, warm, auto engine(s)": "labkit's own choice",
+}
 #: How many prompts the rows of a recorded task take in turn (all of lesson 1, or of lesson 2).
 PROMPTS = {"equal lengths": 1200, "creative": 320}
 
@@ -95,14 +106,15 @@ def recorded_short_rows(name: str = "h100-smollm2-135m") -> RecordedSystems:
     """Thousands of posts, a label each (lesson 3's own job): `vllm.LLM.chat` and labkit with one
     and more engines on the card (`benchmarks.short_rows`)."""
     about = json.loads((FOLDER / f"{name}-short-rows.json").read_text())
-    first = "vllm.LLM.chat"
     jobs: dict[str, list[float]] = {}
     ratios: dict[str, list[float]] = {}
-    for one in about["rounds"]:
-        for system, rates in one.items():
-            jobs.setdefault(system, []).extend(rates)
-            ratio = statistics.median(rates) / statistics.median(one[first])
-            ratios.setdefault(system, []).append(ratio)
+    rounds = [one for one in about["rounds"] if len(one.keys() & ENGINES_ON_CARD.keys()) > 1]
+    for one in rounds:
+        for system, label in ENGINES_ON_CARD.items():
+            if rates := one.get(system):
+                jobs.setdefault(label, []).extend(rates)
+                ratio = statistics.median(rates) / statistics.median(one[PLAIN])
+                ratios.setdefault(label, []).append(ratio)
     table = pd.DataFrame(
         {
             "rows/s": {system: statistics.median(rates) for system, rates in jobs.items()},
@@ -112,13 +124,13 @@ def recorded_short_rows(name: str = "h100-smollm2-135m") -> RecordedSystems:
             "rounds": {system: len(some) for system, some in ratios.items()},
         }
     )
-    table = table.loc[[first, *(name for name in table.index if name != first)]]
+    table = table.loc[[label for label in ENGINES_ON_CARD.values() if label in table.index]]
     shown = {name: about["versions"][name] for name in ("ray", "vllm", "torch")}
     versions = ", ".join(f"{package} {number}" for package, number in shown.items())
     words = (
         f"Recorded {about['made']} on {about['device']} · {about['model']} · {versions}\n"
-        f"{about['times']} × the 4,200 posts, a label each · warm engines · whiskers: slowest and "
-        "fastest job"
+        f"{about['times']} × the 4,200 posts, a label each · warm engines · rounds: {len(rounds)} · "
+        "whiskers: slowest and fastest job"
     )
     return RecordedSystems(table, words)
 

@@ -13,8 +13,9 @@ from labkit.settings.processor_spec import ProcessorSpec
 from labkit.settings.setting import NEED_NO_RELOAD, Setting
 
 #: Seconds that the processes of one engine take to feed it a row, and for each token of its answer
-#: (docs/gpu.md, one engine on an H100 with SmolLM2-135M: 1,179 to 1,316 posts a second with 2
-#: output tokens each; 213 to 238 rows a second with 128, of which the card takes a part).
+#: (one engine on an H100 with SmolLM2-135M, docs/gpu.md and rounds before: 1,152 to 1,316 posts a
+#: second with 2 output tokens each; 213 to 238 rows a second with 128, of which the card takes a
+#: part).
 FEED_ROW_S, FEED_TOKEN_S = 0.8e-3, 0.02e-3
 #: Cores for each engine: eight on a host of 16 cores are the most that was tried there.
 CORES = 2
@@ -26,7 +27,7 @@ ROWS = 1024
 #: not measured; a start takes longer, but engines start side by side.
 WORTH_S = 10.0
 #: Rows a batch, at most, where several engines are fed: what Ray takes to hand out a batch was
-#: 47 µs a row with 64 of them, 31 with 128, 15 with 256 (CPU time of the driver, docs/gpu.md).
+#: 47 µs a row with 64 of them, 31 with 128, 15 with 256 (`python -m benchmarks.driver`).
 LARGEST = 256
 #: Batches that each engine should get: with fewer, one has much more to do than another.
 BATCHES_EACH = 8
