@@ -129,8 +129,8 @@ def recorded_short_rows(name: str = "h100-smollm2-135m") -> RecordedSystems:
     versions = ", ".join(f"{package} {number}" for package, number in shown.items())
     words = (
         f"Recorded {about['made']} on {about['device']} · {about['model']} · {versions}\n"
-        f"{about['times']} × the 4,200 posts, a label each · warm engines · rounds: {len(rounds)} · "
-        "whiskers: slowest and fastest job"
+        f"{about['times']} × the 4,200 posts, a label each · warm engines · "
+        f"rounds: {len(rounds)} · whiskers: slowest and fastest job"
     )
     return RecordedSystems(table, words)
 
