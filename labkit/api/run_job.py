@@ -14,7 +14,7 @@ import pyarrow.compute as pc
 from labkit.api.configure import configure
 from labkit.api.job_stream import ray_data_settings, stream
 from labkit.api.watchdog import limit
-from labkit.engines.dispatch import parameter_of, ready, settled
+from labkit.engines.dispatch import made_ready, parameter_of, settled
 from labkit.errors import lab_errors
 from labkit.metrics import EngineUse
 from labkit.progress import Progress, View
@@ -70,8 +70,7 @@ def run(
         requests.check_task(task)
         asked = _requests(task, data, inputs, spec)
         spec = settled(spec, task, asked)
-        if isinstance(asked, requests.Batches) and not ready(spec):
-            asked.all()  # an engine is to start: what can't be asked is known before
+        made_ready(asked, spec)
         clocks = capacity.clocks(spec.replicas)
         total = None if inputs is None else len(inputs)
         frame = data if isinstance(data, pd.DataFrame) else None

@@ -17,7 +17,7 @@ from labkit import metrics
 from labkit.api.configure import configure
 from labkit.api.job_stream import ray_data_settings, stream, supervised
 from labkit.api.watchdog import Watch, limit
-from labkit.engines.dispatch import parameter_of, settled
+from labkit.engines.dispatch import made_ready, parameter_of, settled
 from labkit.errors import JobFailed, LabError, lab_errors
 from labkit.progress import Progress
 from labkit.ray_session import capacity, session
@@ -126,8 +126,9 @@ def write(
                 session.start(verbose=verbose)
                 parameter = parameter_of(spec)
                 asked = source.asked(task, parameter, id_column, done, spec["batch_size"])
-                refused = requests.refused(asked)
                 spec = settled(spec, task, asked)
+                made_ready(asked, spec)
+                refused = requests.refused(asked)
                 clocks, use = capacity.clocks(spec.replicas), metrics.EngineUse()
                 with (
                     Progress(todo, startup=spec.starting, show=progress) as shown,
@@ -137,7 +138,9 @@ def write(
                     idle = writer.flush_due
                     for finished in stream(asked, spec, shown, None, seconds, idle, use):
                         writer.take(finished)
-                    shown.advance(refused.num_rows, 0)
+                    every = requests.refused(asked)
+                    writer.take(every.slice(refused.num_rows))
+                    shown.advance(every.num_rows, 0)
                 numbers = writer.numbers(started, clocks, use)
                 there = parts.rows()
             failures = pc.sum(there["failed"]).as_py()

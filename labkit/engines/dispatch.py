@@ -59,12 +59,14 @@ def answer(
     yield from ray_data_llm.answer(dataset, spec, cancel)
 
 
-def ready(spec: JobSpec) -> bool:
-    """Whether a warm engine is up that a job of this specification can begin on."""
-    up = warm_engine.current()
-    if up is None or not isinstance(spec, ProcessorSpec) or not spec.warm:
-        return False
-    return not warm_engine.why_reload(up, spec)
+def made_ready(asked: Batches | ray.data.Dataset, spec: JobSpec) -> None:
+    """Make the requests of rows in memory now, unless a warm engine is up to take them as they are
+    made: what can't be asked is known before an engine starts, or a server is paid."""
+    if not isinstance(asked, Batches):
+        return
+    up = warm_engine.current() if isinstance(spec, ProcessorSpec) and spec.warm else None
+    if up is None or not isinstance(spec, ProcessorSpec) or warm_engine.why_reload(up, spec):
+        asked.all()
 
 
 def settled(spec: JobSpec, task: Task, asked: Batches | ray.data.Dataset) -> JobSpec:

@@ -61,8 +61,8 @@ class Source:
     def asked(
         self, task: Task, parameter: Parameter, id_column: str, done: pa.ChunkedArray, size: int
     ) -> requests.Batches | ray.data.Dataset:
-        """The requests of the rows whose id is not among `done`: in batches of `size`, all of them
-        made, or a Dataset of them."""
+        """The requests of the rows whose id is not among `done`: in batches of `size`, or a
+        Dataset of them."""
         if self.dataset is not None:
             dataset = self.dataset.map_batches(
                 requests_of_missing,
@@ -76,7 +76,7 @@ class Source:
             return dataset.repartition(target_num_rows_per_block=size)
         assert self.table is not None
         self.missing = self.table.filter(pc.invert(pc.is_in(self.table[id_column], done)))
-        return requests.Batches(task, self.missing.to_pylist(), parameter, size).all()
+        return requests.Batches(task, self.missing.to_pylist(), parameter, size)
 
     def read(self, task: Task, table: pa.Table) -> Answered:
         """The answers in some responses."""
