@@ -79,6 +79,9 @@ def test_what_is_written_in_any_dialect_comes_back(
     # Backslashes can only be told to escape where a quote is escaped.
     rows = [('say "x"', "1"), *rows]
     out = io.StringIO()
+    if any("\r" in text or "\n" in text for row in rows for text in row):
+        quoting = csv.QUOTE_ALL  # before Python 3.13 the writer leaves a line break bare that is
+        # not its own: no reader could tell it from the end of a row
     form: Any = {"quoting": quoting if doubled else csv.QUOTE_ALL, "doublequote": doubled}
     form |= {"delimiter": delimiter, "lineterminator": end, "escapechar": None if doubled else "\\"}
     csv.writer(out, **form).writerows([["a text", " b "], *rows])
