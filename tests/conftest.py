@@ -50,23 +50,19 @@ OWN_SETTINGS = (
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """What starts Ray is slow.
 
-    The order: those with no engine, for the lessons run beside them, on the same cores; those with
-    an engine or a server of their own, then those that share the warm engine, then those that stop
-    it or Ray, then the lessons' results; then what looks at what is left."""
+    The order: those that share Ray first, a cold engine among them (which stops a warm one); then
+    those that share the warm engine, then those that stop it or Ray, then the lessons, which run
+    beside all others; then what looks at what is left."""
 
     def place(item: pytest.Item) -> int:
         uses = set(getattr(item, "fixturenames", ()))
         if item.path.name == "test_zz_nothing_left.py":
-            return 6
-        if item.name.startswith("test_nbval["):
-            return 5
-        if {"no_ray", "bare"} & uses or item.get_closest_marker("stops_ray"):
             return 4
-        if {"warm_spec", "resume", "dataset_job"} & uses:
+        if item.name.startswith("test_nbval["):
             return 3
-        if item.get_closest_marker("engine"):
+        if {"no_ray", "bare"} & uses or item.get_closest_marker("stops_ray"):
             return 2
-        return int(bool(item.get_closest_marker("slow")))
+        return int(bool({"warm_spec", "resume", "dataset_job"} & uses))
 
     for item in items:
         if "ray_starter" in getattr(item, "fixturenames", ()):
