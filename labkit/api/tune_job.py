@@ -13,11 +13,11 @@ from typing import Any
 import pandas as pd
 
 from labkit.api.measure_job import RUNS, measure, of_engines
-from labkit.api.sweep_jobs import about_sweep, check_same, write_whole
 from labkit.engines import dispatch, warm_engine
 from labkit.errors import Cancelled, JobFailed, LabError, ModelError, lab_errors, reason
 from labkit.progress import View, view_here
 from labkit.ray_session import session
+from labkit.results.sweep_file import about_sweep, check_same, write_whole
 from labkit.results.tuning import (
     DELIVERY,
     OutOfTime,

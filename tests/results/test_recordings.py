@@ -12,9 +12,9 @@ import pytest
 
 import labkit
 from labkit import tasks
-from labkit.api.sweep_jobs import _asked
 from labkit.errors import Cancelled, LabError
 from labkit.results.recordings import FOLDER, PROMPTS, recorded_limits
+from labkit.results.sweep_file import _asked
 from labkit.results.sweep_result import Point, Sweep
 from labkit.tasks import Task, ask
 from labkit.widgets.replay import _measure

@@ -23,13 +23,13 @@ from hypothesis import strategies as st
 
 import labkit
 from labkit.api import serve_model
-from labkit.api.sweep_jobs import _resume, about_sweep
 from labkit.datasets import posts
 from labkit.engines import warm_engine
 from labkit.engines.endpoint_check import served_models
 from labkit.engines.endpoint_client import Client
 from labkit.errors import JobFailed, LabError
 from labkit.ray_session import session
+from labkit.results.sweep_file import about_sweep, resume
 from labkit.rows import requests
 from labkit.rows.sampling_values import number
 from labkit.settings import redaction
@@ -195,7 +195,7 @@ def spec(smollm2: Any, monkeypatch: pytest.MonkeyPatch) -> Any:
 def test_a_sweep_s_file_holds_no_secret(spec: Any, tmp_path: Path) -> None:
     about = about_sweep(TASK, [{"text": "a"}], spec, 1, None, 0)
     file = tmp_path / "sweep.jsonl"
-    _resume(file, about)
+    resume(file, about)
     assert CANARY not in file.read_text() + outputs(about)
     assert about["settings"]["environment HF_TOKEN"] == redaction.HIDDEN
     assert about["settings"]["vllm max_num_seqs"] == spec["max_num_seqs"]
