@@ -44,7 +44,7 @@ def bottleneck(
     """
     if times.empty or job.wall_s <= 0:
         return None
-    rows, fed = job.rows + job.failed, job.mean_rows_in_flight / limit
+    rows, fed = job.rows + job.failed, min(1.0, job.mean_rows_in_flight / limit)
     startup, tail = job.startup_s / job.wall_s, job.tail_s / job.engine_span_s
     at_engine = times["last_token_s"] - times["scheduled_s"]
     reading = float((times["first_token_s"] - times["scheduled_s"]).sum() / at_engine.sum())
@@ -75,7 +75,7 @@ def bottleneck(
             rows < 2 * limit,
             Bottleneck(
                 "too few rows",
-                min(1.0, fed),
+                fed,
                 f"Too few rows: {rows:,}, where {limit:,} may be in flight at once. Give it more.",
             ),
         ),
@@ -83,7 +83,7 @@ def bottleneck(
             busy >= BUSY,
             Bottleneck(
                 "what feeds the engine",
-                busy,
+                min(1.0, busy),
                 f"What feeds the engine is at its limit: {busiest} took {busy:.0%} of a core. "
                 f"{try_busy}",
             ),

@@ -6,6 +6,7 @@ import contextvars
 import sys
 import threading
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
 from html import escape
 from typing import Any, Protocol, Self
@@ -21,6 +22,21 @@ class View(Protocol):
 
     def close(self) -> None:
         """The job has ended; the last line was shown."""
+
+
+class Named:
+    """A view with words before each line; `share` is from a job's share to that of the whole."""
+
+    def __init__(self, view: View | None, name: str, share: Callable[[float], float]):
+        self.view, self.name, self.share = view, name, share
+
+    def show(self, text: str, share: float | None) -> None:
+        """The line of one job."""
+        if self.view is not None:
+            self.view.show(f"{self.name} · {text}", self.share(share or 0.0))
+
+    def close(self) -> None:
+        """The next job goes on in the same place."""
 
 
 class Progress:

@@ -124,7 +124,7 @@ PUBLIC: list[tuple[Callable[[Path], Any], tuple[str, ...]]] = [
     ),
     (
         lambda at: labkit.sweep(faq(), DATA, [(1, 1)], None, path=at / "s", progress=False),
-        ("api.sweep_jobs.configure", "results.sweep_file._asked", "api.sweep_jobs.run"),
+        ("api.measure_job.configure", "results.sweep_file._asked", "api.sweep_jobs.run"),
     ),
     (
         lambda _: labkit.sweep_engines(faq(), DATA, [(1, 1)], {"a": spec()}, progress=False),

@@ -12,11 +12,11 @@ from typing import Any
 
 import pandas as pd
 
-from labkit.api.configure import configure
+from labkit.api.measure_job import of_engines
 from labkit.api.run_job import run
 from labkit.errors import Cancelled, JobFailed, LabError, lab_errors
 from labkit.hardware.machine import quick
-from labkit.progress import View, view_here
+from labkit.progress import Named, View, view_here
 from labkit.ray_session import session
 from labkit.results.sweep_file import about_sweep, resume
 from labkit.results.sweep_result import Point, Sweep
@@ -58,7 +58,7 @@ def sweep(
     was answered. What was measured stays in `path` in every case.
     """
     todo = check_points(points)
-    spec = (spec or configure()).with_(warm=True).with_engines(1)  # a point is one engine's
+    spec = of_engines(spec).with_(warm=True).with_engines(1)  # a point is one engine's
     rows: Any = data.to_dict("records") if isinstance(data, pd.DataFrame) else list(data)
     if rounds is None and quick():
         rounds = 2
@@ -77,12 +77,20 @@ def sweep(
         if plan:
             widest = max(todo, key=lambda point: point.rows_in_flight)
             few = _some(rows, widest, rounds, spec.replicas)
-            _one(task, few, spec, widest, _Named(view, "warming up", 0, 1), cancel, stall_s)
+            _one(
+                task,
+                few,
+                spec,
+                widest,
+                Named(view, "warming up", lambda share: share),
+                cancel,
+                stall_s,
+            )
         if on_run:
             on_run(Sweep(pd.DataFrame(done), about))
         for number, (order, point, repeat) in enumerate(plan):
             words = f"run {number + 1} of {len(plan)}: {point}, {point.rows_in_flight} in flight"
-            shown = _Named(view, words, number, len(plan))
+            shown = Named(view, words, _part(number, len(plan)))
             some = _some(rows, point, rounds, spec.replicas)
             found = _one(task, some, spec, point, shown, cancel, stall_s)
             about_run = {"repeat": repeat, "order": order, "repeated_prompts": again[len(some)]}
@@ -126,13 +134,18 @@ def sweep_engines(
         if view is not None and not number:
             view.show(f"{len(specs)} engines, each: {spec.starting}", 0.0)
         file = None if path is None else Path(path) / f"{_file_name(name)}.jsonl"
-        shown = _Named(view, words, number, len(specs))
+        shown = Named(view, words, _part(number, len(specs)))
         quiet = shown if view is not None else False
         found[name] = sweep(task, data, points, spec, path=file, progress=quiet, **options)
     if view is not None:
         view.show(f"done: {len(found)} engines", 1.0)
         view.close()
     return found
+
+
+def _part(number: int, of: int) -> Callable[[float], float]:
+    """From the share of one run to that of all of them."""
+    return lambda share: (number + share) / of
 
 
 def _file_name(name: str) -> str:
@@ -148,7 +161,7 @@ def _one(
     rows: list[Row],
     spec: ProcessorSpec,
     point: Point,
-    shown: _Named,
+    shown: Named,
     cancel: threading.Event | None,
     stall_s: float | None,
 ) -> dict[str, Any]:
@@ -208,17 +221,3 @@ def _repeats(task: Task, rows: list[Row]) -> list[int]:
         counts.append(counts[-1] + (asked in seen))
         seen.add(asked)
     return counts
-
-
-class _Named:
-    """A view with the name of the run before each line, and the share of the whole sweep."""
-
-    def __init__(self, view: View | None, name: str, number: int, of: int):
-        self.view, self.name, self.number, self.of = view, name, number, of
-
-    def show(self, text: str, share: float | None) -> None:
-        if self.view is not None:
-            self.view.show(f"{self.name} · {text}", (self.number + (share or 0)) / self.of)
-
-    def close(self) -> None:
-        """The next run goes on in the same place."""

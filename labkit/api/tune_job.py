@@ -6,6 +6,7 @@ import json
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -14,8 +15,8 @@ import pandas as pd
 
 from labkit.api.measure_job import RUNS, measure, of_engines
 from labkit.engines import dispatch, warm_engine
-from labkit.errors import Cancelled, JobFailed, LabError, ModelError, lab_errors, reason
-from labkit.progress import View, view_here
+from labkit.errors import Cancelled, LabError, lab_errors, reason
+from labkit.progress import Named, View, view_here
 from labkit.ray_session import session
 from labkit.results.sweep_file import about_sweep, check_same, write_whole
 from labkit.results.tuning import (
@@ -91,9 +92,7 @@ def tune(
         if view is not None:
             view.show(f"done: {found!r}", 1.0)
             view.close()
-        return Tuning(
-            found.trials, unfinished, found.seconds, about, tuner.made(found.best.setting)
-        )
+        return replace(found, spec=tuner.made(found.best.setting))
 
 
 class _Tuner:
@@ -180,7 +179,7 @@ class _Tuner:
         if self.trials and self.spent() + self._estimate(new) > self.seconds:
             raise OutOfTime
         words = ", ".join(f"{name}={value}" for name, value in setting.items())
-        shown = _Named(self.view, f"try {len(self.trials) + 1}: {words}", self)
+        shown = Named(self.view, f"try {len(self.trials) + 1}: {words}", self._share)
         best = max((trial.median for trial in self.trials), default=0.0)
         run_s = min(MOST_RUN_S, max(LEAST_RUN_S, RUN * self.seconds))
         try:
@@ -200,10 +199,8 @@ class _Tuner:
             self.engine = engine
             rates = tuple(round(rate, 2) for rate in done.rows_per_s)
             trial = Trial(setting, rates, round(done.start_s, 1), done.rows)
-        except Cancelled:
-            raise
-        except (JobFailed, ModelError, LabError) as problem:
-            if not self.trials:
+        except LabError as problem:
+            if isinstance(problem, Cancelled) or not self.trials:
                 raise
             self.engine = None
             trial = Trial(setting, error=reason(problem))
@@ -212,6 +209,10 @@ class _Tuner:
             with Path(self.path).open("a", encoding="utf-8") as file:
                 file.write(line(trial, self.spent()))
         return trial
+
+    def _share(self, _: float) -> float:
+        """The part of the time that is gone."""
+        return min(1.0, self.spent() / self.seconds)
 
     def _estimate(self, new: bool) -> float:
         """Seconds that a further try will take."""
@@ -229,21 +230,6 @@ def _with_batches(
     if there is None or DELIVERY[1] not in there:
         return there
     return {**there, DELIVERY[1]: max(1, int(there[DELIVERY[1]] * factor))}
-
-
-class _Named:
-    """A view with the try before each line, and the share of the time."""
-
-    def __init__(self, view: View | None, name: str, tuner: _Tuner):
-        self.view, self.name, self.tuner = view, name, tuner
-
-    def show(self, text: str, share: float | None) -> None:
-        if self.view is not None:
-            used = min(1.0, self.tuner.spent() / self.tuner.seconds)
-            self.view.show(f"{self.name} · {text}", used)
-
-    def close(self) -> None:
-        """The next run goes on in the same place."""
 
 
 def _resume(path: str | Path | None, about: dict[str, Any]) -> tuple[list[Trial], float]:

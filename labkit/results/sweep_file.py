@@ -23,7 +23,7 @@ def about_sweep(
 ) -> dict[str, Any]:
     """The provenance of a sweep: enough to repeat it, and no path of this computer."""
     if not rows:
-        raise LabError("There are no rows to sweep over: the data is empty.")
+        raise LabError("There are no rows to measure: the data is empty.")
     if isinstance(repeats, bool) or repeats < 1:
         raise LabError(f"repeats must be a whole number from 1, not {repeats!r}.")
     check_counts({"rounds": rounds})

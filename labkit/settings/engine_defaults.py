@@ -74,9 +74,9 @@ def cpu_engine(
     )
 
 
-#: Threads of an engine's process beside a GPU, and of its tokenizer's, at most: one thread of a
-#: tokenizer makes the prompts of 9,000 posts a second (112 µs each on 2 CPU cores); 64 threads on 2
-#: cores took three times as long.
+#: Threads of an engine's process beside a GPU, and of its tokenizer's, at most: chosen, not
+#: measured. With a thread for each core in each process 32 engines on 64 cores had 3,520 rows/s,
+#: with their share 12,228 (docs/gpu.md, "Threads").
 MOST_THREADS = 4
 
 

@@ -76,7 +76,7 @@ def _with(spec: ProcessorSpec, number: int, why: str) -> ProcessorSpec:
 
 def _delivered(spec: ProcessorSpec, work: Work) -> ProcessorSpec:
     """Several engines of short rows get larger batches where there are enough rows: each batch
-    costs the program that hands them out about as much as a hundred rows."""
+    costs the program that hands them out time of its own (LARGEST)."""
     known = {s.name: s for s in spec.settings if s.name in (SIZE, BATCHES)}
     yours = any(s.reason == "set by you" for s in known.values())
     if work.rows is None or spec.engines_per_gpu == 1 or yours:
