@@ -70,11 +70,15 @@ def made_ready(asked: Batches | ray.data.Dataset, spec: JobSpec) -> None:
 
 
 def settled(spec: JobSpec, task: Task, asked: Batches | ray.data.Dataset) -> JobSpec:
-    """The specification that a job runs with: as many engines on a card as its rows take."""
+    """The specification that a job runs with: as many engines on a card as its rows take. Batches
+    take its size from now on."""
     if not isinstance(spec, ProcessorSpec):
         return spec
     running = warm_engine.current() if spec.warm else None
-    return engines_on_card.settle(spec, _work(task, asked), running)
+    spec = engines_on_card.settle(spec, _work(task, asked), running)
+    if isinstance(asked, Batches):
+        asked.size = spec["batch_size"]
+    return spec
 
 
 def _work(task: Task, asked: Batches | ray.data.Dataset) -> engines_on_card.Work:

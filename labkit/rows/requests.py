@@ -7,7 +7,6 @@ name or type of theirs can meet one of Ray's (`prompt`, `messages`, `model`). Kn
 
 from __future__ import annotations
 
-import itertools
 import json
 from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any, Self
@@ -35,7 +34,7 @@ PLACEHOLDER = ('[{"role": "user", "content": "-"}]', '{"max_tokens": 1}')
 Parameter = Callable[[str, Any], Any]
 
 
-#: Rows whose requests are made at once, at least: a table costs more than a row.
+#: Rows whose requests are made at once: a table costs more than a row.
 CHUNK = 256
 
 
@@ -78,48 +77,40 @@ class Batches:
     """The requests of rows in memory, in batches of `size`, made as they are taken, each once.
 
     rows: how many there are, those that can't be asked among them. refused: the responses of these,
-    as far as they are known; of all of them once all batches are made.
+    as far as they are known; of all of them once all batches are made. size: may be set anew, for
+    the batches that were not taken yet.
     """
 
     def __init__(self, task: Task, rows: Sequence[Row], parameter: Parameter, size: int):
-        self.rows = len(rows)
+        self.rows, self.size = len(rows), size
         self.refused = responses.table([])
-        self._made: list[pa.Table] = []
-        self._rest = self._make(task, rows, parameter, size)
+        self._made = make(task, [], parameter)
+        self._rest = self._make(task, rows, parameter)
 
     def first(self) -> pa.Table | None:
         """The batch that will be taken next; None where there is none."""
-        if not self._made:
-            self._made += itertools.islice(self._rest, 1)
-        return self._made[0] if self._made else None
+        while len(self._made) < self.size and (more := next(self._rest, None)) is not None:
+            self._made = pa.concat_tables([self._made, more])
+        return self._made.slice(0, self.size) if len(self._made) else None
 
     def all(self) -> Self:
         """Make all of them now."""
-        self._made += self._rest
+        self._made = pa.concat_tables([self._made, *self._rest])
         return self
 
     def __iter__(self) -> Iterator[pa.Table]:
-        while self.first() is not None:
-            yield self._made.pop(0)
+        while (batch := self.first()) is not None:
+            self._made = self._made.slice(len(batch))
+            # A copy: a slice would be sent with all rows of the table that it is a view of.
+            yield batch.take(pa.array(range(len(batch)), pa.int64()))
 
-    def _make(
-        self, task: Task, rows: Sequence[Row], parameter: Parameter, size: int
-    ) -> Iterator[pa.Table]:
-        step, waiting = max(size, CHUNK), make(task, [], parameter)
-        for at in range(0, len(rows), step):
-            made = make(task, rows[at : at + step], parameter, at)
+    def _make(self, task: Task, rows: Sequence[Row], parameter: Parameter) -> Iterator[pa.Table]:
+        for at in range(0, len(rows), CHUNK):
+            made = make(task, rows[at : at + CHUNK], parameter, at)
             bad = pc.is_valid(made["error"])
             if refused := made.filter(bad).select(["row_id", "error"]).to_pylist():
                 self.refused = pa.concat_tables([self.refused, responses.table(refused)])
-            waiting = pa.concat_tables([waiting, made.filter(pc.invert(bad))])
-            every = pa.array(range(len(waiting)), pa.int64())
-            # Copies: a slice would be sent with all rows of the table that it is a view of.
-            whole = len(waiting) // size * size
-            for begin in range(0, whole, size):
-                yield waiting.take(every[begin : begin + size])
-            waiting = waiting.take(every[whole:])
-        if len(waiting):
-            yield waiting
+            yield made.filter(pc.invert(bad))
 
 
 def refused(asked: Batches | ray.data.Dataset) -> pa.Table:

@@ -213,10 +213,11 @@ def test_streamed_rows_ride_along_in_one_readable_column() -> None:
 @given(
     texts=st.lists(st.sampled_from(["a", "b", None, ""]), max_size=700),
     size=st.sampled_from([1, 2, 3, 64, 300]),
+    later=st.sampled_from([1, 3, 300]),
     taken=st.integers(0, 5),
 )
 def test_batches_are_whole_made_as_they_are_taken_and_lose_no_row(
-    texts: list[Any], size: int, taken: int
+    texts: list[Any], size: int, later: int, taken: int
 ) -> None:
     asked = list[str]()
 
@@ -232,10 +233,12 @@ def test_batches_are_whole_made_as_they_are_taken_and_lose_no_row(
     if first is not None and size == 1:
         assert len(asked) <= good[0] + CHUNK, "no more than a chunk beyond the first good row"
     found = list(itertools.islice(batches, taken))
-    found += batches.all()
+    batches.size = later
+    rest = list(batches.all())
     assert len(asked) == len(texts), "each row is asked for once"
-    assert [at for batch in found for at in batch["row_id"].to_pylist()] == good
-    assert all(batch.num_rows == size for batch in found[:-1])
+    assert [at for batch in found + rest for at in batch["row_id"].to_pylist()] == good
+    assert all(batch.num_rows == size for batch in found[: -1 if not rest else None])
+    assert all(batch.num_rows == later for batch in rest[:-1])
     refused = batches.refused
     assert refused["row_id"].to_pylist() == [at for at, text in enumerate(texts) if not text]
     assert refused["error"].null_count == 0

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from dataclasses import replace
 from typing import Any
 
@@ -164,3 +165,13 @@ def test_the_work_is_read_from_the_requests() -> None:
     assert found.input_tokens > 1000 and found.output_tokens == 300
     assert dispatch._work(faq(max_tokens=7), no_rows).output_tokens == 7
     assert len(list(short)) == 3, "what was looked at is still asked"
+
+
+def test_rows_are_sent_in_batches_of_the_size_that_is_settled() -> None:
+    """The requests are looked at before it is; smaller ones would leave the engines half empty."""
+    rows = [{"text": "x" * 80}] * 33_600
+    asked = configure(TINY, H100, warm=True)
+    batches = requests.Batches(sentiment(), rows, for_vllm, asked["batch_size"])
+    spec = dispatch.settled(asked, sentiment(), batches)
+    first, second = itertools.islice(batches, 2)
+    assert first.num_rows == second.num_rows == spec["batch_size"] == 256
