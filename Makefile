@@ -30,8 +30,9 @@ setup: ## Install what the lab needs and fetch its model and data (minutes once,
 run: setup ## Execute the three notebooks into build/notebooks (20 min; without AVX-512 48 min)
 	@"$(BIN)/python" -m labkit notebooks --out build/notebooks
 
-lab: setup ## Open the notebooks in JupyterLab
-	@"$(BIN)/jupyter" lab notebooks/ $(if $(filter 0,$(shell id -u)),--allow-root)
+lab: setup ## Open the first lesson in JupyterLab
+	@"$(BIN)/jupyter" lab notebooks/01_faq_answers.ipynb --ServerApp.root_dir="$(CURDIR)" \
+		--LabApp.news_url=None --LabApp.check_for_updates_class=jupyterlab.NeverCheckForUpdate $(if $(filter 0,$(shell id -u)),--allow-root)
 
 test: setup lint ## Run what no change may break, lessons and browser too (12 min; without AVX-512 12 min)
 	@LABKIT_TESTS="make $@" "$(BIN)/python" -m pytest

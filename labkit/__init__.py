@@ -12,7 +12,9 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from labkit.api.checkup import doctor
     from labkit.api.configure import configure, endpoint
+    from labkit.api.demo_kill import demo_kill
     from labkit.api.measure_job import measure
+    from labkit.api.ready import ready
     from labkit.api.run_job import run
     from labkit.api.serve_model import serve
     from labkit.api.sweep_jobs import sweep, sweep_engines
@@ -29,6 +31,7 @@ if TYPE_CHECKING:
     from labkit.results.job import Job, partial
     from labkit.results.recordings import (
         recorded,
+        recorded_labels,
         recorded_limits,
         recorded_short_rows,
         recorded_timeline,
@@ -48,7 +51,9 @@ if TYPE_CHECKING:
 _HOMES = {
     "api.checkup": "doctor",
     "api.configure": "configure endpoint",
+    "api.demo_kill": "demo_kill",
     "api.measure_job": "measure",
+    "api.ready": "ready",
     "api.run_job": "run",
     "api.serve_model": "serve",
     "api.sweep_jobs": "sweep sweep_engines",
@@ -63,8 +68,8 @@ _HOMES = {
     "ray_session.local_cluster": "local_nodes",
     "ray_session.session": "quiet start stop",
     "results.job": "Job partial",
-    "results.recordings": "recorded recorded_limits recorded_short_rows recorded_timeline "
-    "recordings",
+    "results.recordings": "recorded recorded_labels recorded_limits recorded_short_rows "
+    "recorded_timeline recordings",
     "results.sweep_result": "Sweep at_product grid in_flight",
     "results.tuning": "Tuning",
     "tasks": "Task",
@@ -110,6 +115,7 @@ __all__ = [
     "choose_model",
     "compare",
     "configure",
+    "demo_kill",
     "doctor",
     "endpoint",
     "get_model",
@@ -124,7 +130,9 @@ __all__ = [
     "panel",
     "partial",
     "quiet",
+    "ready",
     "recorded",
+    "recorded_labels",
     "recorded_limits",
     "recorded_short_rows",
     "recorded_timeline",

@@ -1,37 +1,49 @@
-"""Exercises that check themselves: invariants of a job or a spec, never the model's words.
+"""Exercises that check themselves: what a job, a spec or a choice must hold, never the model's
+words, unless they are the learner's own goal on the learner's own machine.
 
-Left untouched (`answer = None`) an exercise says so and passes over; a wrong answer gets a hint.
+Left untouched (`answer = None`) an exercise says so and passes over; a wrong answer gets a hint,
+and an option that is wrong gets its own reason. Any right answer is right: other settings that
+reach the goal, and numbers of any type.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from html import escape
-from numbers import Real
+from numbers import Integral, Real
 from typing import Any
 
-from labkit import metrics
+from labkit import scheduling
+from labkit.errors import LabError
 from labkit.results.job import Job
+from labkit.results.sweep_result import RATE, Point, Sweep
 from labkit.settings.processor_spec import ProcessorSpec
+from labkit.tasks import LABELS
 
 OPEN, RIGHT, WRONG = "open", "right", "not yet"
 
 
 @dataclass(frozen=True)
 class Verdict:
-    """What an exercise says of an answer: `state` is 'open', 'right' or 'not yet'."""
+    """What an exercise says of an answer: `state` is 'open', 'right' or 'not yet'. options: of a
+    question that is still open, by letter."""
 
     state: str
     text: str
+    options: Mapping[str, str] = field(default_factory=dict)
 
     def __repr__(self) -> str:
         mark = {OPEN: "○", RIGHT: "✔", WRONG: "✘"}[self.state]
-        return f"{mark} {self.state}: {self.text}"
+        lines = [f"{mark} {self.state}: {self.text}"]
+        return "\n".join([*lines, *(f"  {key}) {words}" for key, words in self.options.items())])
 
     def _repr_html_(self) -> str:
         color = {OPEN: "#555555", RIGHT: "#1a7f37", WRONG: "#b3261e"}[self.state]
-        return f'<p style="color:{color};font-weight:600">{escape(repr(self))}</p>'
+        first, *options = repr(self).splitlines()
+        rows = "".join(f"<li style='list-style: none'>{escape(line)}</li>" for line in options)
+        listed = f"<ul>{rows}</ul>" if rows else ""
+        return f'<p style="color:{color};font-weight:600">{escape(first)}</p>{listed}'
 
 
 def _open(answer: Any) -> Verdict | None:
@@ -50,91 +62,278 @@ def _close(answer: Any, expected: float, hint: str, done: str, within: float = 0
     return Verdict(WRONG, hint)
 
 
-def throughput(job: Job, answer: float | None) -> Verdict:
-    """Output tokens/s over the engine span, from the rows of `job.timeline()` (within 2%)."""
-    return _close(
-        answer,
-        job.metrics.output_tokens_per_s,
-        "all output tokens ÷ (latest last_token_s − earliest scheduled_s)",
-        "that is the number every table of this lab shows",
-    )
+@dataclass(frozen=True)
+class Question:
+    """Options by letter, each with what to say to whoever chooses it; one of them is right."""
+
+    options: Mapping[str, str]
+    replies: Mapping[str, str]
+    right: str
+
+    def __call__(self, answer: str | None = None) -> Verdict:
+        """The verdict on a letter; untouched, the options."""
+        if answer is None:
+            return Verdict(OPEN, "replace None with a letter, such as 'a'", self.options)
+        letter = str(answer).strip().strip(")").lower()
+        if letter not in self.options:
+            return Verdict(WRONG, f"choose one of {', '.join(self.options)}", self.options)
+        return Verdict(RIGHT if letter == self.right else WRONG, self.replies[letter])
 
 
-def rows_until_worth_it(job: Job, answer: float | None) -> Verdict:
-    """The rows at which the engine works for 90% of startup + engine span (within 2%)."""
-    return _close(
-        answer,
-        9 * job.metrics.startup_s * job.metrics.rows_per_s,
-        "span = rows ÷ rows_per_s; ask for span = 0.9 × (startup + span), so span = 9 × startup",
-        "below that many rows, you mostly pay for the start",
-    )
+def _question(right: str, *options: tuple[str, str]) -> Question:
+    letters = "abcdefgh"[: len(options)]
+    words = {letter: option for letter, (option, _) in zip(letters, options, strict=True)}
+    replies = {letter: reply for letter, (_, reply) in zip(letters, options, strict=True)}
+    return Question(words, replies, right)
+
+
+def _job(answer: Any) -> Verdict | None:
+    if untouched := _open(answer):
+        return untouched
+    if not isinstance(answer, Job):
+        said = f"a job is wanted (labkit.run(…)), not {type(answer).__name__}"
+        return Verdict(WRONG, said)
+    return None
+
+
+# --- lesson 1 ------------------------------------------------------------------------------------
+
+#: Where a pipeline is changed so that it answers in French.
+in_french = _question(
+    "b",
+    ("the dataset", "the rows are the questions: they stay as they are"),
+    ("preprocess", "it makes the messages, and a message can say: answer in French"),
+    ("the config", "it says which engine runs, with what; not what it is asked"),
+    ("postprocess", "it sees the answer when it is written: too late, unless it translates"),
+)
+
+#: Why many rows in flight have not as many times the throughput.
+why_not_perfect = _question(
+    "c",
+    ("each row needs the weights read for itself", "no: one reading serves all rows of a step"),
+    ("Ray hands over one row at a time", "no: whole batches, as many at once as you allow"),
+    (
+        "prompts must be read, and each step multiplies for every row",
+        "yes: reading the weights is shared; prefill and the arithmetic of each row are not",
+    ),
+    ("the model gets worse with many rows", "no: every row gets the answer of its own prompt"),
+)
 
 
 def rows_in_flight(
     answer: ProcessorSpec | None, wanted: int = 32, largest_batch: int = 8
 ) -> Verdict:
-    """A spec with exactly `wanted` rows in flight, in batches of 2 to `largest_batch` rows."""
+    """A spec whose limit is exactly `wanted` rows in flight, in batches of at most
+    `largest_batch`."""
     if untouched := _open(answer):
         return untouched
     if not isinstance(answer, ProcessorSpec):
         return Verdict(WRONG, f"a spec is wanted (spec.with_(…)), not {type(answer).__name__}")
-    if not 1 < answer["batch_size"] <= largest_batch:
-        return Verdict(WRONG, f"batch_size is {answer['batch_size']}, not 2 to {largest_batch}")
+    if answer["batch_size"] > largest_batch:
+        return Verdict(WRONG, f"batch_size is {answer['batch_size']}, above {largest_batch}")
     if answer.rows_in_flight != wanted:
         found = answer.rows_in_flight
         return Verdict(WRONG, f"{found} rows in flight: batch_size × max_concurrent_batches")
     return Verdict(RIGHT, "small batches, and as many rows in flight as you wanted")
 
 
-def choice(answer: str | None, right: str, why: str, hint: str, options: Sequence[str]) -> Verdict:
-    """A question with one right option."""
+def before_the_first_token(job: Job, answer: float | None) -> Verdict:
+    """Seconds from the first row scheduled to the first token of any row (within 2%)."""
+    times = job.timeline()
+    return _close(
+        answer,
+        float(times["first_token_s"].min() - times["scheduled_s"].min()),
+        "the earliest first_token_s − the earliest scheduled_s",
+        "so long the engine only read: prefill comes before all decode",
+    )
+
+
+def rows_until_worth_it(cold: Job, job: Job, answer: float | None) -> Verdict:
+    """The rows at which the engine works for 90% of startup + engine span (within 2%).
+
+    cold: the job whose startup counts. job: the one whose rows/s count.
+    """
+    return _close(
+        answer,
+        9 * cold.metrics.startup_s * job.metrics.rows_per_s,
+        "span = rows ÷ rows_per_s; ask for span = 0.9 × (startup + span), so span = 9 × startup",
+        "below that many rows, you mostly pay for the start",
+    )
+
+
+def mean_rows_in_flight(answer: Job | None, low: float = 20, high: float = 30) -> Verdict:
+    """A job, run by the learner, whose mean rows in flight lie between `low` and `high`."""
+    if wrong := _job(answer):
+        return wrong
+    found = answer.metrics.mean_rows_in_flight  # type: ignore[union-attr]
+    if low <= found <= high:
+        return Verdict(RIGHT, f"{found:.0f} on average: the limit is a little above it")
+    side = "too few: raise the limit" if found < low else "too many: lower the limit"
+    return Verdict(WRONG, f"{found:.0f} on average, {side}, or look at the rows of the job")
+
+
+# --- lesson 2 ------------------------------------------------------------------------------------
+
+#: What can change an answer at temperature 0.
+at_temperature_zero = _question(
+    "b",
+    ("another seed", "no: nothing is drawn, so no seed is used"),
+    (
+        "other rows in the same step",
+        "yes: sums of floating-point numbers depend on their order, and the likeliest token may "
+        "win by less than that",
+    ),
+    ("a smaller top_p", "no: the likeliest token is always among those that are kept"),
+    ("nothing at all", "almost: the same step with other rows adds up in another order"),
+)
+
+#: What comes first in a prompt, for the prefix cache.
+what_comes_first = _question(
+    "c",
+    ("the time of the request", "it is another one in every prompt: nothing after it is shared"),
+    ("the customer's question", "it is another one in every prompt: nothing after it is shared"),
+    ("the instructions", "yes: the same in every prompt, so all begin alike"),
+    ("the order makes no difference", "it does: only what prompts begin with is shared"),
+)
+
+
+def toy_lengths(answer: Sequence[int] | None, slower: float = 1.5) -> Verdict:
+    """64 to 512 lengths for which the toy takes `slower` times as long in batches of 16 × 4 as in
+    1 × 64."""
     if untouched := _open(answer):
         return untouched
-    if answer not in options:
-        return Verdict(WRONG, f"choose one of {', '.join(options)}")
-    if answer != right:
-        return Verdict(WRONG, hint)
-    return Verdict(RIGHT, why)
+    try:
+        lengths = list(answer)  # type: ignore[arg-type]
+        small, large = (
+            scheduling.schedule(lengths, batch_size=size, max_concurrent_batches=64 // size)
+            for size in (1, 16)
+        )
+    except (LabError, TypeError, ValueError) as problem:
+        return Verdict(WRONG, f"a list of whole numbers is wanted: {problem}")
+    if not 64 <= len(lengths) <= 512:
+        return Verdict(WRONG, f"give 64 to 512 lengths, not {len(lengths)}")
+    ratio = large.time / small.time
+    if ratio >= slower:
+        return Verdict(RIGHT, f"{ratio:.2f} times as long: long rows hold short ones back")
+    return Verdict(WRONG, f"{ratio:.2f} times as long: what must a batch hold to wait for long?")
 
 
-def longest_batch(job: Job, answer: float | None) -> Verdict:
-    """The longest span of a batch in seconds, first row queued to last token (within 2%)."""
+def order_the_rows(before: Job, answer: Job | None, more: float = 1.2) -> Verdict:
+    """A job with the rows and the limit of `before`, in another order, that has `more` times the
+    mean rows in flight."""
+    if wrong := _job(answer):
+        return wrong
+    assert answer is not None
+    for knob in ("batch_size", "max_concurrent_batches"):
+        if answer.spec[knob] != before.spec[knob]:
+            return Verdict(WRONG, f"{knob} must stay {before.spec[knob]}")
+    columns = ["prompt", "max_tokens"]
+    mine, theirs = (
+        job.answers[columns].sort_values(columns).to_numpy().tolist() for job in (answer, before)
+    )
+    if mine != theirs:
+        return Verdict(WRONG, "the rows must be the same ones, in another order")
+    ratio = answer.metrics.mean_rows_in_flight / before.metrics.mean_rows_in_flight
+    if ratio >= more:
+        return Verdict(RIGHT, f"{ratio:.2f} times as many: rows of like length end together")
+    return Verdict(WRONG, f"{ratio:.2f} times as many: which rows should share a batch?")
+
+
+def fewest_rows(sweep: Sweep, answer: int | Point | None, share: float = 0.8) -> Verdict:
+    """The fewest rows in flight among the points of a sweep that reach `share` of the best."""
+    if untouched := _open(answer):
+        return untouched
+    best = sweep.summary().groupby("rows_in_flight")[RATE].max()
+    wanted = int(best[best >= share * best.max()].index.min())
+    rows: Any = answer.rows_in_flight if isinstance(answer, Point) else answer
+    if isinstance(rows, bool) or not isinstance(rows, Integral):
+        said = f"a number of rows in flight is wanted, not {type(answer).__name__}"
+        return Verdict(WRONG, said)
+    if int(rows) == wanted:
+        return Verdict(RIGHT, f"{wanted} rows in flight: enough is not the most")
+    return Verdict(WRONG, f"which points reach {share:.0%} of the fastest? take the first of them")
+
+
+def shared_tokens(answer: float | None, alike: int = 90, block: int = 32) -> Verdict:
+    """How many of `alike` tokens that two prompts begin with are reused: whole blocks only."""
     return _close(
         answer,
-        float(metrics.batches(job.timeline())["span_s"].max()),
-        "group by batch_uuid; the latest last_token_s − the earliest queued_s of each group",
-        "one long row is enough to make a batch the longest",
+        alike // block * block,
+        f"the cache holds blocks of {block} tokens; a block that is not full is not shared",
+        "whole blocks only: short beginnings save nothing",
+        within=0.001,
     )
 
 
-def what_comes_first(answer: str | None) -> Verdict:
-    """Which part of a prompt belongs first, for prefix caching."""
-    return choice(
+# --- lesson 3 ------------------------------------------------------------------------------------
+
+#: What structured output promises.
+valid_is_not_right = _question(
+    "a",
+    (
+        "that every answer is one of the three labels",
+        "yes, and nothing more: the label may be wrong, and a post may have talked the model into "
+        "it",
+    ),
+    ("that every label is right", "no: it narrows what can be written, not what is true"),
+    ("that posts can give no orders", "no: an order can still move the choice among the three"),
+    ("that the model has read the post", "no: it would pick a label for an empty one, too"),
+)
+
+#: Why several engines on one card help with one-word answers.
+why_more_engines = _question(
+    "d",
+    ("each engine reads a part of the weights", "no: each has a copy of its own, and reads it all"),
+    ("the card computes faster with more programs", "no: it is the same card"),
+    ("each engine has more memory", "no: they share the card's memory, each has less"),
+    (
+        "the card waits for the process that feeds one engine",
+        "yes: chat template, tokens and texts are a Python process's work; more engines, more of "
+        "them",
+    ),
+)
+
+
+def f1_of(job: Job, label: str, answer: float | None) -> Verdict:
+    """F1 of one label, from the columns `label` (people) and `says` (model) of `job.answers`
+    (within 2%)."""
+    true, said = job.answers["label"] == label, job.answers["says"] == label
+    hits, both = int((true & said).sum()), int(true.sum() + said.sum())
+    return _close(
         answer,
-        "instructions",
-        "it is the same in every prompt; the time and the question are not",
-        "which part is the same in every prompt?",
-        ("time", "instructions", "question"),
+        2 * hits / max(1, both),
+        "2 × hits ÷ (how often people say it + how often the model says it)",
+        "macro-F1 is the mean of three such numbers: one class that is never hit costs a third",
     )
 
 
-def accuracy(job: Job, answer: float | None) -> Verdict:
-    """The share of rows whose column `says` equals their column `label` (within 2%)."""
-    right = job.answers["label"] == job.answers["says"]
-    return _close(
-        answer,
-        float(right.mean()),
-        "compare the two columns; the mean of True and False is a share",
-        "now you know how quality.evaluate begins",
-    )
+def says_it(answer: Job | None, label: str = "neutral", rows: int = 60, often: int = 3) -> Verdict:
+    """A job over at least `rows` posts, run with the learner's own prompt or examples, in which the
+    model says `label` at least `often` times and is right about it more often than by chance."""
+    if wrong := _job(answer):
+        return wrong
+    answers = answer.answers  # type: ignore[union-attr]
+    if not {"label", "says"} <= set(answers) or len(answers) < rows:
+        return Verdict(WRONG, f"run it on {rows} posts or more, with into='says'")
+    if strange := set(answers["says"]) - set(LABELS):
+        return Verdict(WRONG, f"{sorted(map(str, strange))[0]!r} is none of the labels")
+    said = answers["says"] == label
+    if said.sum() < often:
+        return Verdict(WRONG, f"{label} {said.sum()} times: does the prompt say when to choose it?")
+    right, share = (answers["label"][said] == label).mean(), (answers["label"] == label).mean()
+    if right <= share:
+        return Verdict(
+            WRONG, f"{label} {said.sum()} times, right {right:.0%}: no better than chance"
+        )
+    return Verdict(RIGHT, f"{label} {said.sum()} times, right {right:.0%}, by chance {share:.0%}")
 
 
-def cost_of_a_million(job: Job, price_per_hour: float, answer: float | None) -> Verdict:
-    """The price of a million rows at the job's rows/s over its engine span (within 2%)."""
+def rows_for(job: Job, price_per_hour: float, answer: float | None, money: float = 10) -> Verdict:
+    """How many rows `money` buys at the job's rows/s over its engine span (within 2%)."""
     return _close(
         answer,
-        1e6 / job.metrics.rows_per_s / 3600 * price_per_hour,
-        "rows ÷ rows/s = seconds; ÷ 3,600 = hours; × the price of an hour",
+        money / price_per_hour * 3600 * job.metrics.rows_per_s,
+        "money ÷ price of an hour = hours; × 3,600 = seconds; × rows/s",
         "faster rows are cheaper rows: throughput is money",
     )
 

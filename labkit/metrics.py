@@ -66,6 +66,9 @@ class Metrics:
     mean_rows_in_flight: float
     prefix_hit_rate: float = math.nan
     preemptions: float = math.nan
+    waiting_p50_s: float = math.nan
+    prefill_p50_s: float = math.nan
+    decode_p50_s: float = math.nan
 
     def table(self) -> pd.DataFrame:
         """One row a metric: `value` as text with its unit, and what it means."""
@@ -105,7 +108,10 @@ _ROWS = (
     ("steady_output_tokens_per_s", "steady output tokens/s", "", "before the tail"),
     ("latency_p50_s", "row latency p50", "s", "queued to last token, half of the rows"),
     ("latency_p95_s", "row latency p95", "s", "19 of 20 rows are faster"),
-    ("ttft_p50_s", "TTFT p50", "s", "queued to first token"),
+    ("waiting_p50_s", "waiting p50", "s", "queued to scheduled: at the engine's door"),
+    ("prefill_p50_s", "prefill p50", "s", "scheduled to first token: the prompt is read"),
+    ("decode_p50_s", "decode p50", "s", "first to last token: the answer is written"),
+    ("ttft_p50_s", "TTFT p50", "s", "queued to first token: waiting and prefill"),
     ("tpot_p50_s", "TPOT p50", "s", "time for each output token after the first"),
     ("peak_rows_in_flight", "peak rows in flight", "", "at the engine at once"),
     ("mean_rows_in_flight", "mean rows in flight", "", "over the engine span"),
@@ -205,6 +211,9 @@ def compute(
         mean_rows_in_flight=float(in_span.sum() / span),
         prefix_hit_rate=_hit_rate(times, inputs),
         preemptions=(use or EngineUse()).preemptions,
+        waiting_p50_s=float((times["scheduled_s"] - times["queued_s"]).quantile(0.5)),
+        prefill_p50_s=float((times["first_token_s"] - times["scheduled_s"]).quantile(0.5)),
+        decode_p50_s=float((times["last_token_s"] - times["first_token_s"]).quantile(0.5)),
     )
 
 

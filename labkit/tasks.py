@@ -88,16 +88,22 @@ def faq(column: str = "question", *, max_tokens: int = 48, temperature: float = 
     )
 
 
-def creative(column: str = "prompt", *, seed_column: str | None = None) -> Task:
+def creative(
+    column: str = "prompt",
+    *,
+    seed_column: str | None = None,
+    sampling: Mapping[str, Any] | None = None,
+) -> Task:
     """Write freely: `max_tokens`, `temperature` and `top_p` come from the row's own columns.
 
     seed_column: a column with a whole number, the seed of the row's own random draws (vLLM
-    `SamplingParams.seed`); None leaves the draws to chance.
+    `SamplingParams.seed`); None leaves the draws to chance. sampling: what all rows share beside
+    these, such as {"ignore_eos": True} for answers of exactly `max_tokens` tokens.
     """
     columns = {"max_tokens": "max_tokens", "temperature": "temperature", "top_p": "top_p"}
     if seed_column:
         columns["seed"] = seed_column
-    return Task(name="creative", messages=ask(column), sampling_columns=columns)
+    return Task("creative", ask(column), dict(sampling or {}), columns)
 
 
 #: The three labels of the social-media posts.

