@@ -7,13 +7,14 @@ from labkit.charts.job_charts import (
     in_flight,
     provenance,
     quality_throughput,
+    row_time,
     sentence,
     throughput_bars,
     timeline,
     where_time_goes,
 )
 from labkit.charts.roofline_charts import roof, roof_sentence, speed_ups
-from labkit.charts.style import png
+from labkit.charts.style import Chart, png
 from labkit.charts.sweep_charts import (
     batch_sizes,
     batch_sizes_sentence,
@@ -23,6 +24,7 @@ from labkit.charts.sweep_charts import (
 )
 
 __all__ = [
+    "Chart",
     "batch_sizes",
     "batch_sizes_sentence",
     "confusion",
@@ -36,6 +38,7 @@ __all__ = [
     "quality_throughput",
     "roof",
     "roof_sentence",
+    "row_time",
     "saturation",
     "sentence",
     "speed_ups",

@@ -3,70 +3,130 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import Any, cast
 
 import pandas as pd
-from matplotlib.figure import Figure
 
-from labkit.charts.style import ACCENT, DARK, MID, caption, new_figure, styled
-from labkit.charts.sweep_charts import RATE, fastest, log2_axis, with_range
+from labkit.charts.style import ACCENT, GREY, MID, Chart, Sheet, styled
+from labkit.charts.sweep_charts import (
+    DASHES,
+    MARKERS,
+    RATE,
+    TONES,
+    caption_of,
+    fastest,
+    in_rate,
+    log2_axis,
+    shown,
+    text_tone,
+    times,
+    with_range,
+)
 from labkit.results.sweep_result import Sweep
 from labkit.weights.architecture import Shape
 from labkit.weights.roofline import Limits, step_seconds
 
 
 @styled
-def speed_ups(sweeps: Mapping[str, Sweep]) -> Figure:
-    """Several machines or models: how many times the throughput of the fewest rows in flight."""
-    figure, axes = new_figure(width=10, height=5.2)
-    tones = (DARK, ACCENT, MID, "#777777")
-    ticks: set[int] = set()
-    for number, (name, sweep) in enumerate(sweeps.items()):
-        points = fastest(sweep.summary())
-        ratio = points[RATE] / points[RATE].iloc[0]
-        style = ("-", "--", "-.", ":")[number % 4]
-        color, marker = tones[number % 4], "osD^"[number % 4]
-        axes.plot(points["rows_in_flight"], ratio, style, color=color, marker=marker, label=name)
-        x, y = points["rows_in_flight"].iloc[-1], ratio.iloc[-1]
-        axes.annotate(f"{y:.0f}×", (x, y), (8, 0), textcoords="offset points", va="center")
-        ticks |= set(points["rows_in_flight"])
-    log2_axis(axes, sorted(ticks))
+def speed_ups(sweeps: Mapping[str, Sweep], *, rate: str = RATE) -> Chart:
+    """Several machines or models: how many times the throughput of the fewest rows in flight.
+
+    The best point of each is labelled; bars from the slowest to the fastest run where a point has
+    several. rate: 'output tokens/s' or 'rows/s'. Raises LabError for another.
+    """
+    sheet = Sheet(width=10, height=4.6)
+    axes, legend, said = sheet.axes[0][0], cast("dict[str, Any]", {}), []
+    curves = {name: fastest(in_rate(sweep, rate).summary()) for name, sweep in sweeps.items()}
+    ticks = sorted({int(n) for points in curves.values() for n in points["rows_in_flight"]})
+    log2_axis((axes,), ticks)
     axes.set_yscale("log", base=2)
+    for number, (name, points) in enumerate(curves.items()):
+        color, marker = TONES[number % 4], MARKERS[number % 5]
+        unit = points[RATE].iloc[0]
+        ratio = points.assign(**{c: points[c] / unit for c in (RATE, "lowest", "highest")})
+        line = with_range(axes, ratio["rows_in_flight"], ratio, color, marker)
+        line.set_linestyle(DASHES[number % 4])
+        best = ratio.iloc[ratio[RATE].to_numpy().argmax()]
+        legend[name] = line
+        sheet.label(
+            axes, [f"best: {times(best[RATE])}", times(best[RATE])],
+            (best["rows_in_flight"], best[RATE]), color=text_tone(color), weight="bold",
+        )  # fmt: skip
+        said.append(
+            f"{name}: best {times(best[RATE])} with {best['rows_in_flight']:,.0f} in flight, over "
+            f"{points['rows_in_flight'].iloc[0]:,} in flight"
+        )
+    first = min(int(points["rows_in_flight"].iloc[0]) for points in curves.values())
+    top = axes.get_ylim()[1]
+    legend["perfect scaling"] = axes.plot(
+        [first, max(ticks)], [1, max(ticks) / first], color=GREY, lw=1.2, zorder=1
+    )[0]
+    axes.set_ylim(axes.get_ylim()[0], 2 * top)
     axes.yaxis.set_major_formatter(lambda y, _: f"{y:g}×")
     axes.set_xlabel("rows in flight")
-    axes.set_title("Times the throughput of the first point")
-    axes.legend(loc="upper left")
-    caption(figure, "\n".join(sweep.caption().splitlines()[0] for sweep in sweeps.values()))
-    return figure
+    axes.set_title(f"{rate}: times its own first point")
+    notes = [f"{name}: {_measured(sweep)}" for name, sweep in sweeps.items()]
+    return sheet.chart(
+        "How many times faster with many rows in flight",
+        "\n".join(notes),
+        f"Curves of how many times the {rate} of their first point, on logarithmic axes. "
+        f"{'; '.join(said)}. {' '.join(notes)}",
+        legend,
+    )
+
+
+def _measured(sweep: Sweep) -> str:
+    """On what a sweep was measured and how long its rows are, in one line."""
+    where, *_ = caption_of(sweep).splitlines()
+    rows = sweep.table["rows"].sum()
+    inputs, outputs = (sweep.table[f"{kind}_tokens"].sum() / rows for kind in ("input", "output"))
+    runs = sweep.summary()["runs"]
+    many = f"{runs.min()} to {runs.max()}" if runs.min() < runs.max() else f"{runs.max()}"
+    return (
+        f"{where} · mean {inputs:.0f} input and {outputs:.0f} output tokens a row · {many} "
+        f"run{'s' if runs.max() > 1 else ''} a point"
+    )
 
 
 @styled
-def roof(sweep: Sweep, shape: Shape, limits: Limits) -> Figure:
-    """Measured throughput under the roofline of decode, on logarithmic axes.
+def roof(sweep: Sweep, shape: Shape, limits: Limits) -> Chart:
+    """Measured output tokens/s under the roofline of decode, on logarithmic axes.
 
     The slanted line: every weight and the KV cache are read once a step; the flat one: each weight
-    is multiplied once for every row. `roof_sentence` says the same.
+    is multiplied once for every row. A label has the share of the lower one that was reached.
+    `roof_sentence` says the same.
     """
     points, bounds = _bounds(sweep, shape, limits)
     at = points["rows_in_flight"]
-    figure, axes = new_figure(width=10, height=5.2)
-    axes.plot(at, bounds["read"], color=MID, ls="--", lw=2, label="limit of reading")
-    axes.plot(at, bounds["work"], color=ACCENT, ls=":", lw=2.5, label="limit of multiplying")
-    with_range(axes, at, points)
-    for x, y, share in zip(at, points[RATE], bounds["share"], strict=True):
-        axes.annotate(f"{share:.0%}", (x, y), (0, -20), textcoords="offset points", ha="center")
+    sheet = Sheet(width=10, height=4.6)
+    axes = sheet.axes[0][0]
     axes.set_yscale("log")
     top = bounds[["read", "work"]].min(axis=1).max()
-    axes.set_ylim(0.4 * points[RATE].min(), 6 * top)
-    log2_axis(axes, sorted(at))
+    axes.set_ylim(0.3 * points[RATE].min(), 6 * top)
+    log2_axis((axes,), sorted(at))
+    legend: dict[str, Any] = {"measured": with_range(axes, at, points)}
+    legend["limit of reading"] = axes.plot(at, bounds["read"], color=MID, ls="--", lw=2)[0]
+    legend["limit of multiplying"] = axes.plot(at, bounds["work"], color=ACCENT, ls=":", lw=2.5)[0]
+    said = []
+    for x, y, share in zip(at, points[RATE], bounds["share"], strict=True):
+        sheet.label(
+            axes, [f"{shown(y)}: {share:.0%}", f"{share:.0%}"], (x, y),
+            sides=("below right", "below", "right", "left", "above left", "above"),
+        )  # fmt: skip
+        said.append(f"{shown(y)} with {x:,} in flight ({share:.0%} of its limit)")
     axes.set_xlabel("rows in flight")
-    axes.set_title("Output tokens/s, and how far from the limit")
-    axes.legend(loc="lower right")
+    axes.set_title("output tokens/s, and the share of the limit")
     words = (
-        f"limits measured on {limits.device}: {limits.bytes_per_s / 1e12:.2f} TB/s read, "
-        f"{limits.operations_per_s / 1e12:.0f} TFLOP/s bf16"
+        f"limits measured on {limits.device}: {limits.bytes_per_s / 1e12:.3g} TB/s read, "
+        f"{limits.operations_per_s / 1e12:.3g} TFLOP/s bf16"
     )
-    caption(figure, f"{sweep.caption()}\n{words}")
-    return figure
+    return sheet.chart(
+        "How far from the limit of the device",
+        f"{caption_of(sweep)}\n{words}",
+        f"Output tokens/s under the limits of the device: {'; '.join(said)}. "
+        f"{roof_sentence(sweep, shape, limits)} {sweep.caption().splitlines()[0]}; {words}.",
+        legend,
+    )
 
 
 def roof_sentence(sweep: Sweep, shape: Shape, limits: Limits) -> str:

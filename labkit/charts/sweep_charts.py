@@ -1,158 +1,317 @@
 """Charts of sweeps: views only, every number comes from `Sweep.summary`.
 
-Each has its words beside it (`Sweep.sentence`, `batch_sizes_sentence`, `off_by_words`) and its
-table (`Sweep.summary`), for those who can't see the picture.
+Each has its words beside it (`Chart.alt`, `Sweep.sentence`, `batch_sizes_sentence`) and its table
+(`Sweep.summary`), for those who can't see the picture.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
-from matplotlib.figure import Figure
-from matplotlib.ticker import NullLocator
+from matplotlib.ticker import NullLocator, StrMethodFormatter
 
-from labkit.charts.style import ACCENT, DARK, LIGHT, MID, caption, new_figure, styled
-from labkit.results.sweep_result import PLATEAU, RATE, Sweep
+from labkit.charts.labels import readable_on
+from labkit.charts.style import ACCENT, DARK, GREY, MID, Chart, Sheet, styled
+from labkit.errors import LabError
+from labkit.results.sweep_result import PLATEAU, RATE, Point, Sweep
+
+#: What a sweep can be drawn in: a column of `Sweep.summary`, and the column of its runs.
+RATES = {RATE: "output_tokens_per_s", "rows/s": "rows_per_s"}
+#: How an axis writes its numbers: 20,000, 0.5.
+THOUSANDS = StrMethodFormatter("{x:,g}")
+TONES, MARKERS, DASHES = (DARK, ACCENT, MID, GREY), "osD^v", ("-", "--", "-.", ":")
+
+
+def shown(value: float) -> str:
+    """A number for a label: 1,234, 98.7, 9.87, 0.0987, 40."""
+    digits = 0 if abs(value) >= 100 or value == round(value) else 1 if abs(value) >= 10 else 2
+    return f"{value:,.{digits}f}" if abs(value) >= 1 or not value else f"{value:.3g}"
+
+
+def times(ratio: float) -> str:
+    """A ratio for a label: 104×, 9.5×, 0.95×."""
+    return f"{ratio:,.{0 if ratio >= 20 else 1 if ratio >= 2 else 2}f}×"
+
+
+def in_rate(sweep: Sweep, rate: str) -> Sweep:
+    """The sweep with `rate` where output tokens/s stand, so that all its numbers are of that."""
+    if rate not in RATES:
+        raise LabError(f"rate must be one of {', '.join(map(repr, RATES))}, not {rate!r}.")
+    table = sweep.table.assign(output_tokens_per_s=sweep.table[RATES[rate]])
+    return sweep if rate == RATE else Sweep(table, sweep.provenance)
+
+
+def perfect(points: pd.DataFrame, rows: Any, limit: float) -> Any:
+    """What `rows` in flight would give if each row decoding cost nothing: n times the throughput of
+    the first point for each of its rows; above `max_num_seqs` no more are decoded."""
+    first = points.iloc[0]
+    return first[RATE] * np.minimum(rows, limit) / min(first["rows_in_flight"], limit)
+
+
+def caption_of(sweep: Sweep) -> str:
+    """`Sweep.caption`, with the type that the engine computed in where it is not yet there."""
+    first, *others = sweep.caption().splitlines()
+    dtype = str(sweep.provenance["settings"].get("vllm dtype", "auto"))
+    first += f" · {dtype}" if dtype != "auto" and dtype not in first else ""
+    return "\n".join([first, *others])
 
 
 @styled
-def saturation(sweep: Sweep, guess: Mapping[int, float] | None = None) -> Figure:
-    """Throughput and row latency against rows in flight.
+def saturation(
+    sweep: Sweep, guess: Mapping[int, float | None] | None = None, *, rate: str = RATE
+) -> Chart:
+    """Throughput and row latency against rows in flight, with the line of perfect scaling.
 
-    Where points share a number of rows in flight, the fastest stands for it. guess: rows in flight
-    → speed-up over its first point, drawn beside what was measured.
+    Where points share a number of rows in flight, the fastest stands for it. A label has a point's
+    throughput and, where it fits, its share of perfect scaling.
+    guess: rows in flight → speed-up over its first point (None: no guess), drawn beside what was
+    measured. rate: 'output tokens/s', or 'rows/s' for short answers.
+    Raises LabError for another rate.
     """
+    sweep = in_rate(sweep, rate)
     points = fastest(sweep.summary())
-    figure, (left, right) = new_figure(width=12, height=5, columns=2)
-    with_range(left, points["rows_in_flight"], points)
-    top = points[RATE].max()
-    left.axhline(PLATEAU * top, color=MID, ls=":", lw=2, label=f"{PLATEAU:.0%} of the best")
-    if known := {rows: ratio for rows, ratio in (guess or {}).items() if ratio > 0}:
-        scale, at = _scale(points, known), sorted(known)
-        said = [scale * known[rows] for rows in at]
-        left.plot(at, said, color="#777777", ls="--", marker="s", ms=7, mfc="white", label="guess")
+    known = {rows: ratio for rows, ratio in (guess or {}).items() if ratio and ratio > 0}
+    sheet = Sheet(width=12, height=4.2, columns=2, width_ratios=[1.25, 1])
+    (left, right) = sheet.axes[0]
+    at, top = points["rows_in_flight"], points["highest"].max()
+    legend: dict[str, Any] = {}
+    if known:
+        scale, rows = _scale(points, known), sorted(known)
+        said = [scale * known[n] for n in rows]
+        (legend["your guess"],) = left.plot(
+            rows, said, color=GREY, ls="--", marker="s", ms=8, mfc="white", zorder=2
+        )
         top = max(top, *said)
-    choice = sweep.choice()
-    every = sweep.summary()
-    chosen = every["batch_size"].eq(choice.batch_size)
-    chosen &= every["max_concurrent_batches"].eq(choice.max_concurrent_batches)
-    mine = every[chosen].iloc[0]
-    left.plot(
-        choice.rows_in_flight, mine[RATE], "o", ms=20, mfc="none", mec=ACCENT, mew=2.5, ls="",
-        label=f"{_claim(sweep)}: {choice}",
-    )  # fmt: skip
-    left.legend(loc="upper left", markerscale=0.6)
-    left.set_ylim(0, 1.25 * top)
-    left.set_title("Output tokens/s")
+    choice, every = sweep.choice(), sweep.summary()
+    mine = every[_is_point(every, choice)].iloc[0]
+    ring = left.plot(
+        choice.rows_in_flight, mine[RATE], "o", ms=22, mfc="none", mec=ACCENT, mew=2.5, zorder=1
+    )[0]
+    legend = {"measured": with_range(left, at, points)} | legend
+    log2_axis((left, right), sorted({*at, *known}))
+    ideal = np.geomspace(at.min(), max(at), 200)
+    legend["perfect scaling: n × the first point"] = left.plot(
+        ideal, perfect(points, ideal, sweep.limit), color=GREY, ls="-", lw=1.2, zorder=1.5
+    )[0]
+    legend[f"{PLATEAU:.0%} of the best"] = left.axhline(
+        PLATEAU * points[RATE].max(), color=MID, ls=":", lw=2, zorder=1.5
+    )
+    legend[f"{_claim(sweep)}: {choice}"] = ring
+    left.set_ylim(0, 1.3 * top)
+    left.yaxis.set_major_formatter(THOUSANDS)
+    left.set_title(rate)
     for name, style, marker in (("p50", "-", "o"), ("p95", "--", "^")):
         column = points[f"row latency {name} (s)"]
-        right.plot(points["rows_in_flight"], column, style, marker=marker, color=DARK, label=name)
-    right.set_ylim(0, 1.15 * points["row latency p95 (s)"].max())
-    right.legend(loc="upper left")
-    right.set_title("Row latency (s)")
-    for axes in (left, right):
-        log2_axis(axes, sorted({*points["rows_in_flight"], *(guess or ())}))
-        axes.set_xlabel("rows in flight")
-        _limit(axes, sweep)
-    caption(figure, sweep.caption())
-    return figure
+        right.plot(at, column, style, marker=marker, ms=8, lw=2.5, color=DARK)
+        ends = [(at.iloc[n], column.iloc[n]) for n in (-1, -2) if len(at) + n >= 0]
+        words = f"{name}: {shown(column.iloc[-1])} s"
+        sides = ("right", "left", "above left", "below right", "above", "below")
+        sheet.label(right, [words, name], ends, sides=sides)
+    right.set_ylim(0, 1.2 * points["row latency p95 (s)"].max())
+    right.set_title("row latency (s)")
+    limits = [_limit(sheet, axes, sweep) for axes in (left, right)]
+    ordered = points.sort_values(RATE, ascending=False).index  # the best has the first choice
+    for number in dict.fromkeys([ordered[0], 0, *ordered]):
+        point = points.loc[number]
+        share = point[RATE] / perfect(points, point["rows_in_flight"], sweep.limit)
+        words = shown(point[RATE])
+        both = [f"{words}\n{share:.0%} of perfect", f"{words} ({share:.0%})", words]
+        sheet.label(
+            left, both if number else words, (point["rows_in_flight"], point[RATE]), weight="bold"
+        )
+    beyond = f"\nmax_num_seqs {sweep.limit:,.0f} is beyond the axes" if not all(limits) else ""
+    return sheet.chart(
+        "Throughput and row latency by rows in flight",
+        f"{caption_of(sweep)}\npercent: of perfect scaling, in which each row more adds as much as "
+        f"the first{beyond}",
+        _saturation_words(sweep, points, known, rate),
+        legend,
+    )
+
+
+def _saturation_words(
+    sweep: Sweep, points: pd.DataFrame, guess: Mapping[int, float], rate: str
+) -> str:
+    parts = [
+        f"{shown(point[RATE])} with {point['rows_in_flight']:,.0f} in flight"
+        f" ({point[RATE] / perfect(points, point['rows_in_flight'], sweep.limit):.0%} of perfect "
+        f"scaling, p95 row latency {point['row latency p95 (s)']:.2g} s)"
+        for _, point in points.iterrows()
+    ]
+    words = f"Two charts over rows in flight. Left, {rate}: {'; '.join(parts)}. "
+    words += f"Marked as {_claim(sweep)}: {sweep.choice()}. "
+    if guess:
+        first = min(guess)
+        said = [f"{times(guess[n] / guess[first])} with {n:,}" for n in sorted(guess)]
+        words += f"Your guess: {', '.join(said)}. "
+    words += "Right, row latency in seconds, p50 and p95. "
+    return words + sweep.caption().splitlines()[0]
 
 
 @styled
-def prediction(guess: Mapping[int, float]) -> Figure:
-    """A guess alone: rows in flight → how many times faster than its first point."""
-    figure, axes = new_figure(width=8, height=4)
+def prediction(guess: Mapping[int, float | None]) -> Chart:
+    """A guess alone: rows in flight → how many times faster than its first point; None (or 0):
+    not guessed yet, drawn as a question mark."""
     at = sorted(guess)
-    said = [guess[rows] / guess[at[0]] for rows in at]
-    axes.plot(at, said, color="#777777", ls="--", marker="s", ms=9, mfc="white")
-    for x, y in zip(at, said, strict=True):
-        axes.annotate(f"{y:.3g}×", (x, y), (0, 10), textcoords="offset points", ha="center")
-    axes.set_ylim(0, 1.25 * max(said))
-    log2_axis(axes, at)
+    known = {rows: ratio for rows in at if (ratio := guess[rows]) and ratio > 0}
+    sheet = Sheet(width=8, height=3)
+    axes = sheet.axes[0][0]
+    scale = known[min(known)] if known else 1.0
+    said = [known[rows] / scale for rows in known]
+    top = max(said, default=1.0)
+    axes.set_ylim(0, 1.35 * top)
+    log2_axis((axes,), at)
+    if known:
+        axes.plot(list(known), said, color=GREY, ls="--", marker="s", ms=9, mfc="white")
+    else:
+        axes.set_yticks([])
+    for x, y in zip(known, said, strict=True):
+        sheet.label(axes, f"{y:.3g}×", (x, y))
+    for rows in at:
+        if rows not in known:
+            frame = {"boxstyle": "round", "fc": "white", "ec": GREY, "ls": "--"}
+            axes.text(rows, 0.12 * top, "?", color=DARK, ha="center", bbox=frame)
     axes.set_xlabel("rows in flight")
-    axes.set_title("Your guess: times faster")
-    caption(figure, "A guess: nothing is measured yet.")
-    return figure
+    axes.set_title("times faster than the first point")
+    words = [f"{y:.3g}× with {x:,}" for x, y in zip(known, said, strict=True)]
+    words += [f"none for {rows:,}" for rows in at if rows not in known]
+    return sheet.chart(
+        "Your guess: how many times faster?",
+        "A guess: nothing is measured yet."
+        if known
+        else "No guess yet, and nothing is measured: how many times faster will it be?",
+        f"Your guess, times faster than the first point, by rows in flight: {', '.join(words)}. "
+        "Nothing is measured yet.",
+    )
 
 
 @styled
-def batch_sizes(sweep: Sweep) -> Figure:
-    """Batch size with the rows in flight held: throughput, and the tail at the end of the job."""
+def batch_sizes(sweep: Sweep, *, rate: str = RATE) -> Chart:
+    """Batch size with the limit of rows in flight held: throughput, and the rows that really were
+    in flight on average. rate: 'output tokens/s' or 'rows/s'. Raises LabError for another."""
+    sweep = in_rate(sweep, rate)
     points = sweep.summary()
-    figure, (left, right) = new_figure(width=12, height=4.8, columns=2)
-    tones = (DARK, ACCENT, MID, "#777777")
-    for number, (product, own) in enumerate(points.groupby("rows_in_flight")):
-        own, color = own.sort_values("batch_size"), tones[number % len(tones)]
-        words = f"{product} in flight"
-        with_range(left, own["batch_size"], own, color, "osD^v"[number % 5], words)
-        marker = "osD^v"[number % 5]
-        right.plot(own["batch_size"], own["tail (s)"], marker=marker, color=color, label=words)
-    left.set_ylim(0, 1.15 * points["highest"].max())
-    left.set_title("Output tokens/s")
-    right.set_ylim(0, max(0.1, 1.15 * points["tail (s)"].max()))
-    right.set_title("Tail (s)")
-    left.legend(loc="lower left")
+    sheet = Sheet(width=12, height=4, columns=2)
+    (left, right), legend = sheet.axes[0], {}
+    ticks = sorted(set(points["batch_size"]))
+    left.set_ylim(0, 1.2 * points["highest"].max())
+    left.yaxis.set_major_formatter(THOUSANDS)
+    right.set_ylim(0, 1.15 * points["rows_in_flight"].max())
+    groups: Any = points.groupby("rows_in_flight")
+    for number, (product, own) in enumerate(groups):
+        own, color = own.sort_values("batch_size"), TONES[number % len(TONES)]
+        marker = MARKERS[number % len(MARKERS)]
+        words = f"at most {product:,} in flight"
+        legend[words] = with_range(left, own["batch_size"], own, color, marker)
+        mean = own["mean rows in flight"]
+        right.plot(own["batch_size"], mean, marker=marker, ms=8, lw=2.5, color=color)
+        right.axhline(product, color=color, ls="--", lw=1.5)
+        here = (right.transData + right.transAxes.inverted()).transform((1, product))[1]
+        sheet.label(
+            right, f"limit {product:,}", [(0.99, here), (0.5, here), (0.01, here)],
+            transform=right.transAxes, color=text_tone(color),
+            sides=("below left", "above left", "below", "above", "below right", "above right"),
+        )  # fmt: skip
+        for axes, column in ((left, own[RATE]), (right, mean)):
+            for x, y in zip(own["batch_size"], column, strict=True):
+                sheet.label(axes, shown(y), (x, y), color=text_tone(color))
+    left.set_title(rate)
+    right.set_title("mean rows in flight")
+    log2_axis((left, right), ticks)
     for axes in (left, right):
-        log2_axis(axes, sorted(set(points["batch_size"])))
         axes.set_xlabel("batch size")
-    caption(figure, sweep.caption())
-    return figure
+    return sheet.chart(
+        "Batch size, with the limit of rows in flight held",
+        caption_of(sweep),
+        f"Two charts by batch size: {rate} and mean rows in flight. "
+        f"{_batch_sizes_words(sweep, rate)} {sweep.caption().splitlines()[0]}",
+        legend,
+    )
 
 
-def batch_sizes_sentence(sweep: Sweep) -> str:
+def batch_sizes_sentence(sweep: Sweep, *, rate: str = RATE) -> str:
     """`batch_sizes` in words."""
+    return _batch_sizes_words(in_rate(sweep, rate), rate)
+
+
+def _batch_sizes_words(sweep: Sweep, rate: str) -> str:
     said = []
     for product, own in sweep.summary().groupby("rows_in_flight"):
         low, top = own.iloc[own[RATE].argmin()], own.iloc[own[RATE].argmax()]
-        tails = ", ".join(
-            f"{tail:.1f} s at {size}"
-            for size, tail in zip(own["batch_size"], own["tail (s)"], strict=True)
+        means = ", ".join(
+            f"{mean:,.0f} at {size:,}"
+            for size, mean in zip(own["batch_size"], own["mean rows in flight"], strict=True)
         )
         said.append(
-            f"With {product} rows in flight: {low[RATE]:,.0f} output tokens/s at batch size "
-            f"{low['batch_size']:.0f}, {top[RATE]:,.0f} at {top['batch_size']:.0f}; tail {tails}."
+            f"With at most {product:,} rows in flight: {shown(low[RATE])} {rate} at batch size "
+            f"{low['batch_size']:,.0f}, {shown(top[RATE])} at {top['batch_size']:,.0f}; "
+            f"mean rows in flight {means}."
         )
     return " ".join(said)
 
 
 @styled
-def heat_map(sweep: Sweep) -> Figure:
-    """Throughput for each batch size (down) and number of batches (across); darker is faster."""
+def heat_map(sweep: Sweep, *, rate: str = RATE) -> Chart:
+    """Throughput for each batch size (down) and number of batches (across); darker is faster.
+    rate: 'output tokens/s' or 'rows/s'. Raises LabError for another."""
+    sweep = in_rate(sweep, rate)
     points = sweep.summary()
     table = points.pivot(index="batch_size", columns="max_concurrent_batches", values=RATE)
-    figure, axes = new_figure(
-        width=3 + 1.5 * len(table.columns), height=1.9 + 0.75 * len(table.index)
-    )
+    sheet = Sheet(width=max(8, 3 + 1.7 * len(table.columns)), height=1 + 0.8 * len(table.index))
+    axes = sheet.axes[0][0]
     values, sizes, batches = table.to_numpy(float), list(table.index), list(table.columns)
-    top = np.nanmax(values)
-    axes.imshow(values, cmap="Blues", vmin=0, vmax=top, aspect="auto")
     best = sweep.choice()
-    for (y, x), rate in np.ndenumerate(values):
-        if np.isnan(rate):
+    tones = tiles(axes, values, np.nanmax(values))
+    said = []
+    for (y, x), value in np.ndenumerate(values):
+        if np.isnan(value):
             axes.text(x, y, "–", ha="center", va="center")
             continue
         pair = (sizes[y], batches[x])
         mark = " ◀" if pair == tuple(best) else ""
         axes.text(
-            x, y, f"{rate:,.0f}{mark}\n{pair[0] * pair[1]} in flight", ha="center", va="center",
-            fontsize=11, color="white" if rate > 0.55 * top else "black",
+            x, y, f"{shown(value)}{mark}\n{pair[0] * pair[1]:,} in flight", ha="center",
+            va="center", fontsize=12, color=readable_on(tones[y, x]),
         )  # fmt: skip
+        said.append(f"{pair[0]:,} × {pair[1]:,}: {shown(value)}")
     axes.set_xticks(range(len(table.columns)), table.columns)
     axes.set_yticks(range(len(table.index)), table.index)
     axes.set_xlabel("batches at the engine (max_concurrent_batches)")
     axes.set_ylabel("batch size")
-    axes.set_title(f"Output tokens/s  (◀ {_claim(sweep)})")
-    caption(figure, sweep.caption())
-    return figure
+    return sheet.chart(
+        f"{rate.capitalize()} by batch size and batches  (◀ {_claim(sweep)})",
+        caption_of(sweep),
+        f"A map of {rate} by batch size × batches: {'; '.join(said)}. Marked as {_claim(sweep)}: "
+        f"{best}. {sweep.caption().splitlines()[0]}",
+    )
+
+
+def tiles(axes: Axes, values: np.ndarray, top: float) -> np.ndarray:
+    """Tiles from white (0) to dark blue (`top`); the colour of each, as numbers from 0 to 1."""
+    image = axes.imshow(values, cmap="Blues", vmin=0, vmax=top, aspect="auto")
+    axes.tick_params(length=0)
+    axes.spines[:].set_visible(False)
+    return np.asarray(image.to_rgba(np.nan_to_num(values)))[..., :3]
 
 
 def _claim(sweep: Sweep) -> str:
     """How `Sweep.choice` is marked: where one run can't tell, it is none of ours."""
     return "fewest within noise" if sweep.undecided else "our choice"
+
+
+def _is_point(points: pd.DataFrame, point: Point) -> pd.Series:
+    same = points["batch_size"].eq(point.batch_size)
+    return same & points["max_concurrent_batches"].eq(point.max_concurrent_batches)
+
+
+def text_tone(color: str) -> str:
+    """The tone of a line, or a darker one where text in it could not be read on white."""
+    return DARK if color == MID else color
 
 
 def fastest(points: pd.DataFrame) -> pd.DataFrame:
@@ -162,8 +321,8 @@ def fastest(points: pd.DataFrame) -> pd.DataFrame:
 
 
 def _scale(points: pd.DataFrame, guess: Mapping[int, float]) -> float:
-    """Output tokens/s for 1× of a guess: it agrees with the measurement at its first point there
-    (with the slowest point, as long as none of its own is measured)."""
+    """The rate for 1× of a guess: it agrees with the measurement at its first point there (with the
+    slowest point, as long as none of its own is measured)."""
     rate = points.set_index("rows_in_flight")[RATE]
     first = min((rows for rows in guess if rows in rate.index), default=None)
     if first is None:
@@ -172,37 +331,41 @@ def _scale(points: pd.DataFrame, guess: Mapping[int, float]) -> float:
 
 
 def with_range(
-    axes: Axes,
-    at: pd.Series,
-    points: pd.DataFrame,
-    color: str = DARK,
-    marker: str = "o",
-    label: str = "measured",
-) -> None:
-    """Medians with a bar from the lowest to the highest run, each with its number."""
-    rate = points[RATE]
-    bars = [rate - points["lowest"], points["highest"] - rate]
-    axes.errorbar(at, rate, bars, color=color, marker=marker, ms=8, lw=2.5, capsize=6, label=label)
-    for x, y in zip(at, rate, strict=True):
-        axes.annotate(
-            f"{y:,.0f}", (x, y), (0, 10), textcoords="offset points", ha="center", fontsize=11
+    axes: Axes, at: pd.Series, points: pd.DataFrame, color: str = DARK, marker: str = "o"
+) -> Any:
+    """Medians, with a bar from the lowest to the highest run where a point has several."""
+    rate, several = points[RATE], points["runs"] > 1
+    line = axes.plot(at, rate, color=color, marker=marker, ms=8, lw=2.5, zorder=3)[0]
+    if several.any():
+        bars = [(rate - points["lowest"])[several], (points["highest"] - rate)[several]]
+        axes.errorbar(
+            at[several], rate[several], bars, color=color, ls="", lw=2, capsize=6, zorder=3
         )
+    return line
 
 
-def log2_axis(axes: Axes, ticks: list[int]) -> None:
-    axes.set_xscale("log", base=2)
-    axes.set_xticks(ticks, [f"{tick:,}" for tick in ticks])
-    axes.xaxis.set_minor_locator(NullLocator())
-    axes.margins(x=0.1)
+def log2_axis(every: Sequence[Axes], ticks: Sequence[int]) -> None:
+    """The same axis of powers of two for all of them, with room for labels beside its ends."""
+    for axes in every:
+        axes.set_xscale("log", base=2)
+        axes.set_xticks(list(ticks), [f"{tick:,}" for tick in ticks])
+        axes.xaxis.set_minor_locator(NullLocator())
+        room = max(math.log2(max(ticks) / min(ticks)), 2)
+        axes.set_xlim(min(ticks) / 2 ** (0.14 * room), max(ticks) * 2 ** (0.26 * room))
 
 
-def _limit(axes: Axes, sweep: Sweep) -> None:
-    """The engine's own limit: rows beyond it wait in its queue."""
+def _limit(sheet: Sheet, axes: Axes, sweep: Sweep) -> bool:
+    """The engine's own limit: rows beyond it wait in its queue. False: beyond the axes."""
+    axes.set_xlabel("rows in flight")
     limit = sweep.limit
-    if math.isfinite(limit):
-        axes.axvline(limit, color=LIGHT, ls="--", lw=2.5, zorder=0)
-        words = f"max_num_seqs {limit:.0f}"
-        axes.text(
-            limit, 1.01, words, fontsize=10, color=DARK, va="bottom", ha="center",
-            transform=axes.get_xaxis_transform(),
-        )  # fmt: skip
+    if not math.isfinite(limit):
+        return True
+    low, high = axes.get_xlim()
+    if not low < limit < high:
+        return False
+    axes.axvline(limit, color=MID, ls="--", lw=2, zorder=1)
+    sheet.label(
+        axes, f"max_num_seqs {limit:,.0f}", [(limit, y) for y in (0.97, 0.9, 0.04, 0.5, 0.3)],
+        transform=axes.get_xaxis_transform(), sides=("left", "right"), fontsize=11,
+    )  # fmt: skip
+    return True

@@ -6,17 +6,17 @@ from types import SimpleNamespace
 from typing import Any
 
 import matplotlib
-import matplotlib.pyplot as plt
+import numpy as np
 import pandas as pd
 import pytest
 
 import labkit
 from labkit import charts, metrics, quality
 from labkit.bottleneck import bottleneck
-from labkit.charts import style
+from labkit.charts import job_charts, style
+from labkit.errors import LabError
 from labkit.hardware.machine import Machine
-
-matplotlib.use("Agg")
+from tests.charts import machines
 
 
 def a_job(rows: int = 32, seconds: float = 10.0, name: str = "tiny") -> Any:
@@ -51,12 +51,6 @@ def words(figure: Any) -> str:
     return "\n".join(text.get_text() for text in found)
 
 
-@pytest.fixture(autouse=True)
-def close_figures() -> Any:
-    yield
-    plt.close("all")
-
-
 def test_a_job_s_chart_says_what_bounded_it() -> None:
     job = a_job()
     sentence = job.bottleneck().sentence
@@ -78,20 +72,28 @@ def test_throughput_bars_show_each_rate_and_the_speed_up() -> None:
     jobs = {"slow": a_job(seconds=20), "fast": a_job(seconds=10)}
     text = words(charts.throughput_bars(jobs))
     ratio = jobs["fast"].metrics.output_tokens_per_s / jobs["slow"].metrics.output_tokens_per_s
-    assert f"({ratio:.1f}×)" in text
+    assert f"({ratio:.1f}×)" in text and 2 <= ratio < 20
     assert "2 CPU cores" in text and "ray 2.60.0" in text and "startup" in text
+    assert "slowest and fastest third" in text
     assert f"({ratio:.1f}×)" in charts.sentence(jobs)
+    assert "A title" in words(charts.throughput_bars(jobs, title="A title"))
+
+
+def test_a_slower_job_is_not_rounded_to_the_same() -> None:
+    jobs = {"first": a_job(seconds=19), "second": a_job(seconds=20)}
+    assert "(0.95×)" in charts.sentence(jobs)
 
 
 def test_where_time_goes_adds_up_to_the_wall_time() -> None:
     job = a_job()
     figure = charts.where_time_goes({"job": job})
     widths = [patch.get_width() for patch in figure.axes[0].patches]
+    assert isinstance(figure, style.Chart)
     assert sum(widths) == pytest.approx(job.metrics.wall_s)
 
 
 def test_in_flight_marks_the_limit() -> None:
-    assert "allowed: 32" in words(charts.in_flight(a_job()))
+    assert "limit 32" in words(charts.in_flight(a_job()))
 
 
 def test_timeline_has_a_bar_a_row_and_marks_the_stragglers() -> None:
@@ -101,7 +103,8 @@ def test_timeline_has_a_bar_a_row_and_marks_the_stragglers() -> None:
     assert len(decode) == 16
     red = [bar for bar in decode if matplotlib.colors.to_hex(bar.get_facecolor()) == style.ACCENT]
     assert len(red) == 2  # one long row in each of the first two batches
-    assert "16 rows, 2 batches" in words(figure)
+    assert "16 rows, 2 batches" in words(figure) and "2 of 16 rows hold" in words(figure)
+    assert "last quarter of its batch's time" in words(figure)
 
 
 @pytest.mark.parametrize("rows", [1, 3, 4, 8, 12, 16, 20, 64])
@@ -125,13 +128,86 @@ def test_confusion_shows_counts_and_shares() -> None:
 def test_quality_throughput_names_jobs_and_baselines() -> None:
     score = quality.evaluate(["a", "b"], ["a", "b"], ("a", "b"))
     figure = charts.quality_throughput({"x": a_job()}, {"x": score}, {"people": 0.8})
-    assert {"x", "people"} <= set(words(figure).split("\n"))
+    assert {"x", "people (0.80)", "1.00"} <= set(words(figure).split("\n"))
 
 
-def test_matplotlib_settings_are_left_alone() -> None:
-    before = dict(plt.rcParams)
-    charts.throughput_bars({"a": a_job()})
-    assert dict(plt.rcParams) == before
+def test_matplotlib_settings_are_left_alone_and_change_nothing() -> None:
+    plain = charts.throughput_bars({"a": a_job()}).png()
+    with matplotlib.rc_context({"figure.facecolor": "black", "font.size": 5}):
+        before = dict(matplotlib.rcParams)
+        assert charts.throughput_bars({"a": a_job()}).png() == plain
+        assert dict(matplotlib.rcParams) == before
+
+
+def test_rows_are_waiting_in_prefill_or_decoding() -> None:
+    job = machines.job("noisy")
+    counts, m = job_charts.in_phases(job.timeline()), job.metrics
+    assert counts.sum(axis=1).max() == m.peak_rows_in_flight and (counts >= 0).all().all()
+    assert counts[["decoding", "in prefill"]].sum(axis=1).max() == job.spec["max_num_seqs"]
+    assert counts.iloc[-1].sum() == 0
+    chart = charts.in_flight({"a": job, "b": machines.job("noisy", batches=2)})
+    text = words(chart)
+    assert "a: rows in flight" in text and "b: output tokens/s" in text and "limit 32" in text
+    one, other = chart.axes[0], chart.axes[2]
+    assert one.get_xlim() == other.get_xlim() and one.get_ylim() == other.get_ylim()
+
+
+def test_a_row_takes_a_place_only_where_others_go_on() -> None:
+    times = machines.job("slow", rows=64, batch_size=32, batches=1, seqs=32).timeline()
+    assert not job_charts.takes_a_place(times).any()
+    times = machines.job("slow", rows=64, batch_size=1, batches=32, seqs=32).timeline()
+    assert job_charts.takes_a_place(times).sum() == 32
+
+
+def test_timelines_of_two_jobs_have_one_axis() -> None:
+    jobs = {name: machines.job("slow", batches=n) for name, n in (("one", 1), ("two", 2))}
+    chart = charts.timeline(jobs, rows=32, order="start")
+    first, second = chart.axes
+    assert first.get_xlim() == second.get_xlim()
+    assert "one" in words(chart) and "take" in words(chart) and "two: 32 rows" in chart.alt
+    with pytest.raises(LabError, match="order must be one of 'batch', 'start'"):
+        charts.timeline(jobs, order="end")
+    with pytest.raises(LabError, match="no job"):
+        charts.timeline({})
+
+
+def test_the_parts_of_a_row_in_the_middle_add_up() -> None:
+    job = machines.job("fast")
+    times = job.timeline()
+    parts = job_charts.middle_row(times)
+    latency = times["last_token_s"] - times["queued_s"]
+    assert parts.sum() == pytest.approx(latency.median(), rel=0.1)
+    chart = charts.row_time({"here": job})
+    first = parts["waiting"] + parts["prefill"]
+    assert f"TTFT {first:.3g} s" in chart.alt and "TTFT" in words(chart)
+    (line,) = [line for line in chart.axes[0].lines if line.get_color() == style.ACCENT]
+    assert line.get_xdata()[0] == pytest.approx(first)
+
+
+def test_a_server_tells_no_first_token() -> None:
+    job = machines.job("fast")
+    times = job.timeline().assign(first_token_s=np.nan)
+    job.timeline = lambda: times
+    assert "prefill and decode" in charts.row_time({"a server": job}).alt
+    assert charts.in_flight(job).axes and charts.timeline(job).axes
+
+
+def test_a_chart_is_a_picture_with_words_and_passes_on_what_its_figure_can() -> None:
+    chart = charts.throughput_bars({"a": a_job()})
+    data, about = chart._repr_mimebundle_()
+    assert about["image/png"]["alt"] == data["text/plain"] == chart.alt == repr(chart)
+    assert f'alt="{chart.alt}"' in data["text/html"] and data["image/png"] in data["text/html"]
+    assert chart.axes == chart.figure.axes
+    with pytest.raises(AttributeError):
+        _ = chart._repr_html_
+
+
+def test_a_chart_can_be_saved(tmp_path: Any) -> None:
+    chart = charts.throughput_bars({"a": a_job()})
+    for name, begins in (("a.png", b"\x89PNG"), ("a.svg", b"<?xml")):
+        chart.save(tmp_path / name)
+        assert (tmp_path / name).read_bytes().startswith(begins)
+    assert chart.alt.encode() in (tmp_path / "a.png").read_bytes()
 
 
 def test_batches_and_stragglers() -> None:

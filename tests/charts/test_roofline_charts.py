@@ -2,10 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Any
-
-import matplotlib
-import matplotlib.pyplot as plt
 import pytest
 
 import labkit
@@ -17,25 +13,20 @@ from labkit.weights.roofline import Limits, bound
 from tests.charts.test_job_charts import words
 from tests.results.test_sweep_result import CURVE, measured
 
-matplotlib.use("Agg")
 SHAPE = Shape(1e6, 0, 100, 50, 1, 1)
 LIMITS = Limits("card", 1e8, 1e9)
-
-
-@pytest.fixture(autouse=True)
-def close_figures() -> Any:
-    yield
-    plt.close("all")
 
 
 def test_speed_ups_start_at_one_and_name_each_machine() -> None:
     recorded = labkit.recorded("h100-smollm2-135m-in-flight")
     figure = roofline_charts.speed_ups({"here": measured(CURVE), "there": recorded})
-    here, there = figure.axes[0].lines
-    assert here.get_ydata()[0] == there.get_ydata()[0] == 1
-    assert list(here.get_ydata()) == pytest.approx([1, 40 / 11, 95 / 11, 104 / 11])
+    lines = {line.get_label(): list(line.get_ydata()) for line in figure.axes[0].lines}
+    assert lines["here"] == pytest.approx([1, 40 / 11, 95 / 11, 104 / 11])
+    assert lines["there"][0] == 1 and lines["perfect scaling"] == [1, 1024]
     text = words(figure)
-    assert "here" in text and "Measured on 2 CPU cores" in text and "Recorded" in text
+    assert "Measured on 2 CPU cores" in text and "Recorded" in text
+    assert "9.5×" in text and "82×" in text and "here: best 9.5× with 64 in flight" in figure.alt
+    assert "mean 41 input and 128 output tokens a row" in " ".join(text.split())
 
 
 def test_the_roof_is_drawn_over_the_measurement() -> None:
