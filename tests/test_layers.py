@@ -20,7 +20,7 @@ from tools import tree
 #: A room may import those before it, and what is in itself.
 ORDER = (
     {"errors", "paths"},
-    {"tasks", "metrics", "quality", "progress", "html_table", "datasets"},
+    {"tasks", "metrics", "quality", "progress", "html_table", "scheduling", "datasets"},
     {"hardware", "bottleneck"},
     {"weights"},
     {"settings"},
@@ -159,6 +159,8 @@ INSTALLED = """
 import pathlib, labkit
 assert "site" in labkit.__file__
 assert len(labkit.load_faq()) > 1000 and len(labkit.load_prompts()) > 100
+from labkit.widgets.scheduler_toy import scheduler_toy
+assert "window.schedule" in scheduler_toy()._repr_html_()
 assert len(labkit.recordings()) > 2 and labkit.recorded_timeline("h100-smollm2-135m").caption
 """
 
