@@ -7,6 +7,7 @@ import ctypes
 import itertools
 import sys
 import time
+from concurrent.futures import Future, ThreadPoolExecutor
 from functools import reduce
 from typing import Any, Self
 
@@ -26,12 +27,17 @@ from labkit.tasks import Task
 #: Rows wait for at most about this long before they are written as a part: few files at any speed,
 #: and little to compute again after a kill.
 PART_SECONDS = 5.0
+#: Types that hold each value of one of Python's own as it is, or refuse it.
+EXACT = {pa.string(): str, pa.int64(): int, pa.float64(): float, pa.bool_(): bool}
 #: As long as all rows failed, the type of the answers is not known; so many may wait for it.
 WAITING_ROWS = 1000
 
 
 class PartWriter:
     """Gathers finished rows and writes them as parts; at the end of a `with` block all of them.
+
+    A part is written in a thread of its own, so that a slow disk holds nobody up until the next
+    one is due. What went wrong with it is raised then, or at the end.
 
     wanted: the ids of the rows to come, each of which is written once.
     """
@@ -55,6 +61,8 @@ class PartWriter:
         self.kind: pa.DataType | None = None  # of the answers in the parts, see `_values`
         self.unfit: pa.DataType | None = None  # one that would have changed an answer
         self.last = 0.0
+        self.thread = ThreadPoolExecutor(1)
+        self.part: Future[None] | None = None
 
     def take(self, finished: pa.Table) -> None:
         """Responses: written now, or with those of the next seconds."""
@@ -69,7 +77,8 @@ class PartWriter:
             self.flush()
 
     def flush(self, *, last: bool = False) -> None:
-        """Write the waiting rows as one part."""
+        """Begin to write the waiting rows as one part, once the one before is written."""
+        self._settle()
         if not self.waiting:
             return
         finished = pa.concat_tables([some.table for some in self.waiting])
@@ -83,9 +92,20 @@ class PartWriter:
         if not new.all():
             finished, rows = finished.filter(pa.array(new)), rows.filter(pa.array(new))
             answers = list(itertools.compress(answers, new))
-        self.waiting = []  # before they are written: an interrupt must not write them twice
-        if not answers:
-            return
+        self.waiting, self.last = [], time.monotonic()
+        if answers:
+            self.part = self.thread.submit(self._write, kept, finished, rows, answers)
+
+    def _settle(self) -> None:
+        """Wait for the part that is being written, and raise what went wrong with it, once."""
+        part, self.part = self.part, None
+        if part is not None:
+            part.result()
+
+    def _write(
+        self, kept: pa.Schema | None, finished: pa.Table, rows: pa.Table, answers: list[Any]
+    ) -> None:
+        """Write finished rows and the user's columns as a part like those of the schema `kept`."""
         times = finished.select(ABOUT)
         every = pa.array(range(times.num_rows))
         self.seen.append(times.take(every))  # a copy: a view would hold whole blocks of Ray's
@@ -104,7 +124,6 @@ class PartWriter:
         self.parts.add(table)
         self.shown.failed += table["error"].length() - table["error"].null_count
         _give_back()
-        self.last = time.monotonic()
 
     def _new(self, ids: pa.ChunkedArray) -> np.ndarray:
         """True for the rows that are wanted and have not come before."""
@@ -118,7 +137,7 @@ class PartWriter:
         type that changes none in the parts, these get it; null is of any type."""
         kept = self.parts.schema()
         held = kept.field(self.into).type if kept else arrow_types.answer_type(answers)
-        values, misfits = arrow_types.fit(answers, held)
+        values, misfits = fit(answers, held)
         if kept and any(misfits):
             if self.kind is None:
                 types = map(arrow_types.seen, self.parts.column(self.into))
@@ -127,7 +146,7 @@ class PartWriter:
             wanted = arrow_types.stored(arrow_types.wider(wanted, held))
             if wanted not in (held, self.unfit):
                 if self.parts.retype(self.into, wanted):
-                    values, misfits = arrow_types.fit(answers, wanted)
+                    values, misfits = fit(answers, wanted)
                 else:
                     self.unfit = wanted
         if self.kind is not None:
@@ -153,9 +172,11 @@ class PartWriter:
         return self
 
     def __exit__(self, kind: Any, problem: BaseException | None, _: object) -> None:
-        if isinstance(problem, LabError) and not isinstance(problem, JobFailed):
-            return  # a part could not be written: no other can
-        self.flush(last=True)
+        with self.thread:
+            if isinstance(problem, LabError) and not isinstance(problem, JobFailed):
+                return  # a part could not be written: no other can
+            self.flush(last=True)
+            self._settle()
         if problem is None and self.came.all():
             return
         if problem is None:
@@ -176,6 +197,15 @@ class PartWriter:
         if isinstance(problem, JobFailed):
             raise type(problem)(f"{problem} {words}") from problem
         print(f"Stopped. {words}", file=sys.stderr)
+
+
+def fit(answers: list[Any], kind: pa.DataType) -> tuple[pa.Array, list[str | None]]:
+    """As `arrow_types.fit` has it, but the answers of an EXACT type all at once: one by one they
+    took more time than all else that is done for a part."""
+    if {*map(type, answers)} <= {EXACT.get(kind), type(None)}:
+        with contextlib.suppress(*arrow_types.UNHELD):
+            return pa.array(answers, kind), [None] * len(answers)
+    return arrow_types.fit(answers, kind)
 
 
 def _give_back() -> None:

@@ -9,6 +9,7 @@ import json
 import os
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
@@ -475,12 +476,26 @@ def test_an_answer_is_held_as_it_is_or_its_row_fails(answers: list[Any]) -> None
             assert back == answer or answer != answer
 
 
+whole = st.sampled_from([2**53 + 1, 2**63 - 1, -(2**62) - 1]) | st.integers(-(2**63), 2**63 - 1)
+
+
+@given(st.lists(st.none() | whole | st.floats() | st.text() | st.booleans(), max_size=5))
+@pytest.mark.parametrize("kind", [*part_writer.EXACT, pa.int8(), pa.list_(pa.string())], ids=str)
+def test_answers_that_are_held_at_once_are_held_as_one_by_one(
+    kind: pa.DataType, answers: list[Any]
+) -> None:
+    one_by_one, errors = user_data.fit(answers, kind)
+    values, misfits = part_writer.fit(answers, kind)
+    assert repr((values.to_pylist(), values.type, misfits)) == repr(
+        (one_by_one.to_pylist(), kind, errors)
+    )
+
+
 anything: Any = st.recursive(
     st.none() | st.integers() | st.floats() | st.text() | st.booleans(),
     lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.sampled_from("ab"), inner),
     max_leaves=4,
 )
-whole = st.sampled_from([2**53 + 1, 2**63 - 1, -(2**62) - 1]) | st.integers(-(2**63), 2**63 - 1)
 like = {  # values of one kind each, and null
     "whole": whole,
     "numbers": whole | st.floats(allow_nan=False),
@@ -1050,6 +1065,12 @@ def test_a_folder_of_before_goes_on_without_finish_reasons(tmp_path: Path, spec:
     one_schema(tmp_path)
 
 
+def slowed(table: pa.Table, file: Any, real: Any = pq.write_table) -> None:
+    time.sleep(0.2 * isinstance(file, Path))
+    real(table, file)
+
+
+@pytest.mark.parametrize("seconds", [1e9, 0], ids=["rows wait", "a part is being written"])
 @pytest.mark.parametrize("problem", [KeyboardInterrupt(), JobFailed("The engine died.")])
 def test_a_stopped_job_keeps_what_came(
     tmp_path: Path,
@@ -1057,10 +1078,12 @@ def test_a_stopped_job_keeps_what_came(
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
     problem: BaseException,
+    seconds: float,
 ) -> None:
     with monkeypatch.context() as patch:
         patch.setattr(write_job, "stream", stop_after(3, problem))
-        patch.setattr(part_writer, "PART_SECONDS", 1e9)  # rows still wait to be written
+        patch.setattr(part_writer, "PART_SECONDS", seconds)
+        patch.setattr(parquet_folder.pq, "write_table", slowed)
         with pytest.raises(type(problem)) as stopped:
             write(frame(), tmp_path, spec)
     said = str(stopped.value) + capsys.readouterr().err
@@ -1071,13 +1094,14 @@ def test_a_stopped_job_keeps_what_came(
     assert out.read()["id"].is_unique
 
 
+@pytest.mark.parametrize("part, kept", [(2, 18), (4, 34)], ids=["the third part", "the last one"])
 def test_a_full_disk_keeps_what_came(
-    tmp_path: Path, spec: Any, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, spec: Any, monkeypatch: pytest.MonkeyPatch, part: int, kept: int
 ) -> None:
     real, calls = pq.write_table, iter(range(99))
 
     def full(table: pa.Table, file: Any) -> None:
-        if isinstance(file, Path) and next(calls) == 2:
+        if isinstance(file, Path) and next(calls) == part:
             raise OSError(errno.ENOSPC, "No space left on device")
         real(table, file)
 
@@ -1085,7 +1109,29 @@ def test_a_full_disk_keeps_what_came(
         patch.setattr(parquet_folder.pq, "write_table", full)
         with pytest.raises(LabError, match="No space left.*kept"):
             write(frame(), tmp_path, spec)
-    assert write(frame(), tmp_path, spec).skipped == 18
+    assert write(frame(), tmp_path, spec).skipped == kept
+
+
+def test_a_slow_disk_holds_no_engine_up(
+    tmp_path: Path, spec: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """All other rows come while the first part is written."""
+    every, in_time = threading.Event(), []
+
+    def told(asked: Any, spec: Any, **_: Any) -> Any:
+        yield from engine(asked, spec)
+        every.set()
+
+    def slow(table: pa.Table, file: Any, real: Any = pq.write_table) -> None:
+        if isinstance(file, Path):
+            in_time.append(every.wait(20))
+        real(table, file)
+
+    monkeypatch.setattr(dispatch, "answer", told)
+    monkeypatch.setattr(part_writer, "PART_SECONDS", 30)
+    monkeypatch.setattr(parquet_folder.pq, "write_table", slow)
+    assert write(frame(), tmp_path, spec).read()["id"].tolist() == frame()["id"].tolist()
+    assert in_time == [True, True]
 
 
 def test_ray_data_settings_are_restored(tmp_path: Path, spec: Any) -> None:
