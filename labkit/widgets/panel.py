@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import math
 import threading
 from collections.abc import Iterable, Mapping, Sequence
 from html import escape
@@ -15,7 +16,7 @@ import pandas as pd
 from labkit.api.configure import configure
 from labkit.api.sweep_jobs import check_points, sweep
 from labkit.charts import sweep_charts
-from labkit.charts.style import png
+from labkit.charts.style import Chart, bundle, image
 from labkit.errors import LabError
 from labkit.hardware.machine import quick
 from labkit.html_table import show
@@ -42,6 +43,8 @@ class Panel:
     Show it as the last value of a cell; `result` in the next cell gives the `Sweep`, or raises what
     went wrong. Where nobody presses Run (a script, a notebook run from end to end), `result` runs
     the sweep itself. The keyboard does it all: Tab moves, Space presses, numbers are typed.
+    A saved notebook keeps a picture of it, for readers without its kernel: the guess, or what was
+    measured when `result` was asked for.
     """
 
     def __init__(
@@ -50,13 +53,16 @@ class Panel:
         points: Sequence[Point],
         *,
         repeats: int = 1,
-        guess: Mapping[int, float] | None = None,
+        guess: Mapping[int, float | None] | None = None,
         title: str = "Rows in flight",
         note: str = "",
     ):
         self.experiment = Experiment(measure, self._refresh)
         self._lock = threading.Lock()
         self._drawn: Any = None
+        self._picture: Chart | None = None  # of the state in _drawn; None: nothing to draw
+        self._handle: Any = None  # of the panel in the notebook's page
+        self._kept: Sweep | None = None  # what the picture in the page shows
         self._points, self._title = list(points), title
         given = dict(guess or {})
         self._chosen = [
@@ -64,9 +70,15 @@ class Panel:
             for point in points
         ]
         self._guesses = {
-            rows: widgets.FloatText(
-                given.get(rows, 0.0), description="×", style=FULL, layout={"width": "7em"}
-            )
+            rows: widgets.Text(
+                f"{given.get(rows) or ''}",
+                placeholder="?",
+                description="×",
+                style=FULL,
+                tooltip=f"your guess for {rows:,} rows in flight",
+                continuous_update=False,
+                layout={"width": "7em"},
+            ).add_class("labkit-guess")
             for rows in sorted({point.rows_in_flight for point in points})
         }
         self._repeats = widgets.BoundedIntText(
@@ -77,7 +89,7 @@ class Panel:
         self._state = widgets.HTML()
         self._bar = widgets.FloatProgress(0.0, min=0.0, max=1.0, layout={"width": "16em"})
         self._line = widgets.HTML()
-        self._chart = widgets.Image(format="png", layout={"max_width": "100%", "display": "none"})
+        self._chart = widgets.HTML(layout={"max_width": "100%", "display": "none"})
         self._words = widgets.HTML()
         self._run.on_click(lambda _: self.run())
         self._cancel.on_click(lambda _: self.cancel())
@@ -103,11 +115,23 @@ class Panel:
         """
         if self.state == "idle" and not self.chosen:
             raise LabError("No point is chosen: tick at least one.")
-        return self.experiment.result(self.chosen, self._repeats.value)
+        found = self.experiment.result(self.chosen, self._repeats.value)
+        if self._handle is not None and found is not self._kept:
+            self._kept = found
+            data, about = self._repr_mimebundle_()
+            self._handle.update(data, raw=True, metadata=about)
+        return found
 
     def off_by(self) -> pd.DataFrame:
-        """The guess beside what was measured (`curves.off_by`)."""
-        return off_by(self.result().summary(), self.guess)
+        """The guess beside what was measured, by rows in flight: `you said` and `measured`
+        (speed-ups), `off by` (a factor). Without a guess it has no rows.
+
+        Raises what `result` does, and LabError when no point of the guess was measured."""
+        found, guess = self.result(), self.guess
+        if not guess:
+            columns = ["you said", "measured", "off by"]
+            return pd.DataFrame(columns=columns, dtype=float).rename_axis("rows in flight")
+        return off_by(found.summary(), guess)
 
     @property
     def state(self) -> str:
@@ -122,7 +146,8 @@ class Panel:
     @property
     def guess(self) -> dict[int, float]:
         """Rows in flight → the speed-up you expect over the first point; without empty boxes."""
-        return {rows: box.value for rows, box in self._guesses.items() if box.value > 0}
+        typed = {rows: _number(box.value) for rows, box in self._guesses.items()}
+        return {rows: number for rows, number in typed.items() if number is not None}
 
     def _layout(self, title: str, note: str) -> widgets.Box:
         head = ["batch size × batches", "rows in flight", "your guess: how many times faster?"]
@@ -168,34 +193,68 @@ class Panel:
 
     def _draw(self) -> None:
         now, guess = self.experiment, self.guess
-        seen = (now.state, id(now.sweep), tuple(guess.items()))
+        seen = (now.state, id(now.sweep), *(box.value for box in self._guesses.values()))
         if seen == self._drawn:
             return
         self._drawn = seen
+        self._picture = self._chart_of_state() if now.sweep is not None or guess else None
+        if self._picture is not None:
+            self._chart.value = image(self._picture.png(), self._picture.alt)
         words = ""
         if now.sweep is not None:
-            self._chart.value = png(sweep_charts.saturation, now.sweep, guess)
             words = f"<p>{escape(now.sweep.sentence())}</p>"
             if now.state == "done" and len(guess) > 1:
                 words += f"<p><b>{escape(_verdict(now.sweep, guess))}</b></p>"
             table = show(now.sweep.summary().set_index("rows_in_flight"))._repr_html_()
             words += f"<details><summary>The numbers as a table</summary>{table}</details>"
         elif guess:
-            self._chart.value = png(sweep_charts.prediction, guess)
             words = "<p>Your guess. Press Run to see what is measured.</p>"
+        if odd := [
+            box.value for box in self._guesses.values() if box.value and not _number(box.value)
+        ]:
+            words += f"<p>No number above 0, and left out: {escape(', '.join(odd))}</p>"
         if now.state == "failed":
             kind = "" if isinstance(now.error, LabError) else f"{type(now.error).__name__}: "
             words = f'<p role="alert"><b>Failed.</b> {escape(kind + str(now.error))}</p>{words}'
         self._words.value = words
-        self._chart.layout.display = "" if now.sweep is not None or guess else "none"
+        self._chart.layout.display = "" if self._picture is not None else "none"
 
-    def _repr_mimebundle_(self, **options: Any) -> Any:
-        data = self.box._repr_mimebundle_(**options)
-        data["text/plain"] = f"{self!r}: a panel, alive while the notebook's kernel runs"
-        return data
+    def _chart_of_state(self) -> Chart:
+        """What was measured, else the guess or its empty boxes."""
+        if self.experiment.sweep is not None:
+            return sweep_charts.saturation(self.experiment.sweep, self.guess)
+        return sweep_charts.prediction({rows: self.guess.get(rows) for rows in self._guesses})
+
+    def _repr_mimebundle_(self, **options: Any) -> tuple[dict[str, Any], dict[str, Any]]:
+        """The widget, and a picture of it with its words where no kernel is."""
+        with self._lock:
+            picture = self._picture or self._chart_of_state()
+            said = f"{self!r}, as it was when this page was saved. {picture.alt}"
+            note = (
+                f"<p><b>{escape(self._title)}</b>: a panel, {self.state} when this page was saved. "
+                "Run this cell for its boxes and its Run button.</p>"
+            )
+            data, about = bundle(picture.png(), said, note)
+        return {**self.box._repr_mimebundle_(**options), **data}, about
+
+    def _ipython_display_(self) -> None:
+        from IPython.display import display
+
+        data, about = self._repr_mimebundle_()
+        self._handle = display(data, metadata=about, raw=True, display_id=True)
+        self._kept = self.experiment.sweep
 
     def __repr__(self) -> str:
         return f"Panel({self._title!r}, {self.state}, {len(self._points)} points)"
+
+
+def _number(text: str) -> float | None:
+    """A guess as it was typed, 2.5 or 2,5; None for what is no number above 0."""
+    try:
+        number = float(text.strip().rstrip("×x").replace(",", "."))
+    except ValueError:
+        return None
+    return number if 0 < number < math.inf else None
 
 
 def _verdict(found: Sweep, guess: Mapping[int, float]) -> str:
@@ -213,12 +272,13 @@ def panel(
     *,
     repeats: int = 1,
     path: str | Path | None = None,
-    guess: Mapping[int, float] | None = None,
+    guess: Mapping[int, float | None] | None = None,
     title: str = "Rows in flight",
 ) -> Panel:
     """A panel for `labkit.sweep` over `points`, with its arguments.
 
-    guess: rows in flight → the speed-up you expect over the first point; can be typed, too.
+    guess: rows in flight → the speed-up you expect over the first point (None: no guess yet); can
+    be typed, too.
     Raises LabError for points that can't be used.
     """
     spec = (spec or configure()).with_(warm=True)

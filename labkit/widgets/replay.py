@@ -19,7 +19,7 @@ def replay(
     name: str,
     *,
     speed: float = 10,
-    guess: Mapping[int, float] | None = None,
+    guess: Mapping[int, float | None] | None = None,
     title: str = "",
 ) -> Any:
     """A panel over a recorded sweep: the knobs of `labkit.panel`, and the answers of that machine.

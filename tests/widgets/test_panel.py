@@ -4,14 +4,16 @@ one; here the sweep is `tests.test_experiment.Measured`."""
 from __future__ import annotations
 
 import re
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
 import labkit
+from labkit.charts import sweep_charts
 from labkit.errors import Cancelled, LabError
 from labkit.ray_session import session
-from labkit.results.sweep_result import Point
+from labkit.results.sweep_result import Point, off_by_words
 from labkit.widgets import panel as panels
 from labkit.widgets.panel import Panel
 from tests.widgets.test_panel_state import Measured, wait_for, wait_until
@@ -35,9 +37,11 @@ def test_at_first_it_is_idle_with_all_points_chosen() -> None:
     assert panel._chart.layout.display == "none" and panel.guess == {}
     assert "A &lt;title&gt;" in panel.box.children[0].value
     assert repr(panel) == "Panel('A <title>', idle, 4 points)"
-    shown = panel._repr_mimebundle_()
+    shown, about = panel._repr_mimebundle_()
     assert "application/vnd.jupyter.widget-view+json" in shown
     assert shown["text/plain"].startswith(repr(panel))
+    assert "none for 4" in shown["text/plain"] and about["image/png"]["alt"] == shown["text/plain"]
+    assert "A &lt;title&gt;</b>: a panel, idle" in shown["text/html"]
 
 
 def test_points_with_the_same_rows_in_flight_share_a_guess() -> None:
@@ -46,10 +50,56 @@ def test_points_with_the_same_rows_in_flight_share_a_guess() -> None:
 
 def test_a_guess_is_drawn_as_soon_as_it_is_typed() -> None:
     panel = make(guess={1: 1})
-    assert panel._chart.layout.display == "" and bytes(panel._chart.value)[:4] == b"\x89PNG"
-    before = bytes(panel._chart.value)
-    panel._guesses[16].value = 12
-    assert panel.guess == {1: 1, 16: 12} and bytes(panel._chart.value) != before
+    assert panel._chart.layout.display == "" and 'alt="Your guess' in panel._chart.value
+    before = panel._chart.value
+    panel._guesses[16].value = "12"
+    assert panel.guess == {1: 1, 16: 12} and panel._chart.value != before
+
+
+def test_a_guess_starts_empty_and_takes_numbers_as_they_are_typed() -> None:
+    panel = make(guess={1: 1, 4: None, 16: None})
+    assert [box.value for box in panel._guesses.values()] == ["1", "", ""]
+    for text_typed, number in (("2,5", 2.5), (" 3× ", 3.0)):
+        panel._guesses[4].value = text_typed
+        assert panel.guess == {1: 1, 4: number}
+    for odd in ("many", "-1", "0", "inf", "nan"):
+        panel._guesses[4].value = odd
+        assert panel.guess == {1: 1} and f"left out: {odd}" in text(panel._words.value)
+    panel._guesses[4].value = ""
+    assert "left out" not in panel._words.value
+
+
+def test_without_a_guess_there_is_nothing_to_be_off_by() -> None:
+    measure = Measured()
+    measure.let(3)
+    panel = make(measure, guess={1: None, 4: None})
+    table = panel.off_by()
+    assert len(table) == 0 and list(table) == ["you said", "measured", "off by"]
+    assert off_by_words(table).startswith("One point alone")
+    assert panels.show(table)._repr_html_() and sweep_charts.saturation(panel.result(), panel.guess)
+
+
+def test_a_page_keeps_a_picture_of_the_guess_and_then_of_what_was_measured(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    pages: list[dict[str, Any]] = []
+
+    def display(data: Any, metadata: Any, raw: bool, display_id: bool) -> Any:
+        assert raw and display_id and metadata["image/png"]["alt"] == data["text/plain"]
+        pages.append(data)
+        return SimpleNamespace(update=lambda data, raw, metadata: pages.append(data))
+
+    monkeypatch.setattr("IPython.display.display", display)
+    measure = Measured()
+    measure.let(3)
+    panel = make(measure, guess={1: 1, 4: 3})
+    panel._ipython_display_()
+    assert "3× with 4" in pages[0]["text/plain"] and len(pages) == 1
+    panel.result()
+    panel.result()
+    view = "application/vnd.jupyter.widget-view+json"
+    assert len(pages) == 2 and pages[0][view] == pages[1][view]
+    assert "done" in pages[1]["text/plain"] and "with 1 in flight" in pages[1]["text/plain"]
 
 
 def test_without_a_point_there_is_nothing_to_run() -> None:
@@ -69,7 +119,7 @@ def test_a_run_from_button_to_chart() -> None:
     assert panel._run.disabled and not panel._cancel.disabled and panel._chosen[0].disabled
     assert text(panel._state.value) == "◔ loading"
     measure.let(2)
-    wait_until(lambda: "From 10 output tokens/s" in text(panel._words.value))
+    wait_until(lambda: "output tokens/s with" in text(panel._words.value))
     assert text(panel._state.value) == "▶ running"
     assert text(panel._line.value) == "1 done" and panel._bar.value == 0.5
     assert "You were off" not in panel._words.value

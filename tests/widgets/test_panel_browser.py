@@ -193,7 +193,7 @@ def test_notebook_02_from_run_to_the_chart_and_its_errors(page: Any) -> None:
     assert panel.button("Run").is_enabled() and not panel.button("Cancel").is_enabled()
 
     # By keyboard alone: type a guess, leave out the points with the most rows, press Run.
-    numbers = panel.element(".labkit-panel").find_elements("css selector", "input[type=number]")
+    numbers = panel.element(".labkit-panel").find_elements("css selector", ".labkit-guess input")
     for box, guess in zip(numbers, ("1", "2", "4", "8", "16", "16"), strict=False):
         box.send_keys(Keys.CONTROL + "a")
         box.send_keys(guess, Keys.TAB)
