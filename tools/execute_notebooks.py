@@ -101,9 +101,13 @@ def first_picture(path: Path) -> bytes:
 
 def _tidy(notebook: dict) -> None:
     """Drop what changes with every run and says nothing: cell timings, the Python build, and the
-    inner state of widgets, which JupyterLab does not read from an untrusted notebook."""
+    inner state of widgets, which JupyterLab does not read from an untrusted notebook; and the
+    widgets that left a picture, as it would say "model not found" in place of that."""
     for cell in notebook["cells"]:
         cell["metadata"].pop("execution", None)
+        for output in cell.get("outputs", []):
+            if "image/png" in output.get("data", {}):
+                output["data"].pop("application/vnd.jupyter.widget-view+json", None)
     notebook["metadata"].pop("widgets", None)
     info = notebook["metadata"].get("language_info", {})
     info["version"] = "3"
