@@ -16,7 +16,7 @@ from pandas.api.types import is_bool_dtype, is_float_dtype, is_numeric_dtype
 #: A cell that reads as a number: '1,234', '-0.5', '29.4 s', '45%', '10.3×', '–' for an unknown one.
 NUMBER = re.compile(r"[-+−]?\d[\d,]*(\.\d+)?([eE][-+]?\d+)?\s?(%|×|s|ms|min|h|GiB|MiB)?")
 UNKNOWN = ("–", "")
-CELL = "vertical-align: top; white-space: pre-wrap; overflow-wrap: break-word; max-width: 44em"
+WRAPPED = "; white-space: pre-wrap; overflow-wrap: break-word; max-width: 44em"
 
 
 @dataclass(frozen=True)
@@ -134,5 +134,5 @@ def _tag(tag: str, scope: str, side: str, text: str) -> str:
     # `align` is for GitHub, which takes styles away.
     where = f' scope="{scope}"' if scope else ""
     words = escape(text, quote=False).replace("\n", "<br>")
-    style = f"text-align: {side}; {CELL}"
+    style = f"text-align: {side}; vertical-align: top{WRAPPED if side == 'left' else ''}"
     return f'<{tag}{where} align="{side}" style="{style}">{words}</{tag}>'

@@ -76,11 +76,10 @@ class Label:
 
 
 def place(figure: Figure, wanted: Sequence[Label]) -> None:
-    """Put each label where it is free, in their order. The figure's layout must be settled."""
-    if not wanted:
-        return
+    """Lay the figure out, once and for all, and put each label where it is free, in their order."""
     canvas = FigureCanvasAgg(figure)
     canvas.draw()
+    figure.set_layout_engine("none")
     pixels = np.asarray(canvas.buffer_rgba())[..., :3].astype(int)
     taken = np.zeros(pixels.shape[:2], dtype=bool)
     renderer: Any = canvas.get_renderer()

@@ -108,10 +108,8 @@ def saturation(
     for name, style, marker in (("p50", "-", "o"), ("p95", "--", "^")):
         column = points[f"row latency {name} (s)"]
         right.plot(at, column, style, marker=marker, ms=8, lw=2.5, color=DARK)
-        ends = [(at.iloc[n], column.iloc[n]) for n in (-1, -2) if len(at) + n >= 0]
-        words = f"{name}: {shown(column.iloc[-1])} s"
-        sides = ("right", "left", "above left", "below right", "above", "below")
-        sheet.label(right, [words, name], ends, sides=sides)
+        ends = [(at.iloc[n], column.iloc[n]) for n in range(len(at) - 1, -1, -1)]
+        sheet.label(right, name, ends, sides=("right", "left", "above left", "below right"))
     right.set_ylim(0, 1.2 * points["row latency p95 (s)"].max())
     right.set_title("row latency (s)")
     limits = [_limit(sheet, axes, sweep) for axes in (left, right)]
