@@ -121,7 +121,7 @@ def _no_answer(task: Task, text: str, sampling: Mapping[str, Any], cut: bool) ->
     wanted = sampling.get("structured_outputs")
     wanted = wanted if isinstance(wanted, dict) else {}
     choices = wanted.get("choice")
-    if choices and not {text, text.strip()} & set(choices):
+    if choices and text not in choices and text.strip() not in choices:
         return printable(f"the answer {text[:80]!r} is none of the {len(choices)} choices{why}")
     if wanted.get("json") or wanted.get("json_object"):
         try:

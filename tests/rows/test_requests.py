@@ -112,6 +112,13 @@ def test_a_batch_is_sent_without_the_rows_of_the_others() -> None:
     assert len(pickle.dumps(batches[3])) < 2 * 10 * 500 + 5000
 
 
+@pytest.mark.parametrize("more", [{}, {"name": "x", "tool_calls": [{"id": 1}]}])
+def test_messages_come_back_as_they_were(more: Row) -> None:
+    said = [{"content": 'a "b"\n\\ ü \0 🙂', "role": "user", **more}, {"role": "s", "content": ""}]
+    made = make(Task("t", lambda row: said), [{}], number)
+    assert read(made.to_pylist()[0])[0] == said
+
+
 @pytest.mark.parametrize("messages", [None, 5, ["text"], [("a", "b", "c")], lambda: 0])
 def test_messages_of_a_wrong_shape_are_an_error_of_the_row(messages: Any) -> None:
     assert asked({}, Task("t", lambda row: messages, {"max_tokens": 1}))[2]
