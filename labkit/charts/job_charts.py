@@ -461,8 +461,8 @@ def timeline(
 
 
 def _of(some: int, rows: int, verb: str, what: str) -> str:
-    number = f"{some:,} of {rows:,} rows" if some else "No row"
-    return f"{number} {verb}{'' if some > 1 else 's'} {what}"
+    number = f"{some:,}" if some else "None"
+    return f"{number} of {rows:,} rows {verb}{'' if some > 1 else 's'} {what}"
 
 
 def _caption_of_rows(job: Job | RecordedRows) -> str:

@@ -80,6 +80,8 @@ def place(figure: Figure, wanted: Sequence[Label]) -> None:
     canvas = FigureCanvasAgg(figure)
     canvas.draw()
     figure.set_layout_engine("none")
+    for axes in figure.axes:
+        _thin_ticks(axes, canvas.get_renderer())
     pixels = np.asarray(canvas.buffer_rgba())[..., :3].astype(int)
     taken = np.zeros(pixels.shape[:2], dtype=bool)
     renderer: Any = canvas.get_renderer()
@@ -88,6 +90,19 @@ def place(figure: Figure, wanted: Sequence[Label]) -> None:
             if (box := _first_free(label, text, gaps, pixels, taken, renderer)) is not None:
                 taken[box] = True
                 break
+
+
+def _thin_ticks(axes: Axes, renderer: Any) -> None:
+    """Leave out a number below the axes that meets the next one to its right."""
+    low, high = axes.get_xlim()
+    ticks = [tick for tick in axes.xaxis.get_major_ticks() if low <= tick.get_loc() <= high]
+    left = float("inf")
+    for tick in reversed(ticks):
+        area = tick.label1.get_window_extent(renderer)
+        if area.x1 + 2 * MARGIN > left:
+            tick.label1.set_visible(False)
+        elif tick.label1.get_text():
+            left = area.x0
 
 
 def _first_free(

@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
+from matplotlib.lines import Line2D
 from matplotlib.ticker import NullLocator, StrMethodFormatter
 
 from labkit.charts.labels import readable_on
@@ -89,9 +90,9 @@ def saturation(
         top = max(top, *said)
     choice, every = sweep.choice(), sweep.summary()
     mine = every[_is_point(every, choice)].iloc[0]
-    ring = left.plot(
+    left.plot(
         choice.rows_in_flight, mine[RATE], "o", ms=22, mfc="none", mec=ACCENT, mew=2.5, zorder=1
-    )[0]
+    )
     legend = {"measured": with_range(left, at, points)} | legend
     log2_axis((left, right), sorted({*at, *known}))
     ideal = np.geomspace(at.min(), max(at), 200)
@@ -101,7 +102,9 @@ def saturation(
     legend[f"{PLATEAU:.0%} of the best"] = left.axhline(
         PLATEAU * points[RATE].max(), color=MID, ls=":", lw=2, zorder=1.5
     )
-    legend[f"{_claim(sweep)}: {choice}"] = ring
+    legend[f"{_claim(sweep)}: {choice}"] = Line2D(
+        [], [], marker="o", ms=15, mfc="none", mec=ACCENT, mew=2.5, ls=""
+    )
     left.set_ylim(0, 1.3 * top)
     left.yaxis.set_major_formatter(THOUSANDS)
     left.set_title(rate)

@@ -164,7 +164,8 @@ def test_timelines_of_two_jobs_have_one_axis() -> None:
     chart = charts.timeline(jobs, rows=32, order="start")
     first, second = chart.axes
     assert first.get_xlim() == second.get_xlim()
-    assert "one" in words(chart) and "take" in words(chart) and "two: 32 rows" in chart.alt
+    assert "one" in words(chart) and "two: 32 rows" in chart.alt
+    assert "None of 64 rows takes the place of one that has ended" in words(chart)
     with pytest.raises(LabError, match="order must be one of 'batch', 'start'"):
         charts.timeline(jobs, order="end")
     with pytest.raises(LabError, match="no job"):
