@@ -49,8 +49,8 @@ lint: setup ## Check style and types
 	@"$(BIN)/ruff" format --check .
 	@"$(BIN)/mypy"
 
-notebooks: setup ## Execute the notebooks in place, to commit them with their outputs
-	@"$(BIN)/python" -m labkit notebooks --in-place
+notebooks: setup ## Execute the notebooks in place, to commit them with their outputs, and record their jobs
+	@"$(BIN)/python" -m tools.record_lessons
 
 bench: setup ## Measure batching, and what a warm engine saves, on this machine
 	@"$(BIN)/python" -m benchmarks.batching

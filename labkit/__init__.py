@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from labkit.api.tune_job import tune
     from labkit.api.write_job import Written, write
     from labkit.datasets import load_faq, load_posts, load_prompts
+    from labkit.engines.recorded_jobs import replayed
     from labkit.engines.warm_engine import stop as stop_engine
     from labkit.errors import Cancelled, CannotSchedule, JobFailed, LabError, ModelError, Stalled
     from labkit.hardware.machine import detect as this_machine
@@ -60,6 +61,7 @@ _HOMES = {
     "api.tune_job": "tune",
     "api.write_job": "Written write",
     "datasets": "load_faq load_posts load_prompts",
+    "engines.recorded_jobs": "replayed",
     "engines.warm_engine": "stop_engine=stop",
     "errors": "Cancelled CannotSchedule JobFailed LabError ModelError Stalled",
     "hardware.machine": "this_machine=detect",
@@ -138,6 +140,7 @@ __all__ = [
     "recorded_timeline",
     "recordings",
     "replay",
+    "replayed",
     "run",
     "serve",
     "show",

@@ -16,7 +16,7 @@ import pandas as pd
 from labkit import metrics
 from labkit.quality import Quality
 from labkit.results.job import Job
-from labkit.results.sweep_result import NOISE, RATE, Sweep
+from labkit.results.sweep_result import NOISE, RATE, Sweep, off_by, off_by_words
 
 #: A curve is nearly straight as long as a point reaches this share of perfect scaling.
 STRAIGHT = 0.8
@@ -125,6 +125,17 @@ def scaling(sweep: Sweep, rate: str = RATE) -> pd.DataFrame:
     decoding = pd.Series(best.index, index=best.index, dtype=float).clip(upper=sweep.limit)
     measured, perfect = best / best.iloc[0], decoding / decoding.iloc[0]
     return pd.DataFrame({"measured": measured, "perfect": perfect, "share": measured / perfect})
+
+
+def guess(sweep: Sweep, guesses: Mapping[int, float]) -> Sentence:
+    """How far a guess (rows in flight → speed-up over its first point) was from what was
+    measured."""
+    known = {rows: ratio for rows, ratio in guesses.items() if ratio}
+    if len(known) < 2:
+        return Sentence(
+            "No guess was written down. It takes ten seconds, and makes the next chart worth more."
+        )
+    return Sentence(off_by_words(off_by(sweep.summary(), known)))
 
 
 def best_points(sweeps: Mapping[str, Sweep], rate: str = RATE) -> Sentence:

@@ -146,11 +146,16 @@ class EngineUse:
     """What a job's processes tell beside its rows; it is filled in when the job ends.
 
     preemptions: of all its engines; NaN where they do not tell. cpu_s: seconds of CPU time by kind
-    of process; of several of one kind, those of the busiest.
+    of process; of several of one kind, those of the busiest. replayed: on what a job that is played
+    back was recorded, '' for a real one; clock: when that began and ended (Unix seconds).
+    answers_only: what is wanted of a recording are answers: they may be of several jobs.
     """
 
     preemptions: float = math.nan
     cpu_s: dict[str, float] = field(default_factory=dict)
+    replayed: str = ""
+    clock: tuple[float, float] | None = None
+    answers_only: bool = False
 
 
 def compute(

@@ -38,7 +38,7 @@ POSTS = {"label": ["neutral"] * 20 + ["positive"] * 40}
 
 @pytest.mark.parametrize("name", QUESTIONS)
 def test_a_question_answers_each_option(name: str) -> None:
-    """One is right; each wrong one is told why, and does not give the right one away by a letter."""
+    """One is right; each wrong one is told why."""
     question = QUESTIONS[name]
     assert question().state == OPEN and question().options == question.options
     assert (

@@ -29,7 +29,7 @@ ORDER = (
     {"engines"},
     {"results"},
     {"api"},
-    {"charts", "exercises"},
+    {"charts", "claims", "exercises"},
     {"widgets"},
     {"cli", "__main__", "__init__"},
 )

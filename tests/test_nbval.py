@@ -121,10 +121,10 @@ def answer(old: str, new: str) -> Change:
 CALLBACK = "import ipywidgets\nb = ipywidgets.Button()\nb.on_click(lambda _: 1 / 0)\nb.click()"
 #: Cells of lesson 1 that need no engine, and what is to be caught in each.
 CELLS = {
-    "import matplotlib": None,
-    "questions = labkit.load_faq()": replace("load_faq(", "load_questions("),
-    "task = tasks.faq(max_tokens=48)": answer("2+2", "2+3"),
-    "labkit.doctor()": write(CALLBACK),
+    "labkit.ready()": None,
+    "machine = labkit.this_machine()": replace("this_machine(", "that_machine("),
+    "questions = labkit.load_faq()": answer("2+2", "2+3"),
+    "guess = {1: 1": write(CALLBACK),
 }
 
 
@@ -140,7 +140,7 @@ def test_a_renamed_function_a_changed_output_and_a_callback_that_raises_are_caug
 ) -> None:
     said = verdict(broken(tmp_path, 1, CELLS))
     assert "3 failed, 1 passed" in said
-    assert "has no attribute 'load_questions'" in said
+    assert "has no attribute 'that_machine'" in said
     assert "mismatch 'text/plain'" in said
     assert "ZeroDivisionError" in said
 
@@ -158,7 +158,7 @@ replayed._run.click()
 def test_a_panel_whose_run_button_raises_is_caught(tmp_path: Path) -> None:
     """Its error stays in the panel, where no test would see it: the next cell raises it."""
     cells = {
-        "spec = labkit.configure": None,
+        "labkit.ready()": None,
         "replayed = labkit.replay": lambda cell: cell.update(source=cell["source"] + PRESSED),
         "gpu = replayed.result()": None,
     }
@@ -175,6 +175,6 @@ def test_a_panel_whose_run_button_raises_is_caught(tmp_path: Path) -> None:
     ],
 )
 def test_a_cell_that_never_ends_is_caught(code: str, tmp_path: Path) -> None:
-    cut = broken(tmp_path, 1, {"import matplotlib": None, "labkit.doctor()": write(code)})
-    said = verdict(cut, cell_s=15)  # enough for the import, also beside other work
+    cut = broken(tmp_path, 1, {"FOUR = [": None, "guess = {1: 1": write(code)})
+    said = verdict(cut, cell_s=15)  # enough for the kernel, also beside other work
     assert "Timeout of 15 seconds exceeded" in said and "1 failed, 1 passed" in said

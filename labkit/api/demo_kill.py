@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 import time
 from pathlib import Path
 
 from labkit.engines import warm_engine
+from labkit.engines.recorded_jobs import REAL_TIME
 from labkit.errors import JobFailed, lab_errors
+from labkit.hardware.recorded_machine import RECORD, REPLAY, replaying
 
 
 @lab_errors("The job to be killed could not be started")
@@ -30,8 +33,12 @@ def demo_kill(
     command += [f"--batch-size={batch_size}", f"--max-concurrent-batches={batches}"]
     log = Path(f"{folder}.log")
     log.parent.mkdir(parents=True, exist_ok=True)
+    replay = {REPLAY: REAL_TIME} if replaying() else {}  # else it would be done before the kill
+    env = {name: value for name, value in os.environ.items() if name != RECORD} | replay
     with log.open("w") as lines:
-        program = subprocess.Popen(command, stdout=lines, stderr=lines, start_new_session=True)
+        program = subprocess.Popen(
+            command, stdout=lines, stderr=lines, env=env, start_new_session=True
+        )
     try:
         while program.poll() is None and len(list(folder.glob("*.parquet"))) < parts:
             time.sleep(0.1)

@@ -6,9 +6,11 @@ from dataclasses import dataclass
 from html import escape
 
 from labkit.api.checkup import FAIL, WARN, Report, doctor
+from labkit.engines.recorded_jobs import replayed_words
 from labkit.errors import lab_errors
 from labkit.hardware import machine as machines
 from labkit.hardware.machine import Machine
+from labkit.hardware.recorded_machine import replaying
 from labkit.html_table import show
 from labkit.weights import catalogue as models
 from labkit.weights.catalogue import Model
@@ -31,9 +33,12 @@ class Ready:
             return "Not ready. " + " ".join(f"{c.name}: {c.found}. {c.fix}." for c in found)
         warned = sum(check.state == WARN for check in self.report.checks)
         warnings = f" · {warned} warning{'s' if warned > 1 else ''}, see below" if warned else ""
+        ready = "Ready"
+        if replaying():
+            ready = f"REPLAY, no engine runs here: jobs are {replayed_words()}. Ready"
         return (
-            f"Ready: {self.machine.described} · {self.machine.available_gib:.0f} GiB of memory free"
-            f" · model {self.model.name} · {self.machine.profile} profile{warnings}"
+            f"{ready}: {self.machine.described} · {self.machine.available_gib:.0f} GiB of memory "
+            f"free · model {self.model.name} · {self.machine.profile} profile{warnings}"
         )
 
     __repr__ = __str__
@@ -42,8 +47,7 @@ class Ready:
         model = f"{self.model.name}: {self.model.why}" + (
             f"; {self.model.note}" if self.model.note else ""
         )
-        tables = [show(self.machine.table()), self.report]
-        inside = "".join(table._repr_html_() for table in tables)
+        inside = show(self.machine.table())._repr_html_() + self.report._repr_html_()
         color = "#1a7f37" if self.report.healthy else "#b3261e"
         return (
             f'<details><summary style="font-weight: 600; color: {color}">{escape(str(self))}'

@@ -14,6 +14,7 @@ import pyarrow.compute as pc
 from labkit.api.configure import configure
 from labkit.api.job_stream import ray_data_settings, stream
 from labkit.api.watchdog import limit
+from labkit.engines import recorded_jobs
 from labkit.engines.dispatch import made_ready, parameter_of, settled
 from labkit.errors import lab_errors
 from labkit.metrics import EngineUse
@@ -68,9 +69,10 @@ def run(
         inputs = None if user_data.is_dataset(data) else user_data.in_memory(data)
         user_data.check_columns(data, inputs, into)
         requests.check_task(task)
-        asked = _requests(task, data, inputs, spec)
+        asked = recorded_jobs.in_one(_requests(task, data, inputs, spec))
         spec = settled(spec, task, asked)
         made_ready(asked, spec)
+        noted = recorded_jobs.copied(asked)
         clocks = capacity.clocks(spec.replicas)
         total = None if inputs is None else len(inputs)
         frame = data if isinstance(data, pd.DataFrame) else None
@@ -81,7 +83,7 @@ def run(
             refused = requests.refused(asked)
             return [*finished, _answered(task, refused, inputs)] if refused.num_rows else finished
 
-        with Progress(total, startup=spec.starting, show=progress) as shown:
+        with Progress(total, **recorded_jobs.words(spec), show=progress) as shown:
             try:
                 known = shown.failed = requests.refused(asked).num_rows
                 for table in stream(asked, spec, shown, cancel, seconds, use=use):
@@ -90,7 +92,10 @@ def run(
                 refused = requests.refused(asked).num_rows
                 shown.failed += refused - known
                 shown.advance(refused, 0)  # at the end: they say nothing of the rate
-                return jobs.collect(every(), *about, time.time(), clocks=clocks, use=use)
+                began, ended = use.clock or (started, time.time())
+                recorded_jobs.note(noted, spec, [a.table for a in finished], began, ended, use)
+                about = (inputs, frame, into, spec, began)
+                return jobs.collect(every(), *about, ended, clocks=clocks, use=use)
             except BaseException:
                 jobs.keep(every(), *about, clocks)
                 shown.kept = "labkit.partial() has them" if shown.rows else ""

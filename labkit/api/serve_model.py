@@ -22,6 +22,7 @@ import psutil
 
 from labkit.api.configure import configure
 from labkit.errors import JobFailed, LabError, lab_errors
+from labkit.hardware.recorded_machine import replaying
 from labkit.progress import view_here
 from labkit.settings.endpoint_spec import is_loopback
 from labkit.settings.processor_spec import ProcessorSpec
@@ -46,6 +47,8 @@ metadata.version = version_or_cpu
 from vllm.entrypoints.cli.main import main
 main()
 """
+#: What stands for a server while jobs are played back.
+IDLE = "import signal; signal.pause()"
 #: Runs a command in its own process group, and ends the group when the program that asked for it
 #: has ended in whatever way: it then has another parent. Arguments: that program's number, and the
 #: command.
@@ -146,17 +149,10 @@ def serve(
     spec = spec or configure(model)
     environment = _environment(spec, api_key)
     file, name = tempfile.mkstemp(prefix="labkit-serve-", suffix=".log")
+    served = [sys.executable, "-c", IDLE] if replaying() else command(spec, host, port)
     with os.fdopen(file, "wb") as log:
         process = subprocess.Popen(
-            [
-                sys.executable,
-                "-I",
-                "-S",
-                "-c",
-                KEEPER,
-                str(os.getpid()),
-                *command(spec, host, port),
-            ],
+            [sys.executable, "-I", "-S", "-c", KEEPER, str(os.getpid()), *served],
             env=environment,
             stdin=subprocess.DEVNULL,
             stdout=log,
@@ -171,7 +167,8 @@ def serve(
     server = Server(url, spec.model.name, Path(name), process, api_key, hidden)
     atexit.register(server.stop)
     try:
-        _wait(server, timeout_s, progress)
+        if not replaying():
+            _wait(server, timeout_s, progress)
     except BaseException:  # an interrupt as well: no server may stay behind
         server.stop()
         raise

@@ -16,6 +16,8 @@ from labkit.api.measure_job import of_engines
 from labkit.api.run_job import run
 from labkit.errors import Cancelled, JobFailed, LabError, lab_errors
 from labkit.hardware.machine import quick
+from labkit.hardware.recorded_machine import about as recorded_machine
+from labkit.hardware.recorded_machine import replaying
 from labkit.progress import Named, View, view_here
 from labkit.ray_session import session
 from labkit.results.sweep_file import about_sweep, resume
@@ -63,6 +65,8 @@ def sweep(
     if rounds is None and quick():
         rounds = 2
     about = about_sweep(task, rows, spec, repeats, rounds, seed)
+    if replaying():
+        about |= {"recorded": True, "made": recorded_machine()["made"]}
     most = max(point.rows_in_flight for point in todo)
     if (least := most * spec.replicas) > len(rows):
         each = f" at each of {spec.replicas} replicas" if spec.replicas > 1 else ""

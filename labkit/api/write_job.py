@@ -17,6 +17,7 @@ from labkit import metrics
 from labkit.api.configure import configure
 from labkit.api.job_stream import ray_data_settings, stream, supervised
 from labkit.api.watchdog import Watch, limit
+from labkit.engines import recorded_jobs
 from labkit.engines.dispatch import made_ready, parameter_of, settled
 from labkit.errors import JobFailed, LabError, lab_errors
 from labkit.progress import Progress
@@ -129,9 +130,9 @@ def write(
                 spec = settled(spec, task, asked)
                 made_ready(asked, spec)
                 refused = requests.refused(asked)
-                clocks, use = capacity.clocks(spec.replicas), metrics.EngineUse()
+                clocks, use = capacity.clocks(spec.replicas), metrics.EngineUse(answers_only=True)
                 with (
-                    Progress(todo, startup=spec.starting, show=progress) as shown,
+                    Progress(todo, **recorded_jobs.words(spec), show=progress) as shown,
                     PartWriter(task, source, parts, into, known, wanted, shown) as writer,
                 ):
                     writer.take(refused)

@@ -47,8 +47,10 @@ def provenance(*jobs: Job, note: str = "engine span only: startup is left out") 
     dtype = str(_setting(jobs[0], "dtype") or "auto")
     device = spec.machine.described
     device += f" · {dtype}" if dtype not in ("auto", *device.split(", ")) else ""
+    replayed = getattr(jobs[0], "replayed", "")
+    where = f"REPLAY, {replayed}" if replayed else f"Measured on {device}"
     return (
-        f"Measured on {device} · {models} · ray {versions.get('ray')}, vllm {vllm}\n"
+        f"{where} · {models} · ray {versions.get('ray')}, vllm {vllm}\n"
         f"mean {inputs:.0f} input and {outputs:.0f} output tokens a row · {note}"
     )
 

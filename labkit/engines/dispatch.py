@@ -7,7 +7,8 @@ import threading
 from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Any
 
-from labkit.engines import endpoint_client, ray_data_llm, warm_engine
+from labkit.engines import endpoint_client, ray_data_llm, recorded_jobs, warm_engine
+from labkit.hardware.recorded_machine import replaying
 from labkit.metrics import EngineUse
 from labkit.rows import requests
 from labkit.rows.requests import Batches, Parameter
@@ -46,6 +47,9 @@ def answer(
     """
     import ray.data
 
+    if replaying():
+        yield from recorded_jobs.answer(asked, spec, cancel, use)
+        return
     if isinstance(spec, ProcessorSpec) and spec.warm:
         yield from warm_engine.answer(asked, spec, say=say, cancel=cancel, use=use)
         return

@@ -18,7 +18,7 @@ from pathlib import Path
 import pandas as pd
 import psutil
 
-from labkit.hardware import cgroup
+from labkit.hardware import cgroup, recorded_machine
 from labkit.paths import cache_dir, existing
 
 GIB = 1024**3
@@ -83,6 +83,8 @@ class Machine:
     def profile(self) -> str:
         """'full' on a GPU or with the environment variable FULL=1, else 'small'; 'quick' with
         QUICK=1, for tests that only ask whether a lesson works."""
+        if recorded_machine.replaying():
+            return "small"
         if quick():
             return "quick"
         return "full" if self.device == "gpu" or os.environ.get("FULL") == "1" else "small"
@@ -103,17 +105,14 @@ class Machine:
 
     @property
     def described(self) -> str:
-        """The device for the small print of a chart: on cores with the processor's name and what
-        they compute in, which explain a factor of three between two machines."""
+        """The device for the small print of a chart: on cores with the processor's name and whether
+        they have AVX-512, which explains a factor of three between two machines."""
         if self.device == "gpu":
             return self.name
         cpu = re.sub(r"\((R|TM)\)| CPU| Processor| @.*", "", self.cpu).strip()
-        return f"{self.name} ({', '.join(filter(None, [cpu, self.computes_in]))})"
-
-    @property
-    def computes_in(self) -> str:
-        """What an engine computes in here where the model is one of 16 bits."""
-        return "float32" if self.dtype == "float32" else "bfloat16"
+        isa = {"x86_64": "AVX-512" if self.bfloat16 else "no AVX-512"}.get(platform.machine(), "")
+        about = ", ".join(filter(None, [cpu, isa]))
+        return f"{self.name} ({about})" if about else self.name
 
     def table(self) -> pd.DataFrame:
         """One row a fact (columns `what`, `value`): the page's first table."""
@@ -137,7 +136,7 @@ class Machine:
 
 def quick() -> bool:
     """Whether the environment variable QUICK=1 asks for as few rows as a lesson works with."""
-    return os.environ.get("QUICK") == "1"
+    return os.environ.get("QUICK") == "1" and not recorded_machine.replaying()
 
 
 def installed_versions() -> dict[str, str]:
@@ -331,7 +330,12 @@ def cpu_name() -> str:
 
 
 def detect() -> Machine:
-    """Look at this computer once; takes well under a second and starts nothing."""
+    """Look at this computer once; takes well under a second and starts nothing.
+
+    While the lessons are played back (LABKIT_REPLAY) it is the computer that they were recorded on.
+    """
+    if recorded_machine.replaying():
+        return Machine(**{**recorded_machine.about()["machine"], "gpus": ()})
     total, available = usable_memory_gib()
     folder = existing(cache_dir())
     return Machine(

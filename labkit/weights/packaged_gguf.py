@@ -41,7 +41,9 @@ class Package:
         """Where the weights come from, and what was lost on the way, for a reader."""
         names = list(self.requirements)
         name = names[0].split("==")[0]
-        parts = f"{len(names)} packages beginning with {name}" if len(names) > 1 else f"package {name}"
+        parts = (
+            f"{len(names)} packages beginning with {name}" if len(names) > 1 else f"package {name}"
+        )
         return f"a copy in {self.quantised} from the Python {parts} (SHA-256 {self.sha256[:12]}…)"
 
     def lines(self) -> list[str]:

@@ -17,13 +17,16 @@ from labkit import datasets, paths
 from labkit.datasets import (
     DatasetError,
     fetch_posts,
+    handbook,
     is_correct,
     load_faq,
     load_posts,
     load_prompts,
     posts,
     read_table,
+    shown_posts,
 )
+from labkit.datasets.posts import HARMLESS
 
 DATA = Path(__file__).parents[2] / "datasets"
 
@@ -457,3 +460,20 @@ def test_one_rater_against_the_rest(posts_file: Path) -> None:
 
 def test_everything_is_reached_from_one_module() -> None:
     assert set(datasets.__all__) <= set(dir(datasets))
+
+
+def test_a_handbook_holds_questions_with_their_answers() -> None:
+    text = handbook(3)
+    assert text == handbook(3) and len(text.splitlines()) == 4
+    assert "- What is 2+2? 4" in text.splitlines()
+
+
+def test_posts_that_a_page_may_show() -> None:
+    """Picked ones, in the order of the pick; as many as the sample has of them."""
+    every = load_posts()
+    shown = shown_posts(every, rows=30)
+    assert list(shown["id"]) == list(HARMLESS) and len(shown_posts(every)) == 6
+    assert list(shown_posts(every.iloc[::-1])["id"]) == list(HARMLESS[:6])
+    rude = re.compile(r"\b(fuck|shit|bitch|bum|ass|damn|sex|wtf)", re.I)
+    assert not [text for text in shown["text"] if rude.search(text)]
+    assert len(shown_posts(every.head(1))) == 0

@@ -16,7 +16,7 @@ from labkit.errors import Cancelled, LabError
 from labkit.results.recordings import FOLDER, PROMPTS, recorded_limits
 from labkit.results.sweep_file import _asked
 from labkit.results.sweep_result import Point, Sweep
-from labkit.tasks import Task, ask
+from labkit.tasks import LABELS, Task, ask
 from labkit.widgets.replay import _measure
 
 NAMES = list(labkit.recordings().index)
@@ -69,7 +69,9 @@ def test_the_prompts_of_recordings_are_those_of_the_lessons_in_turn() -> None:
     assert pairs[0] <= pairs[1], "as many tokens in as many rows, of the same tokenizer"
 
 
-@pytest.mark.parametrize("file", sorted(FOLDER.iterdir()), ids=lambda f: f.name)
+@pytest.mark.parametrize(
+    "file", sorted(f for f in FOLDER.iterdir() if f.is_file()), ids=lambda f: f.name
+)
 def test_a_recording_is_small_and_has_no_path_of_its_machine(file: Path) -> None:
     text = file.read_text()
     assert len(text) < 50_000
@@ -87,6 +89,15 @@ def test_an_unknown_name_lists_the_known() -> None:
         labkit.recorded("a100")
     with pytest.raises(LabError, match="speed must be"):
         labkit.replay(NAMES[0], speed=0)
+
+
+def test_recorded_labels_are_of_every_post_and_hold_none_of_its_text() -> None:
+    posts, recorded = labkit.load_posts(), labkit.recorded_labels()
+    assert set(recorded.labels) == set(posts["id"]) and set(recorded.labels.values()) <= set(LABELS)
+    assert recorded.caption.startswith("Recorded 2026-") and "bits" in recorded.caption
+    assert recorded.of([posts["id"].iloc[-1]]) == [recorded.labels[posts["id"].iloc[-1]]]
+    with pytest.raises(LabError, match="no label for 1 of 2 posts"):
+        recorded.of([posts["id"].iloc[0], -1])
 
 
 def test_the_limits_of_the_card_are_there() -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import statistics
+from itertools import pairwise
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -12,7 +13,12 @@ import pandas as pd
 import pytest
 
 import labkit
-from labkit import exercises, metrics
+from labkit import exercises, tasks
+from labkit.results.job import Job
+from labkit.tasks import Task
+from tests.test_claims import a_job, a_sweep
+from tests.test_exercises import QUESTIONS, job_of
+from tools.draw import ALT
 from tools.execute_notebooks import NOTEBOOKS, lessons
 
 ROOT = NOTEBOOKS.parent
@@ -92,7 +98,45 @@ def exercise_cells(path: Path) -> list[tuple[str, str]]:
 
 @pytest.mark.parametrize("path", lessons(), ids=NAMES)
 def test_a_lesson_has_exercises(path: Path) -> None:
-    assert len(exercise_cells(path)) >= 3
+    """At least five, spread over the page: none of its parts is without something to do."""
+    assert len(exercise_cells(path)) >= 5
+    cells = nbformat.read(path, as_version=4)["cells"]
+    at = [number for number, cell in enumerate(cells) if "exercise" in tags(cell)]
+    assert max(b - a for a, b in pairwise([0, *at, len(cells)])) <= 30
+    kinds = " ".join(code + solution for code, solution in exercise_cells(path))
+    assert "labkit.run(" in kinds, "no exercise runs a job"
+    assert any(f"exercises.{name}(" in kinds for name in QUESTIONS), "no exercise asks why"
+
+
+@pytest.mark.parametrize("path", lessons(), ids=NAMES)
+def test_pictures_are_there_with_their_words(path: Path) -> None:
+    cells = nbformat.read(path, as_version=4)["cells"]
+    text = "\n".join(cell["source"] for cell in cells if cell["cell_type"] == "markdown")
+    shown = re.findall(r"!\[([^]]*)\]\(pictures/([a-z-]+)\.svg\)", text)
+    assert shown and text.count("](pictures/") == len(shown)
+    for words, name in shown:
+        assert words == ALT[name].replace("[", "(").replace("]", ")"), name
+
+
+@pytest.mark.parametrize("path", lessons(), ids=NAMES)
+def test_every_chart_has_its_words(path: Path) -> None:
+    """For those who can't see it, or have no picture."""
+    for cell in code_cells(path):
+        for output in cell["outputs"]:
+            if "image/png" in output.get("data", {}):
+                assert len(output["data"]["text/plain"]) > 60, cell["source"]
+
+
+def test_words_are_in_the_glossary() -> None:
+    """Each link of a lesson, and each word once."""
+    page = (ROOT / "docs" / "glossary.md").read_text()
+    heads = re.findall(r"^## (.+)$", page, re.M)
+    anchors = [head.lower().replace(" ", "-") for head in heads]
+    assert heads == sorted(heads, key=str.lower) and len(set(anchors)) == len(anchors)
+    linked = set()
+    for path in lessons():
+        linked |= set(re.findall(r"docs/glossary\.md#([\w-]+)", path.read_text()))
+    assert linked <= set(anchors) and len(linked) > 15
 
 
 def verdict(code: str, names: dict) -> exercises.Verdict:
@@ -103,27 +147,34 @@ def verdict(code: str, names: dict) -> exercises.Verdict:
 
 
 def names_of_the_lessons() -> dict:
-    """What the exercises of all lessons refer to, made without an engine."""
-    rows = pd.DataFrame(
-        {
-            "arrival_time": [1000.0] * 4,
-            "queued_ts": [0.0, 0.0, 1.0, 1.0],
-            "scheduled_ts": [0.1, 0.1, 1.1, 1.1],
-            "first_token_ts": [0.5, 0.5, 1.5, 1.5],
-            "last_token_ts": [2.0, 4.0, 3.0, 6.0],
-            "num_input_tokens": [20] * 4,
-            "num_generated_tokens": [10, 20, 30, 48],
-            "batch_uuid": ["a", "a", "b", "b"],
-        }
-    )
-    answers = pd.DataFrame({"label": ["a", "b", "b", "a"], "says": ["a", "b", "a", "a"]})
-    job = SimpleNamespace(
-        timeline=lambda: metrics.timeline(rows, 970.0),
-        metrics=metrics.compute(rows, 970.0, 1010.0),
-        answers=answers,
-    )
+    """What the exercises of all lessons refer to, made without an engine: a job that is run here
+    has the numbers that it would have where it reaches its goal."""
+    posts = pd.DataFrame({"label": ["neutral", "positive"] * 30, "text": "a post"})
+    prompts = pd.DataFrame({"prompt": ["a", "b", "c"], "max_tokens": [1, 3, 2]})
+
+    def run(task: Task, rows: pd.DataFrame, spec: object, into: str = "answer") -> Job:
+        said = rows.get("label", "text")
+        return job_of(rows.assign(**{into: said}).to_dict("list"), mean=26)
+
     spec = labkit.configure(labkit.get_model("smollm2-135m"))
-    return {"exercises": exercises, "job": job, "few": job, "spec": spec, "price_per_hour": 2.5}
+    return {
+        "exercises": exercises,
+        "tasks": tasks,
+        "labkit": SimpleNamespace(run=run),
+        "pd": pd,
+        "spec": spec,
+        "price_per_hour": 2.5,
+        "first": a_job(startup=25.0),
+        "job": a_job(),
+        "curve": a_sweep({4: 40, 16: 85, 64: 100}),
+        "zero": job_of({**posts.to_dict("list"), "says": ["neutral", "positive", "neutral"] * 20}),
+        "large": job_of(prompts.to_dict("list"), mean=10),
+        "questions": pd.DataFrame({"question": ["?"] * 96}),
+        "few_words": None,
+        "mixed": prompts,
+        "exact": None,
+        "held_out": posts,
+    }
 
 
 ALL = [(path, at) for path in lessons() for at in range(len(exercise_cells(path)))]

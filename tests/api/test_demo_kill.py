@@ -1,0 +1,54 @@
+"""A job that is killed on purpose: what it had written is there (lesson 3 runs it for real)."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import labkit
+from labkit.api import demo_kill as module
+from labkit.errors import JobFailed
+
+WRITES = """
+import sys, time
+from pathlib import Path
+folder = Path(sys.argv[1])
+folder.mkdir()
+for part in range(2):
+    (folder / f"{part}.parquet").touch()
+time.sleep(60)
+"""
+
+
+def instead(monkeypatch: pytest.MonkeyPatch, code: str, *arguments: str) -> None:
+    """Another program in place of `python -m labkit label`."""
+    start = module.subprocess.Popen
+
+    def other(command: list[str], **given: Any) -> Any:
+        assert command[:4] == [sys.executable, "-m", "labkit", "label"]
+        return start([sys.executable, "-c", code, *arguments], **given)
+
+    monkeypatch.setattr(module.subprocess, "Popen", other)
+
+
+def test_it_is_killed_once_there_are_files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    folder = tmp_path / "labels"
+    instead(monkeypatch, WRITES, str(folder))
+    assert labkit.demo_kill(folder, rows=300) == -9
+    assert len(list(folder.glob("*.parquet"))) == 2
+
+
+def test_an_error_of_its_own_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    instead(monkeypatch, "raise SystemExit('no model here')")
+    with pytest.raises(JobFailed, match="no model here"):
+        labkit.demo_kill(tmp_path / "labels", rows=3)
+
+
+def test_one_that_was_done_before_is_no_error(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    instead(monkeypatch, "pass")
+    assert labkit.demo_kill(tmp_path / "labels", rows=3) == 0
