@@ -63,13 +63,14 @@ class Table:
 def show(frame: pd.DataFrame, rows: int | None = None) -> Table:
     """Show a frame (its first `rows`, if given): numbers to the right, text to the left, wrapped.
 
-    The index stands in the first columns, under its name if it has one; bare row numbers (0, 1, …)
-    are left out. A column of whole numbers has no decimals, another one at most two.
+    The index stands in the first columns, under its name if it has one; bare row numbers (whole
+    numbers without a name) are left out. A column of whole numbers has no decimals, another one at
+    most two.
     """
     frame = frame if rows is None else frame.head(rows)
     index = frame.index
     unnamed = all(name is None for name in index.names)
-    if unnamed and index.nlevels == 1 and list(index) == list(range(len(index))):
+    if unnamed and index.nlevels == 1 and pd.api.types.is_integer_dtype(index.dtype):
         return Table(frame.set_axis(_heads(frame.columns), axis=1))
     names = ["" if name is None else str(name) for name in index.names]
     if frame.columns.nlevels == 1 and frame.columns.name is not None:  # a table of two kinds

@@ -92,13 +92,12 @@ def test_row_names_stay_with_a_name_and_without() -> None:
     page = show(frame)._repr_html_()
     assert [text for _, text in cells(page, "th")] == ["", "v", "first", "second"]
     assert "first" in repr(show(frame))
-    picked = pd.DataFrame({"v": ["a", "b", "c"]}).iloc[[2, 0]]
-    assert [text for _, text in cells(show(picked)._repr_html_(), "th")] == ["", "v", "2", "0"]
 
 
 def test_bare_row_numbers_leave_no_column() -> None:
     frame = pd.DataFrame({"v": ["a", "b"]})
-    for shown in (show(frame), show(frame, rows=1), show(frame.set_axis([0, 1]))):
+    picked = frame.iloc[[1, 0]]  # numbers of rows that were picked are no names, either
+    for shown in (show(frame), show(frame, rows=1), show(frame.set_axis([0, 1])), show(picked)):
         assert [text for _, text in cells(shown._repr_html_(), "th")] == ["v"]
     assert "0" not in repr(show(frame))
 

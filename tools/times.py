@@ -39,8 +39,9 @@ def kind(machine: machines.Machine) -> str:
 
 def as_a_reader() -> bool:
     """Whether lessons run here as they do by default: with other rows or another model than the
-    machine's own (QUICK, LABKIT_MODEL, FULL on cores) their seconds are not those of the page."""
-    names = ["QUICK", "LABKIT_MODEL"]
+    machine's own (QUICK, LABKIT_MODEL, LABKIT_REPLAY, FULL on cores) their seconds are not those
+    of the page."""
+    names = ["QUICK", "LABKIT_MODEL", "LABKIT_REPLAY"]
     names += ["FULL"] if machines.detect().device == "cpu" else []  # on a GPU it is the default
     return not any(os.environ.get(name) for name in names)
 

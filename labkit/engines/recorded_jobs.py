@@ -82,10 +82,8 @@ def note(
         return
     hashes = _hashes(requests)
     table = pa.concat_tables([t.select(responses.RESPONSE.names) for t in answered])
-    at, asked = (
-        table["row_id"].to_pylist(),
-        dict(zip(requests["row_id"].to_pylist(), hashes, strict=True)),
-    )
+    at = table["row_id"].to_pylist()
+    asked = dict(zip(_places(requests), hashes, strict=True))
     own = hashes if None in at else [asked[place] for place in at]
     key = _key(hashes, spec)
     folder.mkdir(parents=True, exist_ok=True)
@@ -139,8 +137,7 @@ def answer(
     use.replayed = replayed_words()
     use.preemptions, use.cpu_s = job.get("preemptions", float("nan")), dict(job.get("cpu_s", {}))
     table = _in_order(table, requests, hashes)
-    ends = pc.sort_indices(table["last_token_ts"]) if "row" not in table.column_names else None
-    table = table if ends is None else table.take(ends)
+    table = table.take(pc.sort_indices(table["last_token_ts"]))
     seconds = max(0.0, job["finished"] - job["started"])
     real = os.environ.get("LABKIT_REPLAY") == REAL_TIME
     pause = seconds if real else min(MOST_S, seconds / FASTER)
@@ -177,6 +174,12 @@ def _table(asked: Batches | ray.data.Dataset) -> pa.Table:
     import ray
 
     return pa.concat_tables(ray.get(asked.to_arrow_refs()))
+
+
+def _places(requests: pa.Table) -> list[int]:
+    """The places of the rows that are asked; those of a Dataset count from the first."""
+    places: list[int] = requests["row_id"].to_pylist()
+    return list(range(len(places))) if None in places else places
 
 
 def _hashes(requests: pa.Table) -> list[str]:
@@ -238,7 +241,8 @@ def _in_order(table: pa.Table, requests: pa.Table, hashes: list[str]) -> pa.Tabl
     for at, request in enumerate(hashes):
         places.setdefault(request, []).append(at)
     order = [places[request].pop(0) for request in table["request"].to_pylist()]
-    ids = requests["row_id"].take(order)
+    places_of = _places(requests)
+    ids = pa.array([places_of[at] for at in order], pa.int64())
     table = table.select(responses.RESPONSE.names).set_column(0, responses.RESPONSE.field(0), ids)
     if "row" not in requests.column_names:
         return table

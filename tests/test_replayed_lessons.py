@@ -1,0 +1,47 @@
+"""Whole lessons with LABKIT_REPLAY=1: every job comes from the recording, and says so."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import nbformat
+import pytest
+
+from labkit.hardware.recorded_machine import REPLAY
+from tests.tools.test_execute_notebooks import code_cells
+from tools.execute_notebooks import execute, lessons
+
+NAMES = [path.name for path in lessons()]
+#: The first lesson is played back in `make test`, the others in `make test-slow`.
+PLAYED = [
+    pytest.param(path, id=path.name, marks=[pytest.mark.endurance] if number else [])
+    for number, path in enumerate(lessons())
+]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("path", PLAYED)
+def test_a_lesson_is_played_back(
+    path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With the rows of a small machine, whatever QUICK and FULL say; no vLLM engine is started."""
+    monkeypatch.setenv(REPLAY, "1")
+    monkeypatch.setenv("QUICK", "1")
+    execute([path], tmp_path)
+    played = nbformat.read(tmp_path / path.name, as_version=4)
+    text = str([cell.get("outputs") for cell in played["cells"]])
+    assert "REPLAY, no engine runs here" in text and text.count("replay: done") >= 3
+    assert "played back, recorded" in text and "starting the engine" not in text
+    strict = [
+        c for c in code_cells(path) if "nbval-ignore-output" not in c["metadata"].get("tags", [])
+    ]
+    again = [
+        c
+        for c in code_cells(tmp_path / path.name)
+        if "nbval-ignore-output" not in c["metadata"].get("tags", [])
+    ]
+    assert [plain(cell) for cell in strict] == [plain(cell) for cell in again]
+
+
+def plain(cell: dict) -> list[str]:
+    return [output.get("data", {}).get("text/plain", "") for output in cell["outputs"]]
