@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 import pandas as pd
 
-from labkit.metrics import CORE, DRIVER, Metrics
+from labkit.metrics import CORE, DRIVER, Metrics, batches
 
 #: The part of a job that one cause must take to be named as what bounds it.
 STARTUP, TAIL, PROMPTS = 0.5, 0.3, 0.5
@@ -16,6 +16,8 @@ STARTUP, TAIL, PROMPTS = 0.5, 0.3, 0.5
 FED = 0.7
 #: Where more than this part of the rows begins in the tail, it is no tail: the engine waits.
 LATE = 0.1
+#: Where rows lie finished for this part of their batch's time, the batches hold places empty.
+HELD = 0.3
 #: A process that feeds the engine and computes for this part of the engine span is its limit: its
 #: work is Python's, which takes one core at most.
 BUSY = 0.85
@@ -23,10 +25,10 @@ BUSY = 0.85
 
 @dataclass(frozen=True)
 class Bottleneck:
-    """name: 'startup', 'too few rows', 'the tail', 'what feeds the engine', 'reading the prompts'
-    or 'the engine'. share: of the wall time (startup), of the engine span (the tail, a process
-    that feeds the engine), of the limit (rows in flight), or of the rows' time at the engine
-    (prompts). sentence: all of it in words."""
+    """name: 'startup', 'too few rows', 'the tail', 'the batches', 'what feeds the engine', 'reading
+    the prompts' or 'the engine'. share: of the wall time (startup), of the engine span (the tail, a
+    process that feeds the engine), of the batches' time that a finished row waits, of the limit
+    (rows in flight), or of the rows' time at the engine (prompts). sentence: all of it in words."""
 
     name: str
     share: float
@@ -55,6 +57,7 @@ def bottleneck(
     who = f" Of the processes that feed it, {busiest} was the busiest: {busy:.0%} of a core."
     begun = times["scheduled_s"] > times["last_token_s"].max() - job.tail_s
     late = float(begun.mean())
+    held = float(batches(times)["waiting"].mean())
     try_busy = (
         "Hand it larger batches (batch_size)."
         if busiest == DRIVER
@@ -98,6 +101,16 @@ def bottleneck(
             ),
         ),
         (
+            fed < FED and held >= HELD,
+            Bottleneck(
+                "the batches",
+                held,
+                f"{in_flight} rows were in flight on average: a row lay finished for {held:.0%} of "
+                "its batch's time, and a batch keeps its place until its last row is done. Try "
+                "smaller batches, more of them at once.",
+            ),
+        ),
+        (
             fed < FED,
             Bottleneck(
                 "what feeds the engine",
@@ -121,8 +134,9 @@ def bottleneck(
             Bottleneck(
                 "the engine",
                 fed,
-                f"The engine was full: {in_flight} rows in flight on average. A faster device, "
-                "more replicas or shorter answers would help.",
+                f"The engine was full: {job.mean_rows_in_flight:,.0f} rows in flight on average, "
+                f"where {limit:,} can be worked on at once. A faster device, more replicas or "
+                "shorter answers would help.",
             ),
         ),
     ]

@@ -18,7 +18,7 @@ from labkit.quality import Quality
 from labkit.results.job import Job
 from labkit.results.sweep_result import NOISE, RATE, Sweep, off_by, off_by_words
 
-#: A curve is nearly straight as long as a point reaches this share of perfect scaling.
+#: A curve keeps to perfect scaling as long as its points reach this share of it.
 STRAIGHT = 0.8
 
 
@@ -78,14 +78,14 @@ def latency(alone: Job, many: Job) -> Sentence:
     ratio = after / before
     said = f"{_times(ratio)} as long" if not _close(before, after) else "about as long"
     return Sentence(
-        f"A row took {_number(before)} s alone and {_number(after)} s among many, {said}. Of these "
-        f"{_number(after)} s it waited {_number(wait)} s for a place, {_number(read)} s went into "
-        f"prefill and {_number(write)} s into decode."
+        f"On average a row took {_number(before)} s alone and {_number(after)} s among many, "
+        f"{said}. Of these {_number(after)} s it waited {_number(wait)} s for a place, "
+        f"{_number(read)} s went into prefill and {_number(write)} s into decode."
     )
 
 
 def sharing(sweep: Sweep, rate: str = RATE) -> Sentence:
-    """How near a curve comes to perfect scaling, and where it bends.
+    """How near a curve comes to perfect scaling, and where it falls behind.
 
     rate: a column of `Sweep.summary`. Perfect: n rows decoding have n times the throughput of one;
     above the engine's `max_num_seqs` no more are decoded.
@@ -96,10 +96,12 @@ def sharing(sweep: Sweep, rate: str = RATE) -> Sentence:
     rows = [int(n) for n in curve.index]
     straight = first = rows[0]
     later = curve.iloc[1:]
+    beyond = rows[-1] > sweep.limit
+    among = f" (at most {sweep.limit:.0f} rows are decoded)" if beyond else ""
     said = (
-        f"Perfect sharing would give {_and([_times(p) for p in later['perfect']])} the throughput "
-        f"of {_in_flight(first)} with {_and([f'{n:,}' for n in later.index])}; measured were "
-        f"{_and([_times(m) for m in later['measured']])}, "
+        f"Perfect sharing{among} would give {_and([_times(p) for p in later['perfect']])} the "
+        f"throughput of {_in_flight(first)} with {_and([f'{n:,}' for n in later.index])}; measured "
+        f"were {_and([_times(m) for m in later['measured']])}, "
         f"{_and([f'{s:.0%}' for s in later['share']])} of it. "
     )
     for n in rows[1:]:
@@ -107,11 +109,14 @@ def sharing(sweep: Sweep, rate: str = RATE) -> Sentence:
             break
         straight = n
     if straight == rows[-1]:
-        said += f"The curve is nearly straight up to {straight:,}, the last point."
+        said += f"The curve keeps to perfect scaling ({STRAIGHT:.0%} or more) to the last point."
     elif straight == first:
-        said += f"The curve bends before {rows[1]:,}: already there sharing is far from perfect."
+        said += f"The curve falls behind perfect scaling before {rows[1]:,}."
     else:
-        said += f"The curve is nearly straight up to {straight:,}, and flattens beyond."
+        said += (
+            f"The curve keeps to perfect scaling ({STRAIGHT:.0%} or more) up to {straight:,}, and "
+            "falls behind it beyond."
+        )
     best = rows[int(curve["measured"].to_numpy().argmax())]
     if best != rows[-1] and not _close(curve["measured"].max(), curve["measured"].iloc[-1]):
         said += f" Beyond {best:,} it falls again."
@@ -181,8 +186,8 @@ def stragglers(job: Job) -> Sentence:
     table = metrics.batches(times)
     held = times.loc[late, "batch_uuid"].nunique()
     return Sentence(
-        f"{held} of {len(table)} batches were held back by a straggler ({int(late.sum())} of "
-        f"{len(times)} rows). On average a row lay finished for {table['waiting'].mean():.0%} of "
+        f"Stragglers ({int(late.sum())} of {len(times)} rows) held back {held} of {len(table)} "
+        f"batches. On average a row lay finished for {table['waiting'].mean():.0%} of "
         "its batch's time."
     )
 
@@ -191,8 +196,11 @@ def prefix_cache(jobs: Mapping[str, Job]) -> Sentence:
     """Two jobs of the same tokens in another order: engine time, and what the cache saved."""
     slow, fast = sorted(jobs, key=lambda name: jobs[name].metrics.engine_span_s, reverse=True)
     a, b = (jobs[name].metrics.engine_span_s for name in (slow, fast))
-    said = f"“{slow}” took {_number(a)} s, “{fast}” {_number(b)} s: "
-    said += "one run each can't tell them apart" if _close(a, b) else f"{_times(a / b)} as long"
+    if _close(a, b):
+        said = f"“{slow}” took {_number(a)} s, “{fast}” {_number(b)} s: "
+        said += "one run each can't tell them apart"
+    else:
+        said = f"“{slow}” took {_number(a)} s, {_times(a / b)} as long as “{fast}” ({_number(b)} s)"
     return Sentence(f"{said}. {_hits(jobs)}".strip())
 
 

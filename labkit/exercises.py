@@ -114,7 +114,7 @@ why_not_perfect = _question(
     ("Ray hands over one row at a time", "no: whole batches, as many at once as you allow"),
     (
         "prompts must be read, and each step multiplies for every row",
-        "yes: reading the weights is shared; prefill and the arithmetic of each row are not",
+        "yes: reading the weights is shared; the arithmetic of each prompt and each row is not",
     ),
     ("the model gets worse with many rows", "no: every row gets the answer of its own prompt"),
 )
@@ -144,7 +144,7 @@ def before_the_first_token(job: Job, answer: float | None) -> Verdict:
         answer,
         float(times["first_token_s"].min() - times["scheduled_s"].min()),
         "the earliest first_token_s − the earliest scheduled_s",
-        "so long the engine only read: prefill comes before all decode",
+        "for that long nothing could be decoded: a first prompt had to be read",
     )
 
 

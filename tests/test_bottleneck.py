@@ -22,12 +22,15 @@ def found(
     answer: float = 1.0,
     late: int = 0,
     cpu: float = 0.0,
+    straggler: float = 1.0,
 ) -> Bottleneck:
     """A job whose engine takes `at_once` rows at a time, each `prompt` + `answer` seconds; `late`
-    rows take twenty times as long. Its front end takes `cpu` of a core."""
+    rows take twenty times as long, and one row of each batch `straggler` times as long. Its front
+    end takes `cpu` of a core."""
     wave = np.arange(rows) // at_once
-    queued = 100 + startup + wave * (prompt + answer)
+    queued = 100 + startup + wave * (prompt + straggler * answer)
     length = np.where(np.arange(rows) >= rows - late, 20 * answer, answer)
+    length = np.where(np.arange(rows) % at_once == 0, straggler * length, length)
     frame = pd.DataFrame(
         {
             "arrival_time": queued + 900,
@@ -37,7 +40,7 @@ def found(
             "last_token_ts": queued + prompt + length,
             "num_input_tokens": 10,
             "num_generated_tokens": 5,
-            "batch_uuid": "b",
+            "batch_uuid": [f"b{number}" for number in wave],
         }
     )
     end = float(frame["last_token_ts"].max()) + 900.2
@@ -63,7 +66,8 @@ def found(
         ),
         ({"rows": 320, "cpu": 0.9}, "what feeds the engine", "the engine's front end took 90% of"),
         ({"rows": 320, "prompt": 3.0}, "reading the prompts", "75%"),
-        ({"rows": 320}, "the engine", "16 of 16"),
+        ({"rows": 320}, "the engine", "16 rows in flight on average, where 16"),
+        ({"rows": 320, "straggler": 4.0}, "the batches", "smaller batches, more of them"),
     ],
 )
 def test_each_cause_is_named(job: dict[str, float], name: str, words: str) -> None:

@@ -115,13 +115,13 @@ def test_the_parts_of_a_row_add_up(step: float) -> None:
 
 #: Rates by rows in flight → what must be said, and what must not.
 CURVES = [
-    ({1: 100, 4: 400, 16: 1600}, "nearly straight up to 16, the last point", "flattens"),
-    ({1: 100, 4: 380, 16: 1000, 64: 1200}, "nearly straight up to 4, and flattens", "bends before"),
-    ({1: 15.1, 4: 39.4, 16: 84.3, 64: 119.5}, "bends before 4", "nearly straight"),
+    ({1: 100, 4: 400, 16: 1600}, "80% or more. to the last point", "falls behind"),
+    ({1: 100, 4: 380, 16: 1000, 64: 1200}, "up to 4, and falls behind it beyond", "before 4"),
+    ({1: 15.1, 4: 39.4, 16: 84.3, 64: 119.5}, "falls behind perfect scaling before 4", "keeps to"),
     ({1: 100, 4: 390, 16: 1500, 64: 700}, "Beyond 16 it falls again", "last point"),
-    ({1: 100, 4: 390, 16: 1500, 64: 1400}, "nearly straight up to 16", "falls"),
-    ({1: [90, 110], 4: [300, 500]}, "nearly straight up to 4", "bends"),
-    ({4: 50, 8: 99}, "1.98×|2.0×", "falls"),
+    ({1: 100, 4: 390, 16: 1500, 64: 1400}, "up to 16, and falls behind it beyond", "falls again"),
+    ({1: [90, 110], 4: [300, 500]}, "to the last point", "falls behind"),
+    ({4: 50, 8: 99}, "1.98×|2.0×", "falls again"),
 ]
 
 
@@ -169,8 +169,8 @@ def test_batches_of_one_limit(step: float) -> None:
 def test_stragglers_are_counted(step: float) -> None:
     lengths = [100, *[5] * 7] * 4
     said = claims.stragglers(a_job(at_once=32, lengths=lengths, step=step))
-    assert said.startswith("4 of 4 batches were held back by a straggler (4 of 32 rows)")
-    assert "0 of 4 batches" in claims.stragglers(a_job(at_once=32, step=step))
+    assert said.startswith("Stragglers (4 of 32 rows) held back 4 of 4 batches.")
+    assert "held back 0 of 4 batches" in claims.stragglers(a_job(at_once=32, step=step))
 
 
 @pytest.mark.parametrize("ratio", [0.3, 0.9, 1.0, 1.1, 3.0])
