@@ -35,9 +35,9 @@ REASONS = {
         "the warm engine that all tests share; this one is the first to ask for it",
     ),
     "test_nbval.py::test_nbval": (
-        12,
-        "the lessons: 5 in the first (cold jobs are what it measures), 1 in the second, 5 in the "
-        "third (warm, label, two nodes, a server), and one more where label is killed in time",
+        11,
+        "the lessons: 3 in the first (a cold job, one by hand, the warm engine), 1 in the second, "
+        "7 in the third (warm, label, warm again, two nodes, a server, rows of one's own)",
     ),
     "test_panel_browser.py::test_notebook_02_from_run_to_the_chart_and_its_errors": (
         1,

@@ -118,7 +118,7 @@ PUBLIC: list[tuple[Callable[[Path], Any], tuple[str, ...]]] = [
         (
             *("rows.user_data.source", "rows.user_data.check_ids", "rows.requests.make"),
             *("results.parquet_folder.Parts.rows", "results.parquet_folder.Parts.add"),
-            *("results.job_fingerprint.about", "api.write_job.stream", "rows.arrow_types.fit"),
+            *("results.job_fingerprint.about", "api.write_job.stream", "results.part_writer.fit"),
             "results.parquet_folder.FileLock",
         ),
     ),

@@ -152,7 +152,8 @@ def test_every_room_is_packed() -> None:
         tomllib.loads((REPO / "pyproject.toml").read_text())["tool"]["setuptools"]["packages"]
     )
     rooms = {f"labkit.{path.parent.name}" for path in PACKAGE.glob("*/__init__.py")}
-    assert packed == {"labkit", "labkit.data", "labkit.data.recordings"} | rooms
+    data = {"labkit.data", "labkit.data.recordings", "labkit.data.recordings.lessons"}
+    assert packed == {"labkit"} | data | rooms
 
 
 INSTALLED = """
@@ -161,6 +162,8 @@ assert "site" in labkit.__file__
 assert len(labkit.load_faq()) > 1000 and len(labkit.load_prompts()) > 100
 from labkit.widgets.scheduler_toy import scheduler_toy
 assert "window.schedule" in scheduler_toy()._repr_html_()
+from labkit.engines import recorded_jobs
+assert len(recorded_jobs.about()["jobs"]) > 20 and recorded_jobs._responses().num_rows > 1000
 assert len(labkit.recordings()) > 2 and labkit.recorded_timeline("h100-smollm2-135m").caption
 """
 

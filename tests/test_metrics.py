@@ -94,6 +94,9 @@ BY_HAND = {
     "mean_rows_in_flight": 1.5,  # (4 + 10 + 1) / 10
     "prefix_hit_rate": math.nan,  # not told
     "preemptions": math.nan,
+    "waiting_p50_s": 0,  # of 0, 1, 0
+    "prefill_p50_s": 1,
+    "decode_p50_s": 3,  # of 3, 8, 0
 }
 
 

@@ -34,7 +34,7 @@ class Package:
     sha256: str
     context: int
     needs_gib: float
-    quantised: str
+    quantised: str = ""
 
     @property
     def origin(self) -> str:
