@@ -185,7 +185,11 @@ def test_notebook_02_from_run_to_the_chart_and_its_errors(page: Any) -> None:
     def state() -> str:
         return panel.text(".labkit-state")
 
-    for source in ("labkit.ready()", "machine = labkit.this_machine()", "prompts = labkit.load_prompts()"):
+    for source in (
+        "labkit.ready()",
+        "machine = labkit.this_machine()",
+        "prompts = labkit.load_prompts()",
+    ):
         assert not [o for o in Cell(page, source).run() if o["output_type"] == "error"]
     panel = Cell(page, "panel = labkit.panel(")
     assert not [o for o in panel.run() if o["output_type"] == "error"]
