@@ -34,7 +34,7 @@ lab: setup ## Open the first lesson in JupyterLab
 	@"$(BIN)/jupyter" lab notebooks/01_faq_answers.ipynb --ServerApp.root_dir="$(CURDIR)" \
 		--LabApp.news_url=None --LabApp.check_for_updates_class=jupyterlab.NeverCheckForUpdate $(if $(filter 0,$(shell id -u)),--allow-root)
 
-test: setup lint ## Run what no change may break, lessons and browser too (12 min; without AVX-512 12 min)
+test: setup lint ## Run what no change may break, lessons and browser too (17 min)
 	@LABKIT_TESTS="make $@" "$(BIN)/python" -m pytest
 
 test-fast: setup ## Run the tests without engine and browser (1 min)
