@@ -7,9 +7,7 @@ unless REQUIRE_BROWSER is set (the CI sets it).
 from __future__ import annotations
 
 import importlib.util
-import os
 import re
-import shutil
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -17,6 +15,8 @@ from xml.etree import ElementTree
 
 import pytest
 
+from labkit import scheduling
+from tests.browser import opened
 from tools import draw
 from tools.drawing import continuous_batching, funnel, palette, prefix_caching, text_width
 from tools.drawing.canvas import MARGIN, RIGHT, WIDTH, Picture, TooWide
@@ -28,10 +28,6 @@ THEMES = {"light": palette.LIGHT, "dark": palette.DARK}
 SVG = "{http://www.w3.org/2000/svg}"
 #: The narrowest page that a picture is made for, and the smallest text there, in pixels.
 PHONE, SMALLEST = 390, 12
-FLAGS = (
-    "--headless=new", "--no-sandbox", "--disable-gpu", "--no-first-run", "--disable-dev-shm-usage",
-    "--disable-background-networking", "--force-device-scale-factor=1", "--hide-scrollbars",
-)  # fmt: skip
 
 
 # --- the files -----------------------------------------------------------------------------------
@@ -177,29 +173,20 @@ def test_the_pipeline_is_that_of_the_installed_ray() -> None:
     }
 
 
+def test_the_drawn_schedules_are_those_of_labkit() -> None:
+    """Two that were written apart."""
+    lengths = [3, 8, 2, 5, 6, 2, 4, 3]
+    assert steps(static(lengths, 4)) == scheduling.static(lengths, 4).steps
+    assert steps(continuous(lengths, 4)) == scheduling.schedule(lengths, 4, 2, 4).steps
+
+
 # --- in a browser --------------------------------------------------------------------------------
 
 
 @pytest.fixture(scope="module")
 def browser() -> Iterator[Any]:
-    chromium = shutil.which("chromium") or shutil.which("chromium-browser")
-    driver = shutil.which("chromedriver")
-    if not (chromium and driver):
-        reason = "no chromium and chromedriver on this machine"
-        if os.environ.get("REQUIRE_BROWSER"):
-            pytest.fail(reason)
-        pytest.skip(reason)
-    from selenium import webdriver
-
-    options = webdriver.ChromeOptions()
-    options.binary_location = chromium
-    for flag in FLAGS:
-        options.add_argument(flag)
-    opened = webdriver.Chrome(options, webdriver.ChromeService(driver))
-    try:
-        yield opened
-    finally:
-        opened.quit()
+    with opened() as browser:
+        yield browser
 
 
 #: Every collision of a text: with another one, a line, the edge of a shape, or of the picture.

@@ -7,9 +7,7 @@ skipped, unless REQUIRE_BROWSER is set (the CI sets it).
 
 from __future__ import annotations
 
-import os
 import re
-import shutil
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -22,12 +20,9 @@ from labkit.errors import LabError
 from labkit.paths import REPO
 from labkit.scheduling import MIXES, schedule, toy_lengths
 from labkit.widgets.scheduler_toy import PAGE, SENTENCE, scheduler_toy
+from tests.browser import opened
 
 SHOTS = REPO / "build" / "screenshots"
-FLAGS = (
-    "--headless=new", "--no-sandbox", "--disable-gpu", "--no-first-run", "--disable-dev-shm-usage",
-    "--disable-background-networking", "--hide-scrollbars", "--force-device-scale-factor=1",
-)  # fmt: skip
 #: (rows, mix, batch_size, max_concurrent_batches, max_num_seqs)
 SETTINGS = (
     (96, "a few long ones", 4, 4, 16),
@@ -94,25 +89,8 @@ def test_in_a_notebook_it_is_a_frame_with_a_sentence() -> None:
 
 @pytest.fixture(scope="module")
 def browser() -> Iterator[Any]:
-    chromium = shutil.which("chromium") or shutil.which("chromium-browser")
-    driver = shutil.which("chromedriver")
-    if not (chromium and driver):
-        reason = "no chromium and chromedriver on this machine"
-        if os.environ.get("REQUIRE_BROWSER"):
-            pytest.fail(reason)
-        pytest.skip(reason)
-    from selenium import webdriver
-
-    options = webdriver.ChromeOptions()
-    options.binary_location = chromium
-    options.set_capability("goog:loggingPrefs", {"browser": "ALL"})
-    for flag in FLAGS:
-        options.add_argument(flag)
-    browser = webdriver.Chrome(options, webdriver.ChromeService(driver))
-    try:
+    with opened() as browser:
         yield browser
-    finally:
-        browser.quit()
 
 
 @pytest.fixture
