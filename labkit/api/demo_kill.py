@@ -8,9 +8,11 @@ import sys
 import time
 from pathlib import Path
 
+from labkit.api.configure import configure
 from labkit.engines import warm_engine
 from labkit.engines.recorded_jobs import REAL_TIME
-from labkit.errors import JobFailed, lab_errors
+from labkit.errors import JobFailed, ModelError, lab_errors
+from labkit.hardware import machine as machines
 from labkit.hardware.recorded_machine import RECORD, REPLAY, replaying
 
 
@@ -22,12 +24,12 @@ def demo_kill(
 
     folder: where it writes its labels. rows: how many posts it was to label. batch_size, batches:
     few rows in flight, so that it lives long enough. parts: it is killed when so many files are on
-    disk. The warm engine of this program ends first and makes room.
+    disk. The warm engine of this program ends first where there is no room for another beside it.
 
     Returns the exit code: -9 where it was killed. Raises JobFailed, with the end of its log, where
     it ended by itself with an error.
     """
-    warm_engine.stop()
+    _make_room()
     folder = Path(folder)
     command = [sys.executable, "-m", "labkit", "label", f"--rows={rows}", f"--out={folder}"]
     command += [f"--batch-size={batch_size}", f"--max-concurrent-batches={batches}"]
@@ -48,3 +50,16 @@ def demo_kill(
     if code > 0:
         raise JobFailed(f"The job ended by itself: {log.read_text()[-2000:]}")
     return code
+
+
+def _make_room() -> None:
+    """End the warm engine where another does not fit beside it: it holds its share of a GPU."""
+    machine = machines.detect()
+    try:
+        configure(machine=machine)
+    except ModelError:
+        beside = False
+    else:
+        beside = machine.device == "cpu"
+    if not beside:
+        warm_engine.stop()

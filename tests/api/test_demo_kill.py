@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
 import labkit
 from labkit.api import demo_kill as module
-from labkit.errors import JobFailed
+from labkit.errors import JobFailed, ModelError
 
 WRITES = """
 import sys, time
@@ -31,6 +32,7 @@ def instead(monkeypatch: pytest.MonkeyPatch, code: str, *arguments: str) -> None
         assert command[:4] == [sys.executable, "-m", "labkit", "label"]
         return start([sys.executable, "-c", code, *arguments], **given)
 
+    monkeypatch.setattr(module, "_make_room", lambda: None)  # it asks programs of its own
     monkeypatch.setattr(module.subprocess, "Popen", other)
 
 
@@ -52,3 +54,22 @@ def test_one_that_was_done_before_is_no_error(
 ) -> None:
     instead(monkeypatch, "pass")
     assert labkit.demo_kill(tmp_path / "labels", rows=3) == 0
+
+
+@pytest.mark.parametrize(
+    ("device", "fits", "stopped"), [("cpu", True, 0), ("cpu", False, 1), ("gpu", True, 1)]
+)
+def test_the_warm_engine_stays_where_another_fits_beside_it(
+    device: str, fits: bool, stopped: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ends: list[None] = []
+
+    def configure(machine: Any) -> None:
+        if not fits:
+            raise ModelError("too large")
+
+    monkeypatch.setattr(module, "configure", configure)
+    monkeypatch.setattr(module.machines, "detect", lambda: SimpleNamespace(device=device))
+    monkeypatch.setattr(module.warm_engine, "stop", lambda: ends.append(None))
+    module._make_room()
+    assert len(ends) == stopped
