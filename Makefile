@@ -15,6 +15,8 @@ DEVICE ?= auto
 PYTHON ?=
 TORCH_INDEX ?= https://download.pytorch.org/whl/cpu
 BIN = $(abspath $(VENV))/bin
+# Three workers: what shares Ray, the lessons, and all others (see tests/conftest.py).
+SIDE_BY_SIDE = -n 3 --dist loadgroup --no-loadscope-reorder
 FIND_PYTHON = python=$$(sh scripts/find-python.sh) && "$$python"
 export VENV DEVICE PYTHON TORCH_INDEX
 export RAY_USAGE_STATS_ENABLED := 0
@@ -35,7 +37,7 @@ lab: setup ## Open the first lesson in JupyterLab
 		--LabApp.news_url=None --LabApp.check_for_updates_class=jupyterlab.NeverCheckForUpdate $(if $(filter 0,$(shell id -u)),--allow-root)
 
 test: setup lint ## Run what no change may break, lessons and browser too (17 min)
-	@LABKIT_TESTS="make $@" "$(BIN)/python" -m pytest
+	@LABKIT_TESTS="make $@" "$(BIN)/python" -m pytest $(SIDE_BY_SIDE)
 
 test-fast: setup ## Run the tests without engine and browser (1 min)
 	@LABKIT_TESTS="make $@" "$(BIN)/python" -m pytest tests \

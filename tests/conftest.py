@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import signal
 import time
 from collections import Counter
@@ -46,27 +47,42 @@ OWN_SETTINGS = (
 )
 
 
-@pytest.hookimpl(tryfirst=True)  # before -m looks at the marks
+@pytest.hookimpl(tryfirst=True)  # before -m looks at the marks, and before pytest-xdist at groups
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """What starts Ray is slow.
+    """What starts Ray is slow. Which tests run one after another, and in what order.
 
-    The order: those that share Ray first, a cold engine among them (which stops a warm one); then
-    those that share the warm engine, then those that stop it or Ray, then the lessons, which run
-    beside all others; then what looks at what is left."""
+    `make test` has three workers (pytest-xdist, --dist loadgroup): the first takes all tests that
+    share a Ray, the second the lessons, the third the others, file by file; who is done helps.
+    Those that share Ray come in this order: a cold engine among them (which stops a warm one); then
+    those that share the warm engine, then those that stop it or Ray; then what looks at what is
+    left."""
 
-    def place(item: pytest.Item) -> int:
+    def group(item: pytest.Item) -> str:
+        if item.name.startswith("test_nbval["):
+            return "lessons"
+        if item.path.name == "test_zz_nothing_left.py":
+            return "ray"
+        if item.get_closest_marker("browser"):
+            return item.path.name
+        uses = {"ray_starter", "no_ray", "bare"} & set(getattr(item, "fixturenames", ()))
+        marked = item.get_closest_marker("engine") or item.get_closest_marker("stops_ray")
+        return "ray" if uses or marked else item.path.name
+
+    def place(item: pytest.Item) -> tuple[int, int]:
+        lane = group(item)
+        if lane != "ray":
+            return (1, 0) if lane == "lessons" else (3 - lane.startswith("test_panel_browser"), 0)
         uses = set(getattr(item, "fixturenames", ()))
         if item.path.name == "test_zz_nothing_left.py":
-            return 4
-        if item.name.startswith("test_nbval["):
-            return 3
+            return 0, 3
         if {"no_ray", "bare"} & uses or item.get_closest_marker("stops_ray"):
-            return 2
-        return int(bool({"warm_spec", "resume", "dataset_job"} & uses))
+            return 0, 2
+        return 0, int(bool({"warm_spec", "resume", "dataset_job"} & uses))
 
     for item in items:
         if "ray_starter" in getattr(item, "fixturenames", ()):
             item.add_marker(pytest.mark.slow)
+        item.add_marker(pytest.mark.xdist_group(group(item)))
     items.sort(key=place)
 
 
@@ -75,8 +91,8 @@ def pytest_runtest_protocol(item: pytest.Item) -> Iterator[None]:
     """Notes what each test took, the fixtures that it was the first to use included."""
     before, began = engine_starts.count(), time.monotonic()
     result = yield
-    file, name = item.path.name, item.name
-    engine_starts.note(f"{file}::{name.partition('[')[0]}", engine_starts.count() - before)
+    file, name = item.path.name, re.split("[[@]", item.name)[0]
+    engine_starts.note(f"{file}::{name}", engine_starts.count() - before)
     SECONDS[file] += time.monotonic() - began
     return result
 
@@ -85,11 +101,23 @@ def pytest_terminal_summary(terminalreporter: Any) -> None:
     for test, engines in sorted(engine_starts.by_test().items()):
         terminalreporter.write_line(f"{engines:3} {test}")
     terminalreporter.write_line(f"{engine_starts.by_test().total():3} engine starts")
+    if more := too_many():
+        terminalreporter.write_line(f"without a reason in engine_starts.REASONS: {dict(more)}")
 
 
-def pytest_sessionfinish() -> None:
-    """`make test` and its like leave their minutes in build/times/tests.json."""
-    if command := os.environ.get("LABKIT_TESTS"):
+def too_many() -> Counter[str]:
+    """Engines without a reason: of the whole alone, for in a part of it others ask first."""
+    whole = os.environ.get("LABKIT_TESTS") == "make test"
+    return engine_starts.without_reason(engine_starts.by_test()) if whole else Counter()
+
+
+def pytest_sessionfinish(session: pytest.Session) -> None:
+    """`make test` and its like leave their minutes in build/times/tests.json. A worker hands what
+    it noted to the session that started it."""
+    mine = {"seconds": SECONDS, "engines": engine_starts.by_test()}
+    if output := getattr(session.config, "workeroutput", None):
+        output["noted"] = {name: dict(counts) for name, counts in mine.items()}
+    elif command := os.environ.get("LABKIT_TESTS"):
         from tools import times
 
         files = {file: round(seconds, 1) for file, seconds in sorted(SECONDS.items())}
@@ -101,6 +129,17 @@ def pytest_sessionfinish() -> None:
                 "files": files,
             },
         )
+        if too_many():
+            session.exitstatus = pytest.ExitCode.TESTS_FAILED
+
+
+@pytest.hookimpl(optionalhook=True)  # of pytest-xdist
+def pytest_testnodedown(node: Any) -> None:
+    """A worker has ended: what it noted counts."""
+    noted = getattr(node, "workeroutput", {}).get("noted", {})
+    SECONDS.update(noted.get("seconds", {}))
+    for test, engines in noted.get("engines", {}).items():
+        engine_starts.note(test, engines)
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -133,25 +172,6 @@ def tiny(clean_environment: None, tmp_path_factory: pytest.TempPathFactory) -> A
 def with_tiny(tiny: Any) -> dict[str, str]:
     """The environment of a program whose lab takes the tiny model."""
     return {**os.environ, "LABKIT_MODEL": tiny.source}
-
-
-@pytest.fixture(scope="session", autouse=True)
-def lessons_beside(request: pytest.FixtureRequest) -> Iterator[Any]:
-    """The lessons of the selected tests, under nbval in programs of their own beside this one: a
-    test may wait for a server or a clock meanwhile. `result(path)` waits for the end of one."""
-    from tests import beside
-
-    asked = [item for item in request.session.items if item.name.startswith("test_nbval[")]
-    if not asked:
-        yield None
-        return
-    from labkit.weights.tiny import tiny_model
-
-    factory = request.getfixturevalue("tmp_path_factory")
-    model = tiny_model(factory.mktemp("lessons") / "tiny-for-lessons")
-    running = beside.Lessons([item.callspec.params["path"] for item in asked], model)
-    yield running
-    running.stop()
 
 
 @pytest.fixture(scope="session")

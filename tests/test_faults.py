@@ -27,7 +27,7 @@ from labkit.errors import Cancelled, JobFailed, LabError, Stalled
 from labkit.ray_session import session
 from labkit.results import part_writer
 from labkit.tasks import Task, ask
-from tests.beside import below
+from tests.programs import below
 
 pytestmark = [pytest.mark.endurance, pytest.mark.engine]
 

@@ -17,7 +17,7 @@ from typing import Any
 import nbformat
 import pytest
 
-from tests import beside
+from tests import programs
 from tests.test_docs import ci_commands
 from tests.tools.test_execute_notebooks import code_cells
 from tools.execute_notebooks import NOTEBOOKS, lessons
@@ -48,9 +48,11 @@ def check(path: Path, code: int, said: str) -> None:
 
 @pytest.mark.engine
 @pytest.mark.parametrize("path", lessons(), ids=NAMES)
-def test_nbval(path: Path, lessons_beside: Any) -> None:
-    """With no network, and beside the other tests."""
-    check(path, *lessons_beside.result(path))
+def test_nbval(path: Path, tiny: Any) -> None:
+    """With no network."""
+    env = {**os.environ, "QUICK": "1", "LABKIT_MODEL": tiny.source}
+    done = programs.run([sys.executable, *nbval(path)], cwd=ROOT, env=env)
+    check(path, done.returncode, done.stdout + done.stderr)
 
 
 @pytest.mark.engine
@@ -59,7 +61,7 @@ def test_nbval(path: Path, lessons_beside: Any) -> None:
 def test_nbval_with_real_weights(path: Path, smollm2: Any) -> None:
     """The first lesson runs so in test_bundle, from a bundle."""
     env = {**os.environ, "QUICK": "1", "LABKIT_MODEL": smollm2.source}
-    done = beside.run([sys.executable, *nbval(path, 900)], cwd=ROOT, env=env)
+    done = programs.run([sys.executable, *nbval(path, 900)], cwd=ROOT, env=env)
     check(path, done.returncode, done.stdout + done.stderr)
 
 

@@ -8,19 +8,28 @@ import nbformat
 import pytest
 
 from labkit.hardware.recorded_machine import REPLAY
+from tests.test_nbval import broken
 from tests.tools.test_execute_notebooks import code_cells
 from tools.execute_notebooks import execute, lessons
 
 NAMES = [path.name for path in lessons()]
-#: The first lesson is played back in `make test`, the others in `make test-slow`.
-PLAYED = [
-    pytest.param(path, id=path.name, marks=[pytest.mark.endurance] if number else [])
-    for number, path in enumerate(lessons())
-]
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("path", PLAYED)
+def test_the_first_job_of_a_lesson_is_played_back(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The beginning of lesson 1, as a reader has it; `make test-slow` plays all lessons back."""
+    monkeypatch.setenv(REPLAY, "1")
+    path = broken(tmp_path, 1, dict.fromkeys(["labkit.ready()", "FOUR = [", "first = labkit.run("]))
+    execute([path], tmp_path / "played")
+    ready, _, first = code_cells(tmp_path / "played" / path.name)
+    assert "REPLAY, no engine runs here" in str(ready["outputs"])
+    assert "replay: done" in str(first["outputs"]) and "2+2" in str(first["outputs"])
+
+
+@pytest.mark.endurance
+@pytest.mark.parametrize("path", lessons(), ids=NAMES)
 def test_a_lesson_is_played_back(
     path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -1,4 +1,4 @@
-"""Last of all: after the whole test suite no process of the lab is left."""
+"""After the tests that share Ray no process of theirs is left."""
 
 from __future__ import annotations
 
@@ -6,10 +6,8 @@ import os
 import time
 
 import psutil
-import pytest
 
 from labkit.ray_session import session
-from tests import engine_starts
 from tests.conftest import MARK
 
 
@@ -33,14 +31,3 @@ def test_no_process_of_the_tests_is_left() -> None:
     while left() and time.monotonic() < deadline:
         time.sleep(0.5)
     assert [" ".join(process.cmdline())[:200] for process in left()] == []
-
-
-def test_every_engine_start_has_its_reason(request: pytest.FixtureRequest) -> None:
-    """In `make test` no test starts more engines than `engine_starts.REASONS` says."""
-    items = request.session.items
-    names = {f"{item.path.name}::{getattr(item, 'originalname', '')}" for item in items}
-    known = {test: count for test, (count, _) in engine_starts.REASONS.items()}
-    if any(item.get_closest_marker("endurance") for item in items) or not known.keys() <= names:
-        pytest.skip("a part of the tests, or others: the shared engine starts elsewhere")
-    more = {t: n for t, n in engine_starts.by_test().items() if n > known.get(t, 0)}
-    assert not more

@@ -90,7 +90,8 @@ CHARTS: dict[str, Callable[[str], charts.Chart]] = {
     "timeline recorded": lambda m: charts.timeline(labkit.recorded_timeline("h100-smollm2-135m")),
     "where_time_goes": lambda m: charts.where_time_goes(jobs(m)),
 }
-SLOWER = [pytest.param(name, marks=pytest.mark.slow) for name in machines.MACHINES[:2]]
+#: `make test` draws what is hardest to label; `make test-slow` the rest.
+OTHERS = [pytest.param(name, marks=pytest.mark.endurance) for name in machines.MACHINES[:2]]
 
 
 def test_every_chart_is_here() -> None:
@@ -150,7 +151,7 @@ def inner(text: Text, by: float = 1) -> Bbox:
     return text.get_window_extent().padded(-by)
 
 
-@pytest.mark.parametrize("machine", [*SLOWER, machines.MACHINES[2]])
+@pytest.mark.parametrize("machine", [*OTHERS, machines.MACHINES[2]])
 @pytest.mark.parametrize("name", CHARTS)
 def test_no_text_lies_on_anything(name: str, machine: str, monkeypatch: pytest.MonkeyPatch) -> None:
     chart = CHARTS[name](machine)
@@ -186,7 +187,7 @@ def test_no_text_lies_on_anything(name: str, machine: str, monkeypatch: pytest.M
             assert contrast(to_rgb(text.get_color()), color / 255) >= CONTRAST, (text, color)
 
 
-@pytest.mark.parametrize("machine", [*SLOWER, machines.MACHINES[2]])
+@pytest.mark.parametrize("machine", [*OTHERS, machines.MACHINES[2]])
 def test_the_best_point_and_the_first_are_labelled(machine: str) -> None:
     for draw in (sweep, recording("in-flight")):
         rates = draw(machine).summary().groupby("rows_in_flight")["output tokens/s"].max()

@@ -11,7 +11,7 @@ import pytest
 
 import labkit
 from labkit import tasks
-from tests.beside import below
+from tests.programs import below
 
 #: A worker whose vLLM is broken: what it prepares is of no use, and ends with it.
 BROKEN = """

@@ -27,8 +27,8 @@ from labkit.rows.sampling_values import for_vllm
 from labkit.tasks import Task, ask
 from labkit.weights.architecture import LLAMA_8B, Shape
 from labkit.weights.catalogue import Model
-from tests.beside import below
 from tests.conftest import hard_rows
+from tests.programs import below
 
 
 def engines() -> list[int]:

@@ -21,7 +21,7 @@ from labkit.errors import LabError
 from labkit.ray_session import capacity, local_cluster, session
 from labkit.ray_session.local_cluster import local_nodes
 from labkit.tasks import faq
-from tests.beside import below
+from tests.programs import below
 from tests.ray_session.test_restore import bare  # noqa: F401
 from tests.ray_session.test_restore import settings as process_settings
 

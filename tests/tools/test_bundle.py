@@ -16,7 +16,7 @@ from typing import Any
 import pytest
 
 from labkit.errors import LabError
-from tests import beside
+from tests import programs
 from tests.conftest import MARK
 from tests.test_nbval import nbval
 from tests.tools.test_execute_notebooks import code_cells
@@ -302,16 +302,16 @@ def test_a_bundle_teaches_the_first_lesson_without_a_network(tmp_path: Path) -> 
     bare = {name: os.environ[name] for name in kept if name in os.environ}
     bare |= {"HOME": str(home), "QUICK": "1"}
 
-    done = beside.run([sys.executable, str(out / "install.py"), str(there)], env=bare)
+    done = programs.run([sys.executable, str(out / "install.py"), str(there)], env=bare)
     assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-3000:]
     shutil.rmtree(out)
 
     python = f"{there}/venv/bin/python"
     enter = ["sh", "-c", '. "$0" && exec "$@"', f"{there}/env.sh", python]
-    doctor = beside.run([*enter, "-m", "labkit", "doctor"], env=bare, cwd=there / "lab")
+    doctor = programs.run([*enter, "-m", "labkit", "doctor"], env=bare, cwd=there / "lab")
     assert doctor.returncode == 0, doctor.stdout + doctor.stderr
 
     lesson = there / "lab" / "notebooks" / lessons()[0].name
-    taught = beside.run([*enter, *nbval(lesson)], env=bare, cwd=there / "lab")
+    taught = programs.run([*enter, *nbval(lesson)], env=bare, cwd=there / "lab")
     assert taught.returncode == 0, taught.stdout[-5000:] + taught.stderr[-1000:]
     assert f"{len(code_cells(lesson))} passed" in taught.stdout
