@@ -156,7 +156,12 @@ def place(path: str) -> tuple[Any, str]:
 
 
 @pytest.mark.parametrize(
-    ("call", "below"), [(call, path) for call, paths in PUBLIC for path in paths], ids=str
+    ("call", "below"),
+    [
+        pytest.param(call, path, id=f"{number}-{path}")
+        for number, (call, paths) in enumerate(PUBLIC)
+        for path in paths
+    ],
 )
 @pytest.mark.parametrize("problem", [pa.ArrowInvalid("mixed"), OSError(5, "broken"), KeyError("x")])
 def test_every_public_function_in_broken_surroundings(
