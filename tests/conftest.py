@@ -47,42 +47,45 @@ OWN_SETTINGS = (
 )
 
 
-@pytest.hookimpl(tryfirst=True)  # before -m looks at the marks, and before pytest-xdist at groups
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """What starts Ray is slow. Which tests run one after another, and in what order.
+def lane(item: pytest.Item) -> str:
+    """The tests that run one after another with this one, on one worker.
 
     `make test` has three workers (pytest-xdist, --dist loadgroup): the first takes all tests that
     share a Ray, the second the lessons, the third the others, file by file; who is done helps.
-    Those that share Ray come in this order: a cold engine among them (which stops a warm one); then
-    those that share the warm engine, then those that stop it or Ray; then what looks at what is
-    left."""
+    """
+    if item.name.startswith("test_nbval["):
+        return "lessons"
+    if item.path.name == "test_zz_nothing_left.py":
+        return "ray"
+    if item.get_closest_marker("browser"):
+        return item.path.name
+    uses = {"ray_starter", "no_ray", "bare"} & set(getattr(item, "fixturenames", ()))
+    marked = item.get_closest_marker("engine") or item.get_closest_marker("stops_ray")
+    return "ray" if uses or marked else item.path.name
 
-    def group(item: pytest.Item) -> str:
-        if item.name.startswith("test_nbval["):
-            return "lessons"
-        if item.path.name == "test_zz_nothing_left.py":
-            return "ray"
-        if item.get_closest_marker("browser"):
-            return item.path.name
-        uses = {"ray_starter", "no_ray", "bare"} & set(getattr(item, "fixturenames", ()))
-        marked = item.get_closest_marker("engine") or item.get_closest_marker("stops_ray")
-        return "ray" if uses or marked else item.path.name
+
+def pytest_itemcollected(item: pytest.Item) -> None:
+    """What starts Ray is slow; each test has its lane."""
+    if "ray_starter" in getattr(item, "fixturenames", ()):
+        item.add_marker(pytest.mark.slow)
+    item.add_marker(pytest.mark.xdist_group(lane(item)))
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """The order: lanes as above, what takes longest first. Those that share Ray: a cold engine
+    among them (which stops a warm one); then those that share the warm engine, then those that stop
+    it or Ray; then what looks at what is left."""
 
     def place(item: pytest.Item) -> tuple[int, int]:
-        lane = group(item)
-        if lane != "ray":
-            return (1, 0) if lane == "lessons" else (3 - lane.startswith("test_panel_browser"), 0)
-        uses = set(getattr(item, "fixturenames", ()))
+        name, uses = lane(item), set(getattr(item, "fixturenames", ()))
+        if name != "ray":
+            return (1, 0) if name == "lessons" else (3 - name.startswith("test_panel_browser"), 0)
         if item.path.name == "test_zz_nothing_left.py":
             return 0, 3
         if {"no_ray", "bare"} & uses or item.get_closest_marker("stops_ray"):
             return 0, 2
         return 0, int(bool({"warm_spec", "resume", "dataset_job"} & uses))
 
-    for item in items:
-        if "ray_starter" in getattr(item, "fixturenames", ()):
-            item.add_marker(pytest.mark.slow)
-        item.add_marker(pytest.mark.xdist_group(group(item)))
     items.sort(key=place)
 
 
