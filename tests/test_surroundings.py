@@ -19,7 +19,8 @@ from labkit.api import checkup
 from labkit.api.checkup import FAIL, OK, WARN, check_device, check_disk, check_memory, check_model
 from labkit.datasets.posts import fetch_posts
 from labkit.errors import LabError, ModelError
-from labkit.hardware.machine import GPU, Machine, detect, parse_gpus
+from labkit.hardware.machine import Machine, detect
+from labkit.hardware.nvidia import GPU, parse_gpus
 from labkit.paths import cache_dir, existing, full_path, short_path
 from labkit.ray_session import session
 from labkit.weights import catalogue

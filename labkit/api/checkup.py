@@ -13,6 +13,7 @@ import pandas as pd
 
 from labkit.errors import LabError, ModelError
 from labkit.hardware import machine as machines
+from labkit.hardware import nvidia
 from labkit.hardware.machine import GIB, RAY_VLLM_PAIRS, Machine
 from labkit.html_table import show
 from labkit.paths import cache_dir, existing, full_path, short_path, writable
@@ -131,7 +132,7 @@ def check_device(machine: Machine, wanted: str | None) -> Check:
             fix = (
                 "use a machine with an NVIDIA GPU (nvidia-smi must list it), or leave out --device"
             )
-        return Check("device", FAIL, f"{found}: {machines.why_no_gpu()}", fix)
+        return Check("device", FAIL, f"{found}: {nvidia.why_no_gpu()}", fix)
     if machine.gpus and build == "cpu":
         state = FAIL if wanted == "gpu" else WARN
         return Check("device", state, f"{gpus}, but vLLM's CPU build", "make setup DEVICE=gpu")

@@ -1,19 +1,17 @@
 """Every chart of the lab, by one name: `charts.saturation`, `charts.timeline`, `charts.roof`."""
 
+from labkit.charts.captions import provenance
 from labkit.charts.job_charts import (
     confusion,
     engines_on_card,
     engines_on_card_sentence,
-    in_flight,
-    provenance,
     quality_throughput,
-    row_time,
     sentence,
     throughput_bars,
-    timeline,
     where_time_goes,
 )
 from labkit.charts.roofline_charts import roof, roof_sentence, speed_ups
+from labkit.charts.row_charts import in_flight, row_time, timeline
 from labkit.charts.style import Chart, png
 from labkit.charts.sweep_charts import (
     batch_sizes,

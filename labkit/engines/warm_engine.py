@@ -22,7 +22,8 @@ from labkit.engines import engine_use
 from labkit.engines.batches_in_flight import BatchesInFlight
 from labkit.engines.engine_actor import Replica, resources, used
 from labkit.errors import Cancelled, JobFailed
-from labkit.hardware.machine import GPU, Machine, settled
+from labkit.hardware.machine import Machine, settled
+from labkit.hardware.nvidia import GPU
 from labkit.metrics import DRIVER, EngineUse
 from labkit.ray_session import capacity, internals, session
 from labkit.settings.engine_defaults import STAGE_CPUS

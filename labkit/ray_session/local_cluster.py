@@ -16,7 +16,7 @@ from pathlib import Path
 import psutil
 
 from labkit.errors import LabError
-from labkit.hardware.machine import find_gpus
+from labkit.hardware.nvidia import find_gpus
 from labkit.ray_session import internals, restore, session
 
 #: Each node's share of memory for Ray objects: rows of text need little.

@@ -6,6 +6,7 @@ import math
 import os
 
 from labkit.hardware import machine as machines
+from labkit.hardware.nvidia import GPU
 from labkit.settings import memory_fit
 from labkit.settings.setting import SettingsBuilder, check_counts
 from labkit.weights import catalogue as models
@@ -142,7 +143,7 @@ def gpu_engine(
     choose("ray", "placement_group_config", {"bundles": [bundle] * parallel}, why)
 
 
-def _tokens_a_step(card: machines.GPU) -> tuple[int, str]:
+def _tokens_a_step(card: GPU) -> tuple[int, str]:
     """(max_num_batched_tokens, reason). vLLM's own numbers for offline work, but for small cards;
     for the A100 see https://github.com/vllm-project/vllm/pull/17885."""
     if card.memory_gib >= 70 and "A100" not in card.name:

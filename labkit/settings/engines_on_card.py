@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from labkit.errors import ModelError
-from labkit.hardware.machine import GPU
+from labkit.hardware.nvidia import GPU
 from labkit.settings.processor_spec import ProcessorSpec
 from labkit.settings.setting import NEED_NO_RELOAD, Setting
 

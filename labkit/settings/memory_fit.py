@@ -6,7 +6,8 @@ import math
 from dataclasses import dataclass
 
 from labkit.errors import ModelError
-from labkit.hardware.machine import GIB, GPU, Machine
+from labkit.hardware.machine import GIB, Machine
+from labkit.hardware.nvidia import GPU
 from labkit.weights.catalogue import Model
 
 #: GiB that CUDA, its graphs and the libraries take on a card, whatever the model. On an H100 vLLM

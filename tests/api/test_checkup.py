@@ -33,7 +33,8 @@ from labkit.api.checkup import (
 from labkit.cli import main
 from labkit.errors import LabError
 from labkit.hardware import machine as machines
-from labkit.hardware.machine import GIB, GPU, Machine
+from labkit.hardware.machine import GIB, Machine
+from labkit.hardware.nvidia import GPU
 from labkit.weights import catalogue as models
 
 H100 = GPU(0, "NVIDIA H100", 80, 79, (9, 0))

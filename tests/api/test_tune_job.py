@@ -14,7 +14,8 @@ import pytest
 import labkit
 from labkit import tasks
 from labkit.errors import Cancelled, JobFailed, LabError
-from labkit.hardware.machine import GPU, Machine
+from labkit.hardware.machine import Machine
+from labkit.hardware.nvidia import GPU
 from labkit.results.tuning import Tuning
 
 module = sys.modules[labkit.tune.__module__]

@@ -21,7 +21,8 @@ import labkit
 from labkit import tasks
 from labkit.engines import warm_engine
 from labkit.errors import Cancelled
-from labkit.hardware.machine import GPU, Machine
+from labkit.hardware.machine import Machine
+from labkit.hardware.nvidia import GPU
 from labkit.rows import requests
 from labkit.rows.sampling_values import for_vllm
 from labkit.tasks import Task, ask

@@ -8,7 +8,8 @@ import pytest
 
 from labkit.api.configure import configure
 from labkit.errors import ModelError
-from labkit.hardware.machine import GPU, Machine
+from labkit.hardware.machine import Machine
+from labkit.hardware.nvidia import GPU
 from labkit.settings import memory_fit
 from labkit.weights.architecture import LLAMA_8B, Shape
 from labkit.weights.catalogue import Model

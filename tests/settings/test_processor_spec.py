@@ -16,7 +16,8 @@ from hypothesis import strategies as st
 from labkit.api.configure import configure
 from labkit.engines import fork_server
 from labkit.errors import LabError
-from labkit.hardware.machine import GPU, Machine
+from labkit.hardware.machine import Machine
+from labkit.hardware.nvidia import GPU
 from labkit.ray_session.capacity import READ_CPUS
 from labkit.settings.engine_defaults import STAGE_CPUS, WORKER_SETUP
 from labkit.settings.processor_spec import ProcessorSpec

@@ -14,7 +14,7 @@ import pytest
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook
 
 from labkit.hardware import machine as machines
-from labkit.hardware.machine import GPU
+from labkit.hardware.nvidia import GPU
 from tests.api.test_checkup import CPU_ONLY, WITH_GPU
 from tools import times
 from tools.execute_notebooks import lessons, section_seconds

@@ -18,7 +18,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from labkit.errors import LabError, ModelError
-from labkit.hardware.machine import GIB, GPU, Machine
+from labkit.hardware.machine import GIB, Machine
+from labkit.hardware.nvidia import GPU
 from labkit.paths import cache_dir
 from labkit.weights import catalogue as models
 from labkit.weights.architecture import LLAMA_8B
