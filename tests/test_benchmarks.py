@@ -1,6 +1,7 @@
 """The arithmetic of the benchmarks, and what docs/gpu.md says of their recorded results."""
 
 import json
+import statistics
 import time
 from pathlib import Path
 
@@ -128,6 +129,25 @@ def test_the_table_of_cards_is_that_of_its_file() -> None:
         assert (int(cards), int(cores)) == (run["cards"], run["host_cores"])
         assert engines.startswith(f"{first['engines']}")
         assert float(driver) == round(first.get("driver") or first["cores"]["this program"], 2)
+
+
+def test_the_ratio_of_cards_with_long_rows_is_that_of_its_file() -> None:
+    found = json.loads((FOLDER / "h200-llama-3.1-8b-shape-cards.json").read_text())
+    assert found["ratio"] == cards.ratio(found["one card"], found["all cards"])
+    low, middle, high = found["ratio"]
+    assert f"{middle:.2f} times ({low:.2f} to {high:.2f})" in PAGE
+    rates = [f"{job['rows_per_s']:.0f}" for job in found["one card"] + found["all cards"]]
+    assert "{} and {} rows/s with one card, {} and {} with four".format(*rates) in PAGE
+
+
+def test_the_search_on_long_rows_found_as_much_as_is_known() -> None:
+    found = json.loads((FOLDER / "h200-llama-3.1-8b-shape-tuning.json").read_text())
+    best, known = (
+        max(statistics.median(point["rows_per_s"]) for point in points)
+        for points in (found["trials"], found["known"]["points"])
+    )
+    assert best >= 0.95 * known
+    assert f"{best:.1f} rows/s" in PAGE and f"{known:.1f}" in PAGE
 
 
 def test_all_cards_are_compared_with_one() -> None:
