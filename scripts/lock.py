@@ -14,7 +14,6 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parent.parent
 LOCKS = ROOT / "locks"
 SCRATCH = ROOT / "build" / "lock"
-UV = "uv==0.13.9"
 TORCH_INDEX = "https://download.pytorch.org/whl/cpu"
 ENVIRONMENT = """\
 # Made by `make lock` from {locks}: change locks/*.in, not this file.
@@ -81,7 +80,8 @@ def uv() -> Path:
     """The resolver, in an environment of its own."""
     if not (SCRATCH / "bin" / "uv").is_file():
         subprocess.run([sys.executable, "-m", "venv", SCRATCH], check=True)
-    subprocess.run([SCRATCH / "bin" / "python", "-m", "pip", "install", "-qq", UV], check=True)
+    (pin,) = re.findall(r"^uv==.*$", (LOCKS / "base.in").read_text(), re.MULTILINE)
+    subprocess.run([SCRATCH / "bin" / "python", "-m", "pip", "install", "-qq", pin], check=True)
     return SCRATCH / "bin" / "uv"
 
 

@@ -239,6 +239,34 @@ def test_pip_on_a_gpu_needs_one_lock_only() -> None:
 # --- once only, and failures in words ----------------------------------------------------------
 
 
+def test_one_package_of_a_lock_with_its_hashes() -> None:
+    text = (LOCKS / "cpu.txt").read_text()
+    alone = setup.of_package(text, "uv")
+    assert alone.startswith("uv==") and alone.count("==") == 1
+    assert alone.count("--hash=sha256:") > 5 and alone in text
+    assert setup.of_package(text, "no-such-package") == ""
+
+
+RECORDS = 'echo "$0 $@ index=$UV_DEFAULT_INDEX" >> "$(dirname "$0")/calls"'
+
+
+@pytest.mark.parametrize("works", [True, False])
+def test_uv_installs_the_lock_or_leaves_it_to_pip(
+    works: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """By hashes, without resolving, from pip's own index; pip takes over whatever goes wrong."""
+    monkeypatch.setattr(setup, "LOG", tmp_path / "setup.log")
+    python = program(tmp_path / "bin", "python", RECORDS)
+    program(tmp_path / "bin", "uv", f"{RECORDS}\nexit {0 if works else 1}")
+    env = {**os.environ, "PIP_INDEX_URL": "https://mirror.example/simple"}
+    assert setup.by_uv("cpu", python, env) is works
+    *_, first, second = (tmp_path / "bin" / "calls").read_text().splitlines()
+    assert "-m pip install" in first and first.split(" index=")[0].endswith("uv.txt")
+    assert "uv pip install" in second and "locks/cpu.txt index=https://mirror.example" in second
+    assert all("--no-deps --require-hashes" in line for line in (first, second))
+    assert ("pip takes its place" in capsys.readouterr().out) is not works
+
+
 def test_stamp_changes_with_whatever_the_environment_is_made_of(tmp_path: Path) -> None:
     for name in ("cpu.txt", "gpu.txt", "torch-cpu.txt"):
         (tmp_path / name).write_text(name)
