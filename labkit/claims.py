@@ -14,6 +14,7 @@ from html import escape
 import pandas as pd
 
 from labkit import metrics
+from labkit.hardware.recorded_machine import replaying
 from labkit.quality import Quality
 from labkit.results.job import Job
 from labkit.results.sweep_result import NOISE, RATE, Sweep, off_by, off_by_words
@@ -23,15 +24,16 @@ STRAIGHT = 0.8
 
 
 class Sentence(str):
-    """Words computed from a measurement: a notebook shows them as text, without quotes."""
+    """Words computed from a measurement: a notebook shows them as text, without quotes; with
+    REPLAY before them while jobs are played back."""
 
     __slots__ = ()
 
     def __repr__(self) -> str:
-        return str(self)
+        return f"REPLAY: {self!s}" if replaying() else str(self)
 
     def _repr_html_(self) -> str:
-        return f'<p style="max-width: 50em; font-weight: 600">{escape(str(self))}</p>'
+        return f'<p style="max-width: 50em; font-weight: 600">{escape(repr(self))}</p>'
 
 
 def speed_up(jobs: Mapping[str, Job], rate: str = "output_tokens_per_s") -> Sentence:

@@ -85,6 +85,12 @@ def test_a_sentence_is_text_without_quotes() -> None:
     assert repr(said) == "a < b" == said and "a &lt; b" in said._repr_html_()
 
 
+def test_a_sentence_on_a_job_that_is_played_back_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("LABKIT_REPLAY", "1")
+    said = claims.Sentence("a")
+    assert repr(said) == "REPLAY: a" and "REPLAY: a" in said._repr_html_() and said == "a"
+
+
 def test_a_speed_up_is_the_ratio_and_noise_is_no_difference(step: float) -> None:
     one, many = a_job(at_once=1, step=step), a_job(at_once=8, step=step)
     said = claims.speed_up({"one": one, "many": many})

@@ -18,11 +18,8 @@ from matplotlib.ticker import NullLocator, StrMethodFormatter
 
 from labkit.charts.labels import readable_on
 from labkit.charts.style import ACCENT, DARK, GREY, MID, Chart, Sheet, styled
-from labkit.errors import LabError
-from labkit.results.sweep_result import PLATEAU, RATE, Point, Sweep
+from labkit.results.sweep_result import PLATEAU, RATE, RATES, Point, Sweep, check_rate
 
-#: What a sweep can be drawn in: a column of `Sweep.summary`, and the column of its runs.
-RATES = {RATE: "output_tokens_per_s", "rows/s": "rows_per_s"}
 #: How an axis writes its numbers: 20,000, 0.5.
 THOUSANDS = StrMethodFormatter("{x:,g}")
 TONES, MARKERS, DASHES = (DARK, ACCENT, MID, GREY), "osD^v", ("-", "--", "-.", ":")
@@ -41,8 +38,7 @@ def times(ratio: float) -> str:
 
 def in_rate(sweep: Sweep, rate: str) -> Sweep:
     """The sweep with `rate` where output tokens/s stand, so that all its numbers are of that."""
-    if rate not in RATES:
-        raise LabError(f"rate must be one of {', '.join(map(repr, RATES))}, not {rate!r}.")
+    check_rate(rate)
     table = sweep.table.assign(output_tokens_per_s=sweep.table[RATES[rate]])
     return sweep if rate == RATE else Sweep(table, sweep.provenance)
 

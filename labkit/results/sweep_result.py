@@ -25,6 +25,12 @@ RATE, ROWS = "output tokens/s", "rows/s"
 RATES = {RATE: "output_tokens_per_s", ROWS: "rows_per_s"}
 
 
+def check_rate(rate: str) -> None:
+    """Raise LabError for a rate that a sweep does not have."""
+    if rate not in RATES:
+        raise LabError(f"rate must be one of {', '.join(map(repr, RATES))}, not {rate!r}.")
+
+
 class Point(NamedTuple):
     """One setting of both knobs."""
 

@@ -21,7 +21,7 @@ from labkit.errors import LabError
 from labkit.hardware.machine import quick
 from labkit.html_table import show
 from labkit.ray_session import session
-from labkit.results.sweep_result import Point, Sweep, off_by, off_by_words
+from labkit.results.sweep_result import RATE, Point, Sweep, check_rate, off_by, off_by_words
 from labkit.settings.processor_spec import ProcessorSpec
 from labkit.tasks import Row, Task
 from labkit.widgets.panel_state import Experiment, Measure
@@ -56,7 +56,9 @@ class Panel:
         guess: Mapping[int, float | None] | None = None,
         title: str = "Rows in flight",
         note: str = "",
+        rate: str = RATE,
     ):
+        self._rate = rate
         self.experiment = Experiment(measure, self._refresh)
         self._lock = threading.Lock()
         self._drawn: Any = None
@@ -202,7 +204,7 @@ class Panel:
             self._chart.value = image(self._picture.png(), self._picture.alt)
         words = ""
         if now.sweep is not None:
-            words = f"<p>{escape(now.sweep.sentence())}</p>"
+            words = f"<p>{escape(now.sweep.sentence(self._rate))}</p>"
             if now.state == "done" and len(guess) > 1:
                 words += f"<p><b>{escape(_verdict(now.sweep, guess))}</b></p>"
             table = show(now.sweep.summary().set_index("rows_in_flight"))._repr_html_()
@@ -222,7 +224,7 @@ class Panel:
     def _chart_of_state(self) -> Chart:
         """What was measured, else the guess or its empty boxes."""
         if self.experiment.sweep is not None:
-            return sweep_charts.saturation(self.experiment.sweep, self.guess)
+            return sweep_charts.saturation(self.experiment.sweep, self.guess, rate=self._rate)
         return sweep_charts.prediction({rows: self.guess.get(rows) for rows in self._guesses})
 
     def _repr_mimebundle_(self, **options: Any) -> tuple[dict[str, Any], dict[str, Any]]:
@@ -274,20 +276,22 @@ def panel(
     path: str | Path | None = None,
     guess: Mapping[int, float | None] | None = None,
     title: str = "Rows in flight",
+    rate: str = RATE,
 ) -> Panel:
     """A panel for `labkit.sweep` over `points`, with its arguments.
 
     guess: rows in flight → the speed-up you expect over the first point (None: no guess yet); can
-    be typed, too.
-    Raises LabError for points that can't be used.
+    be typed, too. rate: what the chart shows, "output tokens/s" or "rows/s" (for short answers).
+    Raises LabError for points that can't be used, and for another rate.
     """
+    check_rate(rate)
     spec = (spec or configure()).with_(warm=True)
     session.start()  # here and not in the sweep's thread: Ray ends with the thread that started it
     measure: Any = functools.partial(_sweep, task, data, spec, path)
     most = "at most " if quick() else ""  # a sweep then takes as many as the point needs
     note = f"{spec.model.name} on {spec.machine.name}, {most}{len(data):,} rows a run."
     shown = check_points(points)
-    return Panel(measure, shown, repeats=repeats, guess=guess, title=title, note=note)
+    return Panel(measure, shown, repeats=repeats, guess=guess, title=title, note=note, rate=rate)
 
 
 def _sweep(

@@ -44,6 +44,21 @@ def test_at_first_it_is_idle_with_all_points_chosen() -> None:
     assert "A &lt;title&gt;</b>: a panel, idle" in shown["text/html"]
 
 
+def test_short_answers_are_shown_in_rows_a_second() -> None:
+    measure = Measured()
+    measure.let(3)
+    panel = make(measure, rate="rows/s")
+    panel.result()
+    words = text(panel._words.value)
+    assert "rows/s with" in words and "output tokens/s with" not in words
+    assert "rows/s" in panel._chart.value
+
+
+def test_another_rate_is_refused() -> None:
+    with pytest.raises(LabError, match="rate must be one of"):
+        labkit.panel(None, [], POINTS, rate="tokens/h")  # type: ignore[arg-type]
+
+
 def test_points_with_the_same_rows_in_flight_share_a_guess() -> None:
     assert list(make()._guesses) == [1, 4, 16]
 
