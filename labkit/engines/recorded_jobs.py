@@ -92,6 +92,7 @@ def note(
     pq.write_table(table.append_column("request", pa.array(own)), folder / f"{name}.parquet")
     told: dict[str, Any] = {"key": key, "started": started, "finished": finished, "rows": len(own)}
     told |= {"preemptions": use.preemptions, "cpu_s": use.cpu_s, "command": _kind(spec)}
+    told["weights"] = spec.model.note
     (folder / f"{name}.json").write_text(json.dumps(told))
 
 
@@ -259,6 +260,7 @@ def merge(folder: Path, machine: Any, words: str, made: str, versions: Mapping[s
         first += job["rows"]
     results = {f.stem: json.loads(f.read_text()) for f in sorted(folder.glob("*.result"))}
     known: dict[str, Any] = {"made": made, "machine_words": words, "versions": dict(versions)}
+    known["weights"] = " and ".join(sorted({job.pop("weights", "") for job in jobs} - {""}))
     known |= {"machine": asdict(machine), "results": results, "jobs": jobs}
     FOLDER.mkdir(parents=True, exist_ok=True)
     (FOLDER / "about.json").write_text(json.dumps(known, indent=1, ensure_ascii=False) + "\n")

@@ -38,6 +38,7 @@ def about(
         "task": task.name,
         "model": spec.model.name,
         "model_hash": model_hash(spec),
+        "weights": spec.model.note,
         "sampling": dict(task.sampling),
         "sampling_columns": list(task.sampling_columns),
         "into": into,

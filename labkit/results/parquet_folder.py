@@ -113,7 +113,7 @@ class Parts:
         differ = [
             f"{name} was {noted.get(name)!r} and is now {value!r}"
             for name, value in about.items()
-            if name not in ("versions", "model_hash") and noted.get(name) != value
+            if name not in ("versions", "model_hash", "weights") and noted.get(name) != value
         ]
         now = about.get("model_hash")
         if not differ and noted.get("model_hash", now) != now:

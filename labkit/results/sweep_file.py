@@ -38,6 +38,7 @@ def about_sweep(
         "memory_gib": round(machine.memory_gib),
         "model": spec.model.name,
         "model_hash": model_hash(spec),
+        "weights": spec.model.note,
         "versions": {n: machine.versions[n] for n in shown if n in machine.versions},
         "settings": {
             f"{s.layer} {s.name}": redaction.shown(s.name, s.value)
@@ -96,7 +97,7 @@ def check_same(file: Path, before: dict[str, Any], about: dict[str, Any], what: 
     """Raises LabError where a file was begun by another sweep or search. What followed from the
     memory that was free, then and now, makes none."""
     chance = dict.fromkeys({*before.get("measured", ())} & {*about["measured"]})
-    free = ("made", "repeats", "seed", "measured")
+    free = ("made", "repeats", "seed", "measured", "weights")
     differ = [
         name
         for name in {**before, **about}

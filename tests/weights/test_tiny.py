@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from labkit.errors import ModelError
 from labkit.weights.catalogue import Model
-from labkit.weights.tiny import VOCABULARY, tiny_model
+from labkit.weights.tiny import VOCABULARY, _shorten, tiny_model
 from tests.conftest import HARD_TEXTS
 
 
@@ -68,3 +68,20 @@ def test_every_merge_is_of_words_that_are_left(tiny: Model) -> None:
     model = json.loads(Path(tiny.source, "tokenizer.json").read_text())["model"]
     assert len(model["vocab"]) == VOCABULARY
     assert all({*pair, "".join(pair)} <= model["vocab"].keys() for pair in model["merges"])
+
+
+def test_merges_may_be_written_in_either_way(smollm2: Model, tmp_path: Path) -> None:
+    """As lists of two, as the packaged model has them, or as `a b`, as older files do."""
+    from tokenizers import Tokenizer
+
+    whole = json.loads(Path(smollm2.source, "tokenizer.json").read_text())
+    pairs = [p.split(" ") if isinstance(p, str) else p for p in whole["model"]["merges"]]
+    text = "What is the weather like today?"
+    ids = []
+    for merges in (pairs, [" ".join(pair) for pair in pairs]):
+        whole["model"]["merges"] = merges
+        file = tmp_path / "tokenizer.json"
+        file.write_text(json.dumps(whole))
+        _shorten(file)
+        ids.append(Tokenizer.from_file(str(file)).encode(text).ids)
+    assert ids[0] == ids[1] and len(ids[0]) < len(text) / 2
