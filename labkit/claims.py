@@ -216,8 +216,16 @@ def few_shot(zero: Job, few: Job) -> Sentence:
     return Sentence(
         f"Few-shot prompts are {_times(tokens)} as long ({_per_row(few):.0f} against "
         f"{_per_row(zero):.0f} input tokens a row); the engine took {time} ({_number(b)} against "
-        f"{_number(a)} s). {_hits({'zero-shot': zero, 'few-shot': few})}".strip()
+        f"{_number(a)} s). {_hits({'zero-shot': zero, 'few-shot': few})} {_left(zero, few)}".strip()
     )
+
+
+def _left(zero: Job, few: Job) -> str:
+    """Input tokens a row that the prefix cache left to read; '' where it is not told."""
+    left = [_per_row(job) * (1 - job.metrics.prefix_hit_rate) for job in (few, zero)]
+    if any(map(math.isnan, left)):
+        return ""
+    return f"So {left[0]:.0f} tokens a row were left to read, against {left[1]:.0f}."
 
 
 def compared(scores: Mapping[str, Quality], one: str, other: str) -> Sentence:
@@ -248,7 +256,8 @@ def best_labels(scores: Mapping[str, Quality], models: Sequence[str], baseline: 
         parts.append(f"{_and(open_)} can't be told from {baseline} on {base.rows:,} rows")
     if worse:
         parts.append(f"{_and(worse)} {_is(worse)} worse than {baseline}")
-    return Sentence(f"By macro-F1: {'; '.join(parts)}.")
+    said = "" if better else f" On these rows no model of this table is shown to beat {baseline}."
+    return Sentence(f"By macro-F1: {'; '.join(parts)}.{said}")
 
 
 def never_said(says: Sequence[str | None], labels: Sequence[str], who: str) -> Sentence:

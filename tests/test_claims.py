@@ -200,6 +200,7 @@ def test_longer_prompts_need_not_take_longer(ratio: float) -> None:
     )
     assert "2.5× as long (191 against 77" in said
     assert ("can't tell" in said) == (ratio == 1.0)
+    assert said.endswith("So 31 tokens a row were left to read, against 45.")
 
 
 def quality(f1: float, half: float = 0.05) -> Quality:
@@ -218,6 +219,8 @@ def test_better_only_where_intervals_part() -> None:
         "By macro-F1: good is better than list; near can't be told from list on 150 rows; weak is "
         "worse than list."
     )
+    none = claims.best_labels(scores, ["weak", "near"], "list")
+    assert none.endswith("On these rows no model of this table is shown to beat list.")
     assert claims.compared(scores, "weak", "good").endswith("Good is better.")
     assert claims.compared(scores, "good", "weak").endswith("Good is better.")
     assert "overlap" in claims.compared(scores, "near", "list")
