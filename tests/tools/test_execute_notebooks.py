@@ -167,7 +167,7 @@ def names_of_the_lessons() -> dict:
         "first": a_job(startup=25.0),
         "job": a_job(),
         "curve": a_sweep({4: 40, 16: 85, 64: 100}),
-        "zero": job_of({**posts.to_dict("list"), "says": ["neutral", "positive", "neutral"] * 20}),
+        "zero": job_of({**posts.to_dict("list"), "says": ["neutral", "positive", "negative"] * 20}),
         "large": job_of(prompts.to_dict("list"), mean=10),
         "questions": pd.DataFrame({"question": ["?"] * 96}),
         "few_words": None,
