@@ -10,6 +10,7 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from labkit.api.batch_job import Batch, run_batch
     from labkit.api.checkup import doctor
     from labkit.api.configure import configure, endpoint
     from labkit.api.demo_kill import demo_kill
@@ -50,6 +51,7 @@ if TYPE_CHECKING:
 
 #: Where each public name lives: module, then name (or "public name = its name there").
 _HOMES = {
+    "api.batch_job": "Batch run_batch",
     "api.checkup": "doctor",
     "api.configure": "configure endpoint",
     "api.demo_kill": "demo_kill",
@@ -101,6 +103,7 @@ def __dir__() -> list[str]:
 
 __version__ = "0.1.0"
 __all__ = [
+    "Batch",
     "Cancelled",
     "CannotSchedule",
     "Job",
@@ -142,6 +145,7 @@ __all__ = [
     "replay",
     "replayed",
     "run",
+    "run_batch",
     "serve",
     "show",
     "start",

@@ -53,6 +53,7 @@ def test_help_lists_the_commands(capsys: pytest.CaptureFixture[str]) -> None:
         "label",
         "sweep",
         "tune",
+        "batch",
         "bundle",
         "notebooks",
         "times",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import importlib
+import json
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -92,6 +93,19 @@ def answers() -> pa.Table:
     )
 
 
+def batch_file(folder: Path) -> Path:
+    asked = [
+        {
+            **{"custom_id": f"r{number}", "method": "POST", "url": "/v1/chat/completions"},
+            "body": {"messages": [{"role": "user", "content": "Why?"}]},
+        }
+        for number in range(len(DATA))
+    ]
+    path = folder / "in.jsonl"
+    path.write_text("\n".join(map(json.dumps, asked)))
+    return path
+
+
 #: A public function → the places below it where its surroundings may break.
 PUBLIC: list[tuple[Callable[[Path], Any], tuple[str, ...]]] = [
     (lambda _: labkit.configure(), ("api.configure.machines.detect", "api.configure.cpu_engine")),
@@ -120,6 +134,13 @@ PUBLIC: list[tuple[Callable[[Path], Any], tuple[str, ...]]] = [
             *("results.parquet_folder.Parts.rows", "results.parquet_folder.Parts.add"),
             *("results.job_fingerprint.about", "api.write_job.stream", "results.part_writer.fit"),
             "results.parquet_folder.FileLock",
+        ),
+    ),
+    (
+        lambda at: labkit.run_batch(batch_file(at), at / "out", spec(), progress=False),
+        (
+            *("rows.batch_file.read", "rows.batch_file.answer", "api.batch_job.write"),
+            *("api.batch_job.parameter_of", "api.batch_job.pq.read_table"),
         ),
     ),
     (
