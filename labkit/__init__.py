@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from labkit.api.configure import configure, endpoint
     from labkit.api.demo_kill import demo_kill
     from labkit.api.measure_job import measure
+    from labkit.api.plan_job import plan
     from labkit.api.ready import ready
     from labkit.api.run_job import run
     from labkit.api.serve_model import serve
@@ -31,6 +32,7 @@ if TYPE_CHECKING:
     from labkit.ray_session.local_cluster import local_nodes
     from labkit.ray_session.session import quiet, start, stop
     from labkit.results.job import Job, partial
+    from labkit.results.planning import Plan
     from labkit.results.recordings import (
         recorded,
         recorded_labels,
@@ -56,6 +58,7 @@ _HOMES = {
     "api.configure": "configure endpoint",
     "api.demo_kill": "demo_kill",
     "api.measure_job": "measure",
+    "api.plan_job": "plan",
     "api.ready": "ready",
     "api.run_job": "run",
     "api.serve_model": "serve",
@@ -72,6 +75,7 @@ _HOMES = {
     "ray_session.local_cluster": "local_nodes",
     "ray_session.session": "quiet start stop",
     "results.job": "Job partial",
+    "results.planning": "Plan",
     "results.recordings": "recorded recorded_labels recorded_limits recorded_short_rows "
     "recorded_timeline recordings",
     "results.sweep_result": "Sweep at_product grid in_flight",
@@ -110,6 +114,7 @@ __all__ = [
     "JobFailed",
     "LabError",
     "ModelError",
+    "Plan",
     "Stalled",
     "Sweep",
     "Task",
@@ -134,6 +139,7 @@ __all__ = [
     "models",
     "panel",
     "partial",
+    "plan",
     "quiet",
     "ready",
     "recorded",

@@ -156,6 +156,10 @@ PUBLIC: list[tuple[Callable[[Path], Any], tuple[str, ...]]] = [
         ("api.measure_job.configure", "api.tune_job.about_sweep", "api.tune_job.measure"),
     ),
     (lambda _: labkit.measure(faq(), DATA), ("api.measure_job.configure", "api.measure_job.run")),
+    (
+        lambda _: labkit.plan(faq(), DATA, progress=False),
+        ("api.measure_job.configure", "api.plan_job.Renderer", "api.plan_job.measure"),
+    ),
     (lambda _: labkit.recorded_short_rows(), ("results.recordings.RecordedSystems",)),
     (lambda _: labkit.serve(), ("api.serve_model.configure",)),
 ]

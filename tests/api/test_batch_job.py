@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -13,8 +13,7 @@ import pyarrow as pa
 import pytest
 
 import labkit
-from labkit.api import write_job
-from labkit.api.serve_model import VLLM
+from labkit.api import serve_model, write_job
 from labkit.cli import main
 from labkit.errors import JobFailed, LabError
 from labkit.rows import requests, responses
@@ -253,16 +252,15 @@ def test_the_same_file_through_labkit_vllm_and_a_server(
     spec = labkit.configure(tiny)
     outs = {name: tmp_path / name for name in ("labkit", "vllm", "server")}
     labkit.run_batch(asked, outs["labkit"], spec, served_model_name="small", progress=False)
-    with labkit.serve(spec) as server:
+    with labkit.serve(spec=spec) as server:
         client = labkit.endpoint(server.url, server.model)
         labkit.run_batch(asked, outs["server"], client, served_model_name="small", progress=False)
-    engine = spec.layer("vllm")
-    command = ["run-batch", "-i", str(asked), "-o", str(outs["vllm"]), "--model", tiny.source]
-    command += ["--served-model-name", "small", "--generation-config", "vllm"]
-    command += ["--max-model-len", str(engine["max_model_len"]), "--enforce-eager"]
-    command += ["--dtype", str(engine["dtype"]), "--max-num-seqs", str(engine["max_num_seqs"])]
-    command += ["--kv-cache-memory-bytes", str(engine["kv_cache_memory_bytes"])]
-    subprocess.run([sys.executable, "-c", VLLM, *command], check=True, timeout=400)
+    serve = serve_model.command(spec, "127.0.0.1", 1)
+    command = [*serve[: serve.index("serve")], "run-batch", "-i", str(asked), "-o"]
+    command += [str(outs["vllm"]), "--model", tiny.source, "--served-model-name", "small"]
+    command += serve[serve.index("--generation-config") :]
+    environment = {**os.environ, **spec.layer("environment")}
+    subprocess.run(command, check=True, timeout=400, env=environment)
     every = {name: {line["custom_id"]: line for line in lines(path)} for name, path in outs.items()}
     ids = {f"r{n}" for n in range(50 + len(HARD))}
     assert all(set(found) == ids for found in every.values())

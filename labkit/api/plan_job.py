@@ -1,0 +1,180 @@
+"""Before a job: how long it will take, what it will cost, and what to mend first."""
+
+from __future__ import annotations
+
+import math
+import random
+import threading
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from typing import Any
+
+import pandas as pd
+
+from labkit.api.measure_job import Measurement, measure, of_engines
+from labkit.engines import dispatch
+from labkit.engines.prompt_rendering import Renderer, renderer_arguments
+from labkit.errors import LabError, lab_errors
+from labkit.progress import View
+from labkit.ray_session import session
+from labkit.results import planning, recordings
+from labkit.results.planning import Plan, Run
+from labkit.results.recorded_rates import elsewhere
+from labkit.rows import requests, user_data
+from labkit.settings.processor_spec import ProcessorSpec
+from labkit.tasks import Row, Task
+
+#: Rows whose prompts are made and counted.
+SAMPLE = 1000
+#: Runs of each size, and how many times as many rows the long ones have.
+RUNS, LONGER = 3, 4
+#: The order of the runs after the first short one: a machine that becomes slower in even steps
+#: then slows both sizes alike.
+ORDER = ("long", "long", "short", "short", "long")
+
+
+@lab_errors("The job could not be planned")
+def plan(
+    task: Task,
+    data: pd.DataFrame | Sequence[Row],
+    spec: ProcessorSpec | None = None,
+    *,
+    total: int | None = None,
+    seconds: float = 60.0,
+    price_per_hour: float | Mapping[str, float] | None = None,
+    currency: str = "",
+    progress: bool | View = True,
+    cancel: threading.Event | None = None,
+    stall_s: float | None = None,
+) -> Plan:
+    """How long `task` over `data` will take, with an interval that holds the truth in nine of ten
+    cases; machine-hours and price; and warnings. The method: `results.planning`.
+
+    Some of the rows are run for it on a warm engine, which stays up. Tokens are counted on a sample
+    with the model's own chat template and tokenizer.
+
+    data: the job's rows, or a sample of them; total: how many the job has, if more than these.
+    spec: None for this machine's defaults. seconds: about how long the runs take, the start of the
+    engine aside; more of them make the interval narrower.
+    price_per_hour: of all that the job runs on; or by machine: {"here": 0.4, "H100": 2.5}, where a
+    name is a part of that of a recorded machine. currency: shown beside prices.
+    progress, cancel, stall_s: as in `labkit.run`.
+
+    Raises LabError for values that can't be used and for an endpoint, and what `labkit.run` raises.
+    """
+    began = time.monotonic()
+    prices = _prices(price_per_hour)
+    if not seconds > 0:
+        raise LabError(f"seconds must be above 0, not {seconds!r}.")
+    requests.check_task(task)
+    rows = user_data.in_memory(data)
+    total = len(rows) if total is None else total
+    if isinstance(total, bool) or not isinstance(total, int) or total < len(rows):
+        raise LabError(f"total counts the job's rows: at least the {len(rows):,} of the data.")
+    spec = _settled(of_engines(spec).with_(warm=True), task, rows, total)
+    task = replace(task, any_text=True)  # the time is wanted, and a text of another form takes it
+    some = random.Random(1).sample(rows, min(SAMPLE, len(rows)))
+    lengths, outcome = _counted(task, some, spec)
+    with session.one_job():
+        shown: dict[str, Any] = {"progress": progress, "cancel": cancel, "stall_s": stall_s}
+        runs, start_s = _runs(task, rows, spec, total, seconds, shown)
+    inputs = planning.ratio(lengths, [1] * len(lengths))
+    outputs = planning.ratio([run.output_tokens for run in runs], [run.rows for run in runs])
+    sweeps = [recordings.recorded(name) for name in recordings.recordings().index]
+    ran = {"answered": sum(run.rows for run in runs), "cut": sum(run.cut for run in runs)}
+    return Plan(
+        rows=total,
+        machine=spec.machine.name,
+        model=spec.model.name,
+        seconds=planning.job_seconds(total, runs),
+        start_s=start_s,
+        input_tokens=inputs,
+        output_tokens=outputs,
+        sample=len(some),
+        runs=tuple(runs),
+        warnings=planning.told_warnings(sample=len(some), **outcome, **ran),
+        prices=prices,
+        currency=currency,
+        elsewhere=elsewhere(total, spec.model.name, inputs.value, outputs.value, sweeps),
+        measured_s=time.monotonic() - began - start_s,
+    )
+
+
+def _prices(price: float | Mapping[str, float] | None) -> dict[str, float]:
+    if price is None:
+        return {}
+    prices = dict(price) if isinstance(price, Mapping) else {planning.HERE: price}
+    for name, value in prices.items():
+        good = isinstance(value, int | float) and not isinstance(value, bool)
+        if not good or not 0 <= value < math.inf or not isinstance(name, str) or not name:
+            raise LabError(
+                "price_per_hour must be a number from 0, or numbers by machine such as "
+                f"{{'here': 0.4, 'H100': 2.5}}, not {price!r}."
+            )
+    return prices
+
+
+def _settled(spec: ProcessorSpec, task: Task, rows: list[Row], total: int) -> ProcessorSpec:
+    """With as many engines on a card as the whole job takes, not as a short run would."""
+    asked = requests.Batches(task, rows, dispatch.parameter_of(spec), spec["batch_size"])
+    asked.rows = total
+    settled = dispatch.settled(spec, task, asked)
+    assert isinstance(settled, ProcessorSpec)
+    return settled
+
+
+def _counted(
+    task: Task, some: list[Row], spec: ProcessorSpec
+) -> tuple[list[float], dict[str, int]]:
+    """(tokens of the prompts that can be made, how many rows are refused, too long for the context,
+    or may not end within it)."""
+    made = requests.make(task, some, dispatch.parameter_of(spec))
+    prompts, errors = Renderer(**renderer_arguments(spec)).encode(made)
+    limit = spec.layer("vllm").get("max_model_len")
+    good = [
+        (len(prompt), requests.sampling_of(sampling).get("max_tokens"))
+        for prompt, error, sampling in zip(
+            prompts, errors, made["sampling"].to_pylist(), strict=True
+        )
+        if error is None
+    ]
+    fits = [(length, most) for length, most in good if limit is None or length < limit]
+    tight = [length for length, most in fits if limit and most and length + most > limit]
+    return [float(length) for length, _ in good], {
+        "refused": len(some) - len(good),
+        "too_long": len(good) - len(fits),
+        "may_not_end": len(tight),
+        "limit": limit or 0,
+    }
+
+
+def _runs(
+    task: Task,
+    rows: list[Row],
+    spec: ProcessorSpec,
+    total: int,
+    seconds: float,
+    shown: dict[str, Any],
+) -> tuple[list[Run], float]:
+    """(the runs, seconds until the engine was up). Where the job is no larger than two short runs,
+    all are of its own size."""
+    unit = seconds / (RUNS * (1 + LONGER))
+    first = measure(task, rows, spec, seconds=unit, runs=1, **shown)
+    runs, used = [_run(first)], first.rows
+    short, most = first.rows, min(total, len(rows))
+    long = min(LONGER * short, most)
+    if long < 2 * short:
+        short, runs = long, []
+    todo = ORDER if short < long else ("long",) * RUNS
+    for size in todo:
+        number = long if size == "long" else short
+        one = measure(task, rows, spec, rows=number, runs=1, skip=used, **shown)
+        runs.append(_run(one))
+        used += number
+    return runs, first.start_s
+
+
+def _run(one: Measurement) -> Run:
+    numbers = one.metrics
+    return Run(one.rows, numbers.wall_s, numbers.output_tokens, numbers.cut)
