@@ -75,7 +75,8 @@ def plan(
     spec = _settled(of_engines(spec).with_(warm=True), task, rows, total)
     task = replace(task, any_text=True)  # the time is wanted, and a text of another form takes it
     some = random.Random(1).sample(rows, min(SAMPLE, len(rows)))
-    lengths, outcome = _counted(task, some, spec)
+    with session.quiet():  # a tokenizer warns of each long row
+        lengths, outcome = _counted(task, some, spec)
     with session.one_job():
         shown: dict[str, Any] = {"progress": progress, "cancel": cancel, "stall_s": stall_s}
         runs, start_s = _runs(task, rows, spec, total, seconds, shown)

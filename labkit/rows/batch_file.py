@@ -164,8 +164,6 @@ def answer(line: Line, row: Row, model: str, created: int) -> dict[str, Any]:
             }
         ],
         "usage": tokens if known else None,
-        "service_tier": None,
-        "system_fingerprint": None,
     }
     return _output(line, 200, body, None)
 
