@@ -66,6 +66,10 @@ def run_batch(
     call is to go on from it. All requests must fit into memory.
     retry_failed, verbose, progress, stall_s: as in `labkit.write`.
 
+    Parameters that a body leaves out are vLLM's own defaults, not those of the model's
+    `generation_config.json` (`vllm run-batch --generation-config vllm`). A request whose
+    `max_tokens` reaches beyond the context is answered up to its end; a server refuses it.
+
     A body that can't be asked (an unknown field, stream=true, n=2, a parameter of a wrong type) is
     known before an engine starts, and is a line with status 400. Raises LabError for a file that
     OpenAI would refuse (`batch_file.read`), for requests that differ from those that were answered

@@ -27,11 +27,11 @@ from labkit.tasks import Row, Task
 
 #: Rows whose prompts are made and counted.
 SAMPLE = 1000
-#: Runs of each size, and how many times as many rows the long ones have.
-RUNS, LONGER = 3, 4
-#: The order of the runs after the first short one: a machine that becomes slower in even steps
-#: then slows both sizes alike.
-ORDER = ("long", "long", "short", "short", "long")
+#: How many runs of each size, and how many times as many rows the long ones have: the first pair
+#: for which there is time.
+SHAPES = ((5, 4), (4, 4), (3, 4), (3, 3), (2, 3), (2, 2))
+#: The order of the sizes, in turn: a machine that becomes slower in even steps slows both alike.
+ORDER = ("short", "long", "long", "short")
 
 
 @lab_errors("The job could not be planned")
@@ -56,7 +56,7 @@ def plan(
 
     data: the job's rows, or a sample of them; total: how many the job has, if more than these.
     spec: None for this machine's defaults. seconds: about how long the runs take, the start of the
-    engine aside; more of them make the interval narrower.
+    engine aside (longer, where so few rows do not fill it); more make the interval narrower.
     price_per_hour: of all that the job runs on; or by machine: {"here": 0.4, "H100": 2.5}, where a
     name is a part of that of a recorded machine. currency: shown beside prices.
     progress, cancel, stall_s: as in `labkit.run`.
@@ -158,22 +158,31 @@ def _runs(
     seconds: float,
     shown: dict[str, Any],
 ) -> tuple[list[Run], float]:
-    """(the runs, seconds until the engine was up). Where the job is no larger than two short runs,
-    all are of its own size."""
-    unit = seconds / (RUNS * (1 + LONGER))
-    first = measure(task, rows, spec, seconds=unit, runs=1, **shown)
-    runs, used = [_run(first)], first.rows
-    short, most = first.rows, min(total, len(rows))
-    long = min(LONGER * short, most)
-    if long < 2 * short:
-        short, runs = long, []
-    todo = ORDER if short < long else ("long",) * RUNS
-    for size in todo:
-        number = long if size == "long" else short
+    """(the runs, seconds until the engine was up). Where the job is not larger than two short runs,
+    all are of its own size. The first, small one tells how many rows there is time for."""
+    most = min(total, len(rows))
+    first = measure(task, rows, spec, rows=min(spec.rows_in_flight, most), runs=1, **shown)
+    sizes = _sizes(first.rows_per_s[0] * seconds, spec.rows_in_flight, most)
+    runs, used = [], first.rows
+    for number in sizes:
         one = measure(task, rows, spec, rows=number, runs=1, skip=used, **shown)
         runs.append(_run(one))
         used += number
     return runs, first.start_s
+
+
+def _sizes(affordable: float, rows_in_flight: int, most: int) -> list[int]:
+    """The rows of each run. affordable: rows of all runs for which there is time; where these are
+    too few, the runs take longer, as no run may be too small to fill the engine."""
+    for repeats, longer in SHAPES:
+        short = max(rows_in_flight, round(affordable / (repeats * (1 + longer))))
+        if short * (1 + longer) * repeats <= 1.1 * affordable:
+            break
+    long = min(longer * short, most)
+    if long < 2 * short:
+        return [most] * max(2, min(SHAPES[0][0], round(affordable / most)))
+    sizes = {"short": short, "long": long}
+    return [sizes[ORDER[at % len(ORDER)]] for at in range(2 * repeats)]
 
 
 def _run(one: Measurement) -> Run:

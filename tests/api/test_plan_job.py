@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from dataclasses import replace
 from types import SimpleNamespace
 from typing import Any
 
 import pandas as pd
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 import labkit
 from labkit.api import measure_job, plan_job
@@ -59,8 +62,9 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
 
 def test_runs_of_two_sizes_with_rows_of_their_own_tell_the_job(clock: Clock, spec: Any) -> None:
     plan = labkit.plan(TASK, questions(5000), spec, seconds=30, progress=False)
-    sizes = [rows for rows, _ in clock.runs]
-    assert sorted(sizes) == [200] * 3 + [800] * 3
+    (first, *sizes), (short, long) = [n for n, _ in clock.runs], sorted({r.rows for r in plan.runs})
+    assert first == min(sizes + [first]) == spec.rows_in_flight and long >= 2 * short
+    assert sizes.count(short) == sizes.count(long) >= 2 and 15 < sum(sizes) / 100 < 40
     ends = 0
     for rows, skip in clock.runs:  # no row is in two runs
         assert skip == ends
@@ -79,10 +83,24 @@ def test_a_job_may_have_more_rows_than_are_given(clock: Clock, spec: Any) -> Non
     assert max(rows for rows, _ in clock.runs) <= 1000
 
 
-@pytest.mark.parametrize("number", [1, 50, 300])
+@given(st.floats(0.1, 1e6), st.integers(1, 4096), st.integers(1, 10**6))
+def test_runs_are_enough_and_as_many_as_there_is_time_for(
+    affordable: float, rows_in_flight: int, most: int
+) -> None:
+    sizes = plan_job._sizes(affordable, rows_in_flight, most)
+    counts = Counter(sizes)
+    assert len(counts) <= 2 and min(counts.values()) >= 2 and max(counts) <= most
+    if len(counts) == 2:
+        short, long = sorted(counts)
+        assert rows_in_flight <= short and 2 * short <= long and counts[short] == counts[long]
+    least = 6 * rows_in_flight  # two short runs, and two twice as long
+    assert sum(sizes) <= max(1.2 * affordable, least, 2 * most if most < least else 0) + 20
+
+
+@pytest.mark.parametrize("number", [1, 50, 120])
 def test_a_small_job_is_measured_as_a_whole(clock: Clock, spec: Any, number: int) -> None:
     plan = labkit.plan(TASK, questions(number), spec, seconds=30, progress=False)
-    assert {run.rows for run in plan.runs} == {number} and len(plan.runs) >= 3
+    assert {run.rows for run in plan.runs} == {number} and 2 <= len(plan.runs) <= 5
     assert plan.seconds.value == pytest.approx(1 + 0.01 * number)
 
 
