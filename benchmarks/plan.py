@@ -5,7 +5,8 @@
 
 Each trial plans a job with other rows and then runs it, on the warm engine that the plan left. The
 job has so many rows that it takes about `--job-seconds`, by the first plan. Every row is different
-from all others, so that no prefix cache has more of the job than of its sample. `--out` gathers:
+from all others, so that no prefix cache has more of the job than of its sample. `load` tells of
+other programs on the machine: neither the plan nor the job is meant to share it. `--out` gathers:
 trials of a later call are added to those of the file. Report those that did not hold, too.
 """
 
@@ -13,6 +14,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import statistics
 import tempfile
 import time
@@ -53,6 +55,7 @@ def trial(task: str, spec: Any, first: int, number: int, seconds: float) -> dict
         "highest_s": round(s.high, 2),
         "job_s": round(truth, 2),
         "measured_s": round(plan.measured_s, 1),
+        "load": [round(load, 1) for load in os.getloadavg()],  # of 1, 5 and 15 minutes
         "runs": [[run.rows, round(run.wall_s, 3)] for run in plan.runs],
         "output_tokens": [
             round(job.metrics.output_tokens / number, 2),

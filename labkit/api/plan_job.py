@@ -18,8 +18,9 @@ from labkit.engines.prompt_rendering import Renderer, renderer_arguments
 from labkit.errors import LabError, lab_errors
 from labkit.progress import View
 from labkit.ray_session import session
-from labkit.results import planning, recordings
-from labkit.results.planning import Plan, Run
+from labkit.results import job_estimate, planning, recordings
+from labkit.results.job_estimate import Run
+from labkit.results.planning import Plan
 from labkit.results.recorded_rates import elsewhere
 from labkit.rows import requests, user_data
 from labkit.settings.processor_spec import ProcessorSpec
@@ -49,7 +50,7 @@ def plan(
     stall_s: float | None = None,
 ) -> Plan:
     """How long `task` over `data` will take, with an interval that holds the truth in nine of ten
-    cases; machine-hours and price; and warnings. The method: `results.planning`.
+    cases; machine-hours and price; and warnings. The method: `results.job_estimate`.
 
     Some of the rows are run for it on a warm engine, which stays up. Tokens are counted on a sample
     with the model's own chat template and tokenizer.
@@ -80,15 +81,15 @@ def plan(
     with session.one_job():
         shown: dict[str, Any] = {"progress": progress, "cancel": cancel, "stall_s": stall_s}
         runs, start_s = _runs(task, rows, spec, total, seconds, shown)
-    inputs = planning.ratio(lengths, [1] * len(lengths))
-    outputs = planning.ratio([run.output_tokens for run in runs], [run.rows for run in runs])
+    inputs = job_estimate.ratio(lengths, [1] * len(lengths))
+    outputs = job_estimate.ratio([run.output_tokens for run in runs], [run.rows for run in runs])
     sweeps = [recordings.recorded(name) for name in recordings.recordings().index]
     ran = {"answered": sum(run.rows for run in runs), "cut": sum(run.cut for run in runs)}
     return Plan(
         rows=total,
         machine=spec.machine.name,
         model=spec.model.name,
-        seconds=planning.job_seconds(total, runs),
+        seconds=job_estimate.job_seconds(total, runs),
         start_s=start_s,
         input_tokens=inputs,
         output_tokens=outputs,

@@ -8,7 +8,8 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from labkit.results.planning import Elsewhere, Interval
+from labkit.results.job_estimate import Interval
+from labkit.results.planning import Elsewhere
 from labkit.results.sweep_result import Sweep
 
 #: Rows of another length than the recorded ones are still estimated up to this factor.

@@ -143,7 +143,7 @@ def test_rows_that_will_not_fit_or_may_be_cut_are_told_before(clock: Clock, spec
         ({"task": "faq"}, "labkit.Task"),
         ({"data": []}, "no rows"),
     ],
-    ids=str,
+    ids=lambda wrong: next(iter(wrong)),
 )
 def test_what_can_not_be_planned_is_said_before_anything_starts(
     clock: Clock, spec: Any, wrong: dict[str, Any], words: str
