@@ -31,13 +31,16 @@ def run(given: argparse.Namespace) -> int:
     """Answer the file; 1 where a request has no answer."""
     import labkit
 
-    done = labkit.run_batch(
-        given.requests,
-        given.out,
-        spec_of(given, given.requests),
-        served_model_name=given.served_model_name,
-        retry_failed=given.retry_failed,
-    )
+    try:
+        done = labkit.run_batch(
+            given.requests,
+            given.out,
+            spec_of(given, given.requests),
+            served_model_name=given.served_model_name,
+            retry_failed=given.retry_failed,
+        )
+    finally:
+        labkit.stop()
     print(
         f"{done.rows:,} requests in {done.path}: {done.computed:,} computed, {done.failed} failed"
     )
@@ -55,7 +58,7 @@ def spec_of(given: argparse.Namespace, requests: Path | None = None) -> Any:
     if not given.endpoint:
         if given.key:
             raise LabError("--key is the key of an --endpoint.")
-        return labkit.configure(given.model)
+        return labkit.configure(given.model, warm=True)
     key = os.environ.get(given.key) if given.key else None
     if given.key and not key:
         raise LabError(f"The environment variable {given.key} holds no key.")

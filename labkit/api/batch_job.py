@@ -68,7 +68,8 @@ def run_batch(
 
     Parameters that a body leaves out are vLLM's own defaults, not those of the model's
     `generation_config.json` (`vllm run-batch --generation-config vllm`). A request whose
-    `max_tokens` reaches beyond the context is answered up to its end; a server refuses it.
+    `max_tokens` reaches beyond the context is answered up to its end; a server refuses it. With
+    `warm=True` the finish reasons are the engine's own; a cold job's follow from the tokens.
 
     A body that can't be asked (an unknown field, stream=true, n=2, a parameter of a wrong type) is
     known before an engine starts, and is a line with status 400. Raises LabError for a file that
@@ -92,7 +93,9 @@ def run_batch(
         shown: dict[str, Any] = {"verbose": verbose, "progress": progress, "stall_s": stall_s}
         done = write(task, rows, parts, spec, id_column=ID, retry_failed=retry_failed, **shown)
         numbers, computed = done.metrics, done.computed
-    every = _outputs(lines, bad, _answers(parts), model)
+    # Ray's stages of a cold job drop a finish reason but that of a limit: the row ended by itself.
+    ended = None if isinstance(spec, EndpointSpec) else "stop"
+    every = _outputs(lines, bad, _answers(parts, ended), model)
     failed = _write(out, every)
     return Batch(out, parts, len(lines), failed, computed, numbers)
 
@@ -172,12 +175,13 @@ def _columns(parts: Path, names: list[str]) -> pd.DataFrame | None:
     return pd.concat(tables, ignore_index=True)
 
 
-def _answers(parts: Path) -> dict[str, Row]:
-    """custom_id → the row of its answer."""
+def _answers(parts: Path, ended: str | None) -> dict[str, Row]:
+    """custom_id → the row of its answer. ended: the finish reason of one that has none."""
     found: dict[str, Row] = {}
     for file in sorted(parts.glob("part-*.parquet")):
         table = pq.read_table(file)
-        found |= {row[ID]: row for row in table.drop_columns("body").to_pylist()}
+        for row in table.drop_columns("body").to_pylist():
+            found[row[ID]] = {**row, "finish_reason": row["finish_reason"] or ended}
     return found
 
 

@@ -45,6 +45,7 @@ class Engine:
         self.asked: list[str] = []
         self.sampling: list[dict[str, Any]] = []
         self.fails, self.dies = "none", 10**9
+        self.finish: str | None = "stop"
         monkeypatch.setattr("labkit.ray_session.session.start", lambda *_, **__: None)
         monkeypatch.setattr(write_job, "stream", self.stream)
 
@@ -60,7 +61,7 @@ class Engine:
                 self.sampling.append(sampling)
                 times = {name: 10.0 + at for at, name in enumerate(responses.TIMES)}
                 error = "the engine ended it: abort" if self.fails in text else None
-                about: dict[str, Any] = {"finish_reason": "stop", "batch_uuid": "b"}
+                about: dict[str, Any] = {"finish_reason": self.finish, "batch_uuid": "b"}
                 about |= {"text": f"{text}\n", "times": times, "counts": (3, 2)}
                 rows.append(responses.of_engine(row["row_id"], error, **about))
             yield responses.table(rows)
@@ -164,6 +165,17 @@ def test_the_model_of_the_file_is_the_one_that_answers(engine: Engine, tmp_path:
     assert lines(tmp_path / "out2")[0]["response"]["body"]["model"] == "small"
 
 
+def test_a_finish_reason_that_ray_drops_is_known_and_a_server_s_is_not(
+    engine: Engine, tiny: Any, tmp_path: Path
+) -> None:
+    engine.finish = None
+    for name, spec, told in (("a", SPEC, None), ("b", labkit.configure(tiny), "stop")):
+        asked = put(tmp_path / f"{name}.in", request(0, model=spec.model.name))
+        done = labkit.run_batch(asked, tmp_path / name, spec, progress=False)
+        (found,) = lines(done.path)
+        assert found["response"]["body"]["choices"][0]["finish_reason"] == told
+
+
 def test_no_other_file_is_written_over(engine: Engine, tmp_path: Path) -> None:
     asked = put(tmp_path / "in", request(0))
     for out in (asked, put(tmp_path / "mine", request(7))):
@@ -231,16 +243,16 @@ def shape(value: Any) -> Any:
     return [shape(inner) for inner in value] if isinstance(value, list) else type(value).__name__
 
 
-def check_fields(ours: Any, theirs: Any) -> None:
+def check_fields(ours: Any, theirs: Any, place: str) -> None:
     """Each of our fields is one of theirs, of the same type."""
-    assert type(ours) is type(theirs)
+    assert type(ours) is type(theirs), place
     for name in ours if isinstance(ours, dict) else ():
-        assert name in theirs
-        check_fields(ours[name], theirs[name])
+        assert name in theirs, place
+        check_fields(ours[name], theirs[name], f"{place} {name}")
     for one, other in zip(ours, theirs, strict=True) if isinstance(ours, list) else ():
-        check_fields(one, other)
+        check_fields(one, other, place)
     if isinstance(ours, str):
-        assert ours == theirs  # a type's name
+        assert ours == theirs, place  # a type's name
 
 
 @pytest.mark.endurance
@@ -271,7 +283,7 @@ def test_the_same_file_through_labkit_vllm_and_a_server(
     for name in ids - {"r50"}:
         theirs = every["vllm"][name]
         for who in ("labkit", "server"):
-            check_fields(shape(every[who][name]), shape(theirs))
+            check_fields(shape(every[who][name]), shape(theirs), f"{who} {name}")
             (ours,), (other,) = (
                 found["response"]["body"]["choices"] for found in (every[who][name], theirs)
             )
