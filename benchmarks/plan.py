@@ -56,7 +56,7 @@ def trial(task: str, spec: Any, first: int, number: int, seconds: float) -> dict
         "job_s": round(truth, 2),
         "measured_s": round(plan.measured_s, 1),
         "load": [round(load, 1) for load in os.getloadavg()],  # of 1, 5 and 15 minutes
-        "runs": [[run.rows, round(run.wall_s, 3)] for run in plan.runs],
+        "runs": [[r.rows, round(r.wall_s, 3), round(r.once_s, 3)] for r in plan.runs],
         "output_tokens": [
             round(job.metrics.output_tokens / number, 2),
             round(plan.output_tokens.low, 2),

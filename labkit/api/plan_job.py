@@ -12,7 +12,7 @@ from typing import Any
 
 import pandas as pd
 
-from labkit.api.measure_job import Measurement, measure, of_engines
+from labkit.api.measure_job import LEAST, Measurement, measure, of_engines
 from labkit.engines import dispatch
 from labkit.engines.prompt_rendering import Renderer, renderer_arguments
 from labkit.errors import LabError, lab_errors
@@ -28,11 +28,8 @@ from labkit.tasks import Row, Task
 
 #: Rows whose prompts are made and counted.
 SAMPLE = 1000
-#: How many runs of each size, and how many times as many rows the long ones have: the first pair
-#: for which there is time.
-SHAPES = ((5, 4), (4, 4), (3, 4), (3, 3), (2, 3), (2, 2))
-#: The order of the sizes, in turn: a machine that becomes slower in even steps slows both alike.
-ORDER = ("short", "long", "long", "short")
+#: Runs that a plan has at least, and at most: with more, each is larger instead.
+FEWEST, MOST = 3, 8
 
 
 @lab_errors("The job could not be planned")
@@ -84,18 +81,19 @@ def plan(
     inputs = job_estimate.ratio(lengths, [1] * len(lengths))
     outputs = job_estimate.ratio([run.output_tokens for run in runs], [run.rows for run in runs])
     sweeps = [recordings.recorded(name) for name in recordings.recordings().index]
+    took = job_estimate.job_seconds(total, runs)
     ran = {"answered": sum(run.rows for run in runs), "cut": sum(run.cut for run in runs)}
     return Plan(
         rows=total,
         machine=spec.machine.name,
         model=spec.model.name,
-        seconds=job_estimate.job_seconds(total, runs),
+        seconds=took,
         start_s=start_s,
         input_tokens=inputs,
         output_tokens=outputs,
         sample=len(some),
         runs=tuple(runs),
-        warnings=planning.told_warnings(sample=len(some), **outcome, **ran),
+        warnings=planning.told_warnings(width=took.width, sample=len(some), **outcome, **ran),
         prices=prices,
         currency=currency,
         elsewhere=elsewhere(total, spec.model.name, inputs.value, outputs.value, sweeps),
@@ -159,33 +157,34 @@ def _runs(
     seconds: float,
     shown: dict[str, Any],
 ) -> tuple[list[Run], float]:
-    """(the runs, seconds until the engine was up). Where the job is not larger than two short runs,
-    all are of its own size. The first, small one tells how many rows there is time for."""
+    """(the runs, seconds until the engine was up). A first, small one tells how many rows there is
+    time for."""
     most = min(total, len(rows))
     first = measure(task, rows, spec, rows=min(spec.rows_in_flight, most), runs=1, **shown)
-    sizes = _sizes(first.rows_per_s[0] * seconds, spec.rows_in_flight, most)
-    runs, used = [], first.rows
-    for number in sizes:
-        one = measure(task, rows, spec, rows=number, runs=1, skip=used, **shown)
+    number, repeats = _size(first.rows_per_s[0] * seconds, spec.rows_in_flight, most)
+    runs = []
+    for at in range(repeats):
+        skip = first.rows + at * number
+        one = measure(task, rows, spec, rows=number, runs=1, skip=skip, **shown)
         runs.append(_run(one))
-        used += number
     return runs, first.start_s
 
 
-def _sizes(affordable: float, rows_in_flight: int, most: int) -> list[int]:
-    """The rows of each run. affordable: rows of all runs for which there is time; where these are
-    too few, the runs take longer, as no run may be too small to fill the engine."""
-    for repeats, longer in SHAPES:
-        short = max(rows_in_flight, round(affordable / (repeats * (1 + longer))))
-        if short * (1 + longer) * repeats <= 1.1 * affordable:
-            break
-    long = min(longer * short, most)
-    if long < 2 * short:
-        return [most] * max(2, min(SHAPES[0][0], round(affordable / most)))
-    sizes = {"short": short, "long": long}
-    return [sizes[ORDER[at % len(ORDER)]] for at in range(2 * repeats)]
+def _size(affordable: float, rows_in_flight: int, most: int) -> tuple[int, int]:
+    """(rows of a run, runs). affordable: rows of all runs for which there is time; where these are
+    too few, the runs take longer, as a run must fill the engine."""
+    number = min(most, max(LEAST * rows_in_flight, round(affordable / MOST)))
+    return number, max(FEWEST, min(MOST, round(affordable / number)))
 
 
 def _run(one: Measurement) -> Run:
-    numbers = one.metrics
-    return Run(one.rows, numbers.wall_s, numbers.output_tokens, numbers.cut)
+    """A run in its parts. One that is hardly more than a tail is steady as a whole."""
+    m = one.metrics
+    tail_s, steady = m.tail_s, float(one.rows)
+    if m.output_tokens and tail_s < m.engine_span_s / 2:
+        before_tail = m.steady_output_tokens_per_s * (m.engine_span_s - tail_s)
+        steady *= before_tail / m.output_tokens
+    else:
+        tail_s = 0.0
+    once_s = m.startup_s + tail_s + m.shutdown_s
+    return Run(one.rows, m.wall_s, once_s, steady, m.output_tokens, m.cut)

@@ -1,15 +1,13 @@
 """How long a job will take, from a few short runs; and how sure that is.
 
-The wall time of a job of n rows is taken as `once + n × each`. `once` is what every job has one
-time: its start at the engine, the filling of the rows in flight, and the tail, in which fewer and
-fewer of them are busy. Scaling one short run up in proportion would multiply all of that by the
-number of rows. So runs have two sizes, and the line through the means of the two tells both parts:
-`each` is the difference of the means over the difference of the rows.
+A job has its startup, tail and shutdown once, however many rows it has; in a short run they are a
+large part. So a run is not scaled up as a whole. Its steady part, from the first row at the engine
+to the tail, tells what a row costs: seconds over rows, by the ratio estimator over the runs
+(Cochran, Sampling Techniques, 1977, chapter 6). What comes once is added once.
 
 The interval is a prediction interval of 90%. Each run has rows of its own, drawn at random, so that
-the spread of the runs holds both how rows vary and how the machine does. The variances of the two
-sizes are not taken as equal: Welch, Biometrika 34 (1947), with Satterthwaite's degrees of freedom
-(Biometrics Bulletin 2, 1946). Pure: no engine.
+the spread of the runs holds both how rows vary and how the machine does. Slow drifts of the machine
+are in no spread of runs that follow one another: see DRIFT. Pure: no engine.
 """
 
 from __future__ import annotations
@@ -33,13 +31,22 @@ T90 |= {8: 1.860, 10: 1.812, 15: 1.753, 30: 1.697, math.inf: 1.645}
 
 @dataclass(frozen=True)
 class Run:
-    """One short run. rows: that were asked. wall_s: from its call to its result. output_tokens:
-    of its answers; cut: how many of them ended at `max_tokens`."""
+    """One short run. rows: that were asked. wall_s: from its call to its result; once_s: of these,
+    startup, tail and shutdown. steady_rows: what was done in the rest, in rows (a part of its
+    tokens is as much of a row). output_tokens: of its answers; cut: how many of them ended at
+    `max_tokens`."""
 
     rows: int
     wall_s: float
+    once_s: float
+    steady_rows: float
     output_tokens: float = math.nan
     cut: int = 0
+
+    @property
+    def steady_s(self) -> float:
+        """Seconds of the steady part."""
+        return self.wall_s - self.once_s
 
 
 @dataclass(frozen=True)
@@ -71,44 +78,29 @@ def t90(freedom: float) -> float:
 
 
 def job_seconds(rows: int, runs: Sequence[Run], drift: float = DRIFT) -> Interval:
-    """Seconds of a job of `rows` on an engine that is up, from runs of one or two sizes.
-
-    With one size they are scaled in proportion to the rows: right only where the job is as large.
-    Raises LabError for fewer than two runs of a size, or more than two sizes.
-    """
-    sizes = sorted({run.rows for run in runs})
-    groups = [[run.wall_s for run in runs if run.rows == size] for size in sizes]
-    if not 1 <= len(sizes) <= 2 or min(map(len, groups)) < 2 or sizes[0] < 1:
-        raise LabError("A plan needs at least two runs of each size, and one or two sizes.")
+    """Seconds of a job of `rows` on an engine that is up. Raises LabError for fewer than two runs,
+    and for runs without a steady part."""
+    if len(runs) < 2 or min(min(run.steady_rows, run.steady_s) for run in runs) <= 0:
+        raise LabError("A plan needs at least two runs, each with a steady part.")
     if rows <= 0:
         return Interval(0.0, 0.0, 0.0)
-    if len(sizes) == 1:
-        weights = [rows / sizes[0]]
-    else:
-        part = (rows - sizes[0]) / (sizes[1] - sizes[0])
-        weights = [1 - part, part]
-    means = [statistics.fmean(group) for group in groups]
-    spread = [statistics.variance(group) for group in groups]
-    value = math.fsum(w * mean for w, mean in zip(weights, means, strict=True))
-    of_means = [w**2 * s / len(g) for w, s, g in zip(weights, spread, groups, strict=True)]
-    own = spread[-1] * rows / sizes[-1]  # the job's own rows: their spread adds up row by row
-    half = t90(_freedom(of_means, groups)) * math.sqrt(math.fsum(of_means) + own)
-    if rows >= sizes[-1]:
-        value = max(value, means[-1])  # a larger job takes no less than a smaller one did
-    half = math.hypot(half, drift * value)
-    return Interval(max(value, 0.0), max(value - half, 0.0), max(value, 0.0) + half)
-
-
-def _freedom(of_means: Sequence[float], groups: Sequence[Sequence[float]]) -> float:
-    """Satterthwaite's degrees of freedom of a sum of variances of means."""
-    total = math.fsum(of_means)
-    parts = [v**2 / (len(g) - 1) for v, g in zip(of_means, groups, strict=True)]
-    return total**2 / math.fsum(parts) if total and math.fsum(parts) else math.inf
+    count, done = len(runs), math.fsum(run.steady_rows for run in runs)
+    each = math.fsum(run.steady_s for run in runs) / done
+    once = statistics.fmean(run.once_s for run in runs)
+    steady = max(0.0, rows - statistics.fmean(run.rows - run.steady_rows for run in runs))
+    value = once + each * steady
+    # What the runs took beside what the two numbers say of them.
+    squares = [(run.wall_s - once - each * run.steady_rows) ** 2 for run in runs]
+    spread = math.fsum(squares) / (count - 1)
+    in_runs = steady / (done / count)
+    variance = spread * in_runs**2 / count + spread * max(1.0, in_runs)  # of `each`; of the job
+    half = math.hypot(t90(count - 1) * math.sqrt(variance), drift * value)
+    return Interval(value, max(value - half, 0.0), value + half)
 
 
 def ratio(amounts: Sequence[float], rows: Sequence[int]) -> Interval:
     """Something a row, such as output tokens, from clusters of rows: the ratio estimator and its
-    variance (Cochran, Sampling Techniques, 1977, chapter 6)."""
+    variance."""
     count, total = len(amounts), sum(rows)
     if not total:
         return Interval(math.nan, math.nan, math.nan)

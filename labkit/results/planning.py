@@ -14,6 +14,8 @@ from labkit.results.job_estimate import Interval, Run
 
 #: What this machine is called where prices are given by machine.
 HERE = "here"
+#: An interval that is wider, as a share of its value, is told to be so.
+WIDE = 0.25
 
 
 @dataclass(frozen=True)
@@ -109,8 +111,8 @@ class Plan:
                 f", {_number(price.value)} {self.currency}".rstrip()
                 + f" ({_number(price.low)} to {_number(price.high)})"
             )
-        runs = " and ".join(f"{n:,}" for n in sorted({run.rows for run in self.runs}))
-        said += f". Measured in {self.measured_s:,.0f} s: {len(self.runs)} runs of {runs} rows."
+        runs = f"{len(self.runs)} runs of {self.runs[0].rows:,} rows"
+        said += f". Measured in {self.measured_s:,.0f} s: {runs}."
         inputs, outputs = (_number(n.value) for n in (self.input_tokens, self.output_tokens))
         said += f" A row has about {inputs} tokens, its answer {outputs}."
         return " ".join([said, *self.warnings])
@@ -137,13 +139,26 @@ def _number(value: float) -> str:
 
 
 def told_warnings(
-    sample: int, refused: int, too_long: int, may_not_end: int, answered: int, cut: int, limit: int
+    *,
+    width: float,
+    sample: int,
+    refused: int,
+    too_long: int,
+    may_not_end: int,
+    answered: int,
+    cut: int,
+    limit: int,
 ) -> tuple[str, ...]:
-    """What to mend, in sentences. sample: rows whose prompts were made, of which `refused` can't
-    be asked, `too_long` have no room for an answer in the context of `limit` tokens, and
-    `may_not_end` have less room than their `max_tokens`. answered: rows that ran, of which `cut`
-    ended at a limit of length."""
+    """What to mend, in sentences. width: of the interval of the time. sample: rows whose prompts
+    were made, of which `refused` can't be asked, `too_long` have no room for an answer in the
+    context of `limit` tokens, and `may_not_end` have less room than their `max_tokens`.
+    answered: rows that ran, of which `cut` ended at a limit of length."""
     told = []
+    if width > WIDE:
+        told.append(
+            f"The interval is wide ({width:.0%}), as the runs differed: end other programs on the "
+            "machine, or measure for more seconds."
+        )
     if refused:
         told.append(f"{_share(refused, sample)} rows of the sample can't be asked.")
     if too_long:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from dataclasses import replace
 from types import SimpleNamespace
 from typing import Any
@@ -31,7 +30,7 @@ def spec(tiny: Any) -> Any:
 
 
 class Clock:
-    """Stands for `labkit.measure`: a run takes 1 s and 0.01 s a row."""
+    """Stands for `labkit.measure`: a run takes 1 s once, half of it its tail, and 0.01 s a row."""
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch):
         self.runs: list[tuple[int, int]] = []  # (rows, skip)
@@ -51,7 +50,13 @@ class Clock:
         number = min(len(data), rows or round(100 * seconds))
         self.runs.append((number, skip))
         wall = 1 + 0.01 * number
-        metrics: Any = SimpleNamespace(wall_s=wall, output_tokens=3 * number, cut=number // 2)
+        span, tokens = wall - 0.5, 3 * number
+        parts = {"startup_s": 0.3, "engine_span_s": span, "tail_s": 0.5 if span > 1 else span}
+        steady = tokens / (span - 0.5) if span > 1 else 0.0
+        metrics: Any = SimpleNamespace(
+            **{"wall_s": wall, "shutdown_s": 0.2, "steady_output_tokens_per_s": steady},
+            **{"output_tokens": tokens, "cut": number // 2, **parts},
+        )
         return Measurement((number / wall,), number, 7.0, metrics, spec)
 
 
@@ -60,11 +65,11 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
     return Clock(monkeypatch)
 
 
-def test_runs_of_two_sizes_with_rows_of_their_own_tell_the_job(clock: Clock, spec: Any) -> None:
+def test_runs_with_rows_of_their_own_tell_the_job(clock: Clock, spec: Any) -> None:
     plan = labkit.plan(TASK, questions(5000), spec, seconds=30, progress=False)
-    (first, *sizes), (short, long) = [n for n, _ in clock.runs], sorted({r.rows for r in plan.runs})
-    assert first == min(sizes + [first]) == spec.rows_in_flight and long >= 2 * short
-    assert sizes.count(short) == sizes.count(long) >= 2 and 15 < sum(sizes) / 100 < 40
+    (first, *sizes) = [rows for rows, _ in clock.runs]
+    assert first == spec.rows_in_flight and {2 * first} == set(sizes)
+    assert len(sizes) == len(plan.runs) >= plan_job.FEWEST
     ends = 0
     for rows, skip in clock.runs:  # no row is in two runs
         assert skip == ends
@@ -87,20 +92,17 @@ def test_a_job_may_have_more_rows_than_are_given(clock: Clock, spec: Any) -> Non
 def test_runs_are_enough_and_as_many_as_there_is_time_for(
     affordable: float, rows_in_flight: int, most: int
 ) -> None:
-    sizes = plan_job._sizes(affordable, rows_in_flight, most)
-    counts = Counter(sizes)
-    assert len(counts) <= 2 and min(counts.values()) >= 2 and max(counts) <= most
-    if len(counts) == 2:
-        short, long = sorted(counts)
-        assert rows_in_flight <= short and 2 * short <= long and counts[short] == counts[long]
-    least = 6 * rows_in_flight  # two short runs, and two twice as long
-    assert sum(sizes) <= max(1.2 * affordable, least, 2 * most if most < least else 0) + 20
+    number, repeats = plan_job._size(affordable, rows_in_flight, most)
+    assert plan_job.FEWEST <= repeats <= plan_job.MOST
+    assert number == most or most > number >= 2 * rows_in_flight
+    least = plan_job.FEWEST * 2 * rows_in_flight
+    assert number * repeats <= max(1.5 * affordable + plan_job.MOST, least)
 
 
 @pytest.mark.parametrize("number", [1, 50, 120])
 def test_a_small_job_is_measured_as_a_whole(clock: Clock, spec: Any, number: int) -> None:
     plan = labkit.plan(TASK, questions(number), spec, seconds=30, progress=False)
-    assert {run.rows for run in plan.runs} == {number} and 2 <= len(plan.runs) <= 5
+    assert {run.rows for run in plan.runs} == {number} and 3 <= len(plan.runs) <= 8
     assert plan.seconds.value == pytest.approx(1 + 0.01 * number)
 
 

@@ -21,7 +21,7 @@ PLAN = Plan(
     input_tokens=Interval(50, 49, 51),
     output_tokens=Interval(2, 2, 2),
     sample=1000,
-    runs=(Run(100, 11.0), Run(100, 11.0), Run(400, 41.0), Run(400, 41.0)),
+    runs=(Run(100, 11.0, 1.0, 95.0),) * 3,
     warnings=("3 of 1,000 (0.3%) rows of the sample can't be asked.",),
     prices={HERE: 0.5, "H100": 3.0},
     currency="EUR",
@@ -68,12 +68,24 @@ def test_the_price_follows_the_hours(each: float) -> None:
     assert price.low <= price.value <= price.high
 
 
-def test_warnings_count_their_rows() -> None:
-    told = told_warnings(
-        sample=1000, refused=5, too_long=10, may_not_end=20, answered=500, cut=250, limit=2048
-    )
-    counts = ["5 of 1,000 (0.5%)", "10 of 1,000 (1.0%)", "20 of 1,000 (2.0%)", "250 of 500 (50.0%)"]
-    assert [words.startswith(count) for words, count in zip(told, counts, strict=True)] == [
-        True
-    ] * 4
-    assert told_warnings(10, 0, 0, 0, 10, 0, 2048) == ()
+QUIET = {"width": 0.2, "sample": 1000, "refused": 0, "too_long": 0, "may_not_end": 0}
+QUIET |= {"answered": 500, "cut": 0, "limit": 2048}
+
+
+@pytest.mark.parametrize(
+    ("what", "words"),
+    [
+        ({"refused": 5}, "5 of 1,000 (0.5%) rows of the sample can't be asked"),
+        ({"too_long": 10}, "10 of 1,000 (1.0%) rows of the sample do not fit the context of 2,048"),
+        ({"may_not_end": 20}, "20 of 1,000 (2.0%) rows of the sample leave less"),
+        ({"cut": 250}, "250 of 500 (50.0%) answers were cut"),
+        ({"width": 0.3}, "The interval is wide (30%)"),
+    ],
+)
+def test_a_warning_counts_its_rows_and_stands_alone(what: dict[str, int], words: str) -> None:
+    (told,) = told_warnings(**{**QUIET, **what})  # type: ignore[arg-type]
+    assert told.startswith(words)
+
+
+def test_nothing_to_mend_is_no_warning() -> None:
+    assert told_warnings(**QUIET) == ()  # type: ignore[arg-type]
