@@ -46,8 +46,8 @@ def plan(
     cancel: threading.Event | None = None,
     stall_s: float | None = None,
 ) -> Plan:
-    """How long `task` over `data` will take, with an interval that holds the truth in nine of ten
-    cases; machine-hours and price; and warnings. The method: `results.job_estimate`.
+    """How long `task` over `data` will take, with an interval of 90% for a machine that stays as
+    busy as it is; machine-hours and price; and warnings. The method: `results.job_estimate`.
 
     Some of the rows are run for it on a warm engine, which stays up. Tokens are counted on a sample
     with the model's own chat template and tokenizer.

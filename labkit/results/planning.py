@@ -101,8 +101,8 @@ class Plan:
         unit, per = ("min", 60) if s.value >= 90 else ("s", 1)
         span = f"{_number(s.low / per)} to {_number(s.high / per)}"
         said = (
-            f"{self.rows:,} rows take about {_number(s.value / per)} {unit} ({span}, in nine of "
-            f"ten cases) on {self.machine} with {self.model}"
+            f"{self.rows:,} rows take about {_number(s.value / per)} {unit} ({span}: a 90% "
+            f"interval, if the machine stays as busy as it was) on {self.machine} with {self.model}"
         )
         said += f", after {self.start_s:,.0f} s for the engine's start" if self.start_s else ""
         said += f": {_number(self.hours.value)} machine-hours"

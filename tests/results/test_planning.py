@@ -49,7 +49,7 @@ def test_a_plan_in_a_table_and_a_sentence() -> None:
     said = PLAN.sentence()
     for words in ("4,200 rows", "30.0 min (25.0 to 36.7", "20 s for the engine's start", "EUR"):
         assert words in said
-    assert "nine of ten" in said and said.endswith("can't be asked.")
+    assert "a 90% interval" in said and said.endswith("can't be asked.")
     assert said in repr(PLAN) and said in PLAN._repr_html_()
 
 
