@@ -10,10 +10,12 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from labkit.api.batch_job import Batch, run_batch
     from labkit.api.checkup import doctor
     from labkit.api.configure import configure, endpoint
     from labkit.api.demo_kill import demo_kill
     from labkit.api.measure_job import measure
+    from labkit.api.plan_job import plan
     from labkit.api.ready import ready
     from labkit.api.run_job import run
     from labkit.api.serve_model import serve
@@ -30,6 +32,7 @@ if TYPE_CHECKING:
     from labkit.ray_session.local_cluster import local_nodes
     from labkit.ray_session.session import quiet, start, stop
     from labkit.results.job import Job, partial
+    from labkit.results.planning import Plan
     from labkit.results.recordings import (
         recorded,
         recorded_labels,
@@ -50,10 +53,12 @@ if TYPE_CHECKING:
 
 #: Where each public name lives: module, then name (or "public name = its name there").
 _HOMES = {
+    "api.batch_job": "Batch run_batch",
     "api.checkup": "doctor",
     "api.configure": "configure endpoint",
     "api.demo_kill": "demo_kill",
     "api.measure_job": "measure",
+    "api.plan_job": "plan",
     "api.ready": "ready",
     "api.run_job": "run",
     "api.serve_model": "serve",
@@ -70,6 +75,7 @@ _HOMES = {
     "ray_session.local_cluster": "local_nodes",
     "ray_session.session": "quiet start stop",
     "results.job": "Job partial",
+    "results.planning": "Plan",
     "results.recordings": "recorded recorded_labels recorded_limits recorded_short_rows "
     "recorded_timeline recordings",
     "results.sweep_result": "Sweep at_product grid in_flight",
@@ -101,12 +107,14 @@ def __dir__() -> list[str]:
 
 __version__ = "0.1.0"
 __all__ = [
+    "Batch",
     "Cancelled",
     "CannotSchedule",
     "Job",
     "JobFailed",
     "LabError",
     "ModelError",
+    "Plan",
     "Stalled",
     "Sweep",
     "Task",
@@ -131,6 +139,7 @@ __all__ = [
     "models",
     "panel",
     "partial",
+    "plan",
     "quiet",
     "ready",
     "recorded",
@@ -142,6 +151,7 @@ __all__ = [
     "replay",
     "replayed",
     "run",
+    "run_batch",
     "serve",
     "show",
     "start",

@@ -1,4 +1,4 @@
-"""The command line: doctor, fetch, tiny, describe, label, sweep, tune, bundle, notebooks, times."""
+"""The command line: doctor, fetch, tiny, describe, label, sweep, tune, batch, plan and others."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from labkit import cli_batch, cli_plan
 from labkit.errors import LabError
 
 
@@ -56,6 +57,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     tune.add_argument("--seconds", type=float, default=420.0, help="for all of it (default: 420)")
     tune.add_argument("--model", help="registry name, Hugging Face id or folder")
     tune.add_argument("--out", type=Path, help="JSON-lines file; a search that was cut goes on")
+    cli_batch.add(commands)
+    cli_plan.add(commands)
     pack = commands.add_parser("bundle", help="pack the lab for a host without Internet")
     pack.add_argument("--out", type=Path, default=Path("build/bundle"), help="folder to write")
     pack.add_argument("--device", choices=["cpu", "gpu"], default="cpu", help="of that host")
@@ -78,6 +81,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         "label": _label,
         "sweep": _sweep,
         "tune": _tune,
+        "batch": cli_batch.run,
+        "plan": lambda given: cli_plan.run(given, _asked),
         "bundle": _bundle,
         "notebooks": _notebooks,
         "times": _times,

@@ -22,6 +22,8 @@ class Task:
     sampling_columns: from a sampling parameter to the column of the row that holds its value.
     parse: from the generated text and the row to the answer; an exception makes an error row.
     allow_empty: whether no text is an answer; else it makes an error row.
+    any_text: whether any text is an answer, as it is of a server: none, or one that was cut before
+    it had the form that was asked for. Else such a text makes an error row.
     """
 
     name: str
@@ -30,6 +32,7 @@ class Task:
     sampling_columns: Mapping[str, str] = field(default_factory=dict)
     parse: Callable[[str, Row], Any] = lambda text, row: text.strip()
     allow_empty: bool = False
+    any_text: bool = False
 
     @property
     def same_sampling(self) -> bool:

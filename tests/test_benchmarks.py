@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from benchmarks import cards, replicas, short_rows
+from benchmarks import cards, plan, replicas, short_rows
 from benchmarks.parity import LAB, PLAIN, compare
 from benchmarks.phases import facts, phases
 from labkit.results.recordings import FOLDER
@@ -161,6 +161,24 @@ def test_kinds_of_engines_are_read_and_compared_with_one() -> None:
         replicas.counts("2")
     found = replicas.compare({"1x1": [10, 20, 12], "2x1": [20, 24, 30], "1x2": [12, 6, 18]})
     assert found == {"2x1": [1.0, 2.0, 3.0], "1x2": [0.3, 1.0, 1.8]}
+
+
+def test_plans_are_counted_against_their_jobs() -> None:
+    tried = [
+        {"planned_s": 10, "lowest_s": 8, "highest_s": 12, "job_s": job_s} for job_s in (8, 12, 12.1)
+    ]
+    assert [plan.held(one) for one in tried] == [True, True, False]
+    found = plan.summary([*tried, {**tried[0], "highest_s": 16}])
+    assert (found["trials"], found["held"]) == (4, 3)
+    assert (found["half_width_median"], found["half_width_widest"]) == (0.2, 0.4)
+    assert (found["error_lowest"], found["error_highest"]) == (-0.2, 0.21)
+
+
+@pytest.mark.parametrize("task", ["sentiment", "faq"])
+def test_no_two_rows_of_a_plan_s_job_are_alike(task: str) -> None:
+    (column,) = plan.rows_of(task, 0, 1).columns
+    first, second = (plan.rows_of(task, at, 3000)[column].tolist() for at in (0, 3000))
+    assert len({*first, *second}) == 6000
 
 
 def test_there_are_results_of_a_gpu() -> None:

@@ -53,6 +53,8 @@ def test_help_lists_the_commands(capsys: pytest.CaptureFixture[str]) -> None:
         "label",
         "sweep",
         "tune",
+        "batch",
+        "plan",
         "bundle",
         "notebooks",
         "times",
@@ -213,6 +215,38 @@ def test_sweep_measures_the_points_that_were_asked_for(
     assert len(asked["rows"]) == 700  # more than there are: from the first again
     assert asked["task"].sampling_for(asked["rows"].iloc[0].to_dict())["max_tokens"] == 9
     assert measured(CURVE).sentence() in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("batch", [False, True])
+def test_plan_takes_a_task_or_a_batch_file(
+    batch: bool,
+    tiny: Any,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    calls = []
+
+    def plan(task: Any, rows: Any, spec: Any, **options: Any) -> Any:
+        calls.append((task, rows, options))
+        return "a plan"
+
+    monkeypatch.setattr(labkit, "plan", plan)
+    file = tmp_path / "in.jsonl"
+    body = '{"messages": [{"role": "user", "content": "Why?"}]}'
+    about = '"custom_id": "a", "method": "POST", "url": "/v1/chat/completions"'
+    file.write_text(f'{{{about}, "body": {body}}}\n')
+    command = ["plan", "--model", tiny.source, "--seconds", "9", "--currency", "EUR"]
+    command += ["--price", "0.4", "H100=2.5"]
+    assert main([*command, "--batch", str(file)] if batch else [*command, "--rows", "5000"]) == 0
+    ((task, rows, options),) = calls
+    assert len(rows) == (1 if batch else 5000)
+    assert task.messages(rows[0] if batch else rows.iloc[0].to_dict())
+    assert options["price_per_hour"] == {"here": 0.4, "H100": 2.5}
+    assert (options["seconds"], options["currency"]) == (9, "EUR")
+    assert capsys.readouterr().out == "a plan\n"
+    assert main([*command[:-1], "H100=much"]) == 1
+    assert "--price must be a number" in capsys.readouterr().err
 
 
 def test_tune_says_what_it_found(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import importlib
+import json
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -92,6 +93,19 @@ def answers() -> pa.Table:
     )
 
 
+def batch_file(folder: Path) -> Path:
+    asked = [
+        {
+            **{"custom_id": f"r{number}", "method": "POST", "url": "/v1/chat/completions"},
+            "body": {"messages": [{"role": "user", "content": "Why?"}]},
+        }
+        for number in range(len(DATA))
+    ]
+    path = folder / "in.jsonl"
+    path.write_text("\n".join(map(json.dumps, asked)))
+    return path
+
+
 #: A public function → the places below it where its surroundings may break.
 PUBLIC: list[tuple[Callable[[Path], Any], tuple[str, ...]]] = [
     (lambda _: labkit.configure(), ("api.configure.machines.detect", "api.configure.cpu_engine")),
@@ -123,6 +137,13 @@ PUBLIC: list[tuple[Callable[[Path], Any], tuple[str, ...]]] = [
         ),
     ),
     (
+        lambda at: labkit.run_batch(batch_file(at), at / "out", spec(), progress=False),
+        (
+            *("rows.batch_file.read", "rows.batch_file.answer", "api.batch_job.write"),
+            *("api.batch_job.parameter_of", "api.batch_job.pq.read_table"),
+        ),
+    ),
+    (
         lambda at: labkit.sweep(faq(), DATA, [(1, 1)], None, path=at / "s", progress=False),
         ("api.measure_job.configure", "results.sweep_file._asked", "api.sweep_jobs.run"),
     ),
@@ -135,6 +156,10 @@ PUBLIC: list[tuple[Callable[[Path], Any], tuple[str, ...]]] = [
         ("api.measure_job.configure", "api.tune_job.about_sweep", "api.tune_job.measure"),
     ),
     (lambda _: labkit.measure(faq(), DATA), ("api.measure_job.configure", "api.measure_job.run")),
+    (
+        lambda _: labkit.plan(faq(), DATA, progress=False),
+        ("api.measure_job.configure", "api.plan_job.Renderer", "api.plan_job.measure"),
+    ),
     (lambda _: labkit.recorded_short_rows(), ("results.recordings.RecordedSystems",)),
     (lambda _: labkit.serve(), ("api.serve_model.configure",)),
 ]

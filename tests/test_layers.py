@@ -31,7 +31,7 @@ ORDER = (
     {"api"},
     {"charts", "claims", "exercises"},
     {"widgets"},
-    {"cli", "__main__", "__init__"},
+    {"cli", "cli_batch", "cli_plan", "__main__", "__init__"},
 )
 FLOOR = {room: at for at, rooms in enumerate(ORDER) for room in rooms}
 MODULES = sorted(PACKAGE.rglob("*.py"))

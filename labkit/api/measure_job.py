@@ -49,6 +49,7 @@ def measure(
     seconds: float = 5.0,
     rows: int | None = None,
     runs: int = RUNS,
+    skip: int = 0,
     progress: bool | View = False,
     cancel: threading.Event | None = None,
     stall_s: float | None = None,
@@ -59,6 +60,8 @@ def measure(
     A run that warms up and is not counted (none with `rows` on an engine that is up), then `runs`
     of them. seconds: about how long a run takes (all of the data at most); rows: of a run, instead.
     Rows are drawn at random, the same ones each time, so that a file sorted by length is no trap.
+    skip: so many of the rows drawn are passed over, for a run with rows that no other had; after
+    the last row the first ones come again.
     enough: is given the rates after each run; True for no more.
 
     spec: None for this machine's defaults. Raises what `labkit.run` raises, LabError for an
@@ -67,6 +70,7 @@ def measure(
     spec = of_engines(spec).with_(warm=True)
     every: Any = data.to_dict("records") if isinstance(data, pd.DataFrame) else list(data)
     some = random.Random(0).sample(every, len(every))
+    some = some[skip % max(1, len(some)) :] + some[: skip % max(1, len(some))]
     options: dict[str, Any] = {"progress": progress, "cancel": cancel, "stall_s": stall_s}
     began, up = time.monotonic(), warm_engine.current()
     fits = up is not None and not warm_engine.why_reload(up, spec)

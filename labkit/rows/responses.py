@@ -115,6 +115,8 @@ def answered(task: Task, responses: pa.Table, rows: Sequence[Row], *, aligned: b
 
 def _no_answer(task: Task, text: str, sampling: Mapping[str, Any], cut: bool) -> str | None:
     """Why a text is no answer of this task; None for one that is."""
+    if task.any_text:
+        return None
     why = " (cut at max_tokens)" if cut else ""
     if not text.strip():
         return None if task.allow_empty else f"the model wrote no text{why}"
