@@ -22,6 +22,9 @@ class Task:
     sampling_columns: from a sampling parameter to the column of the row that holds its value.
     parse: from the generated text and the row to the answer; an exception makes an error row.
     allow_empty: whether no text is an answer; else it makes an error row.
+    columns: those that `messages` and `sampling_columns` need, where they are known: data without
+    one of them is refused before an engine starts.
+    answer_schema: the JSON schema of the answers, where they have one: it gives the types of files.
     """
 
     name: str
@@ -30,6 +33,8 @@ class Task:
     sampling_columns: Mapping[str, str] = field(default_factory=dict)
     parse: Callable[[str, Row], Any] = lambda text, row: text.strip()
     allow_empty: bool = False
+    columns: Sequence[str] = ()
+    answer_schema: Mapping[str, Any] | None = None
 
     @property
     def same_sampling(self) -> bool:

@@ -13,6 +13,7 @@ from labkit.charts.job_charts import (
     timeline,
     where_time_goes,
 )
+from labkit.charts.over_time_charts import over_time
 from labkit.charts.roofline_charts import roof, roof_sentence, speed_ups
 from labkit.charts.style import Chart, png
 from labkit.charts.sweep_charts import (
@@ -32,6 +33,7 @@ __all__ = [
     "engines_on_card_sentence",
     "heat_map",
     "in_flight",
+    "over_time",
     "png",
     "prediction",
     "provenance",

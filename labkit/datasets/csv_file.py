@@ -43,7 +43,9 @@ class Readable(Protocol):
     def suffix(self) -> str:
         """The ending that names the format."""
 
-    def open(self, mode: str = "r", *, encoding: str | None = None, newline: str | None = None) -> Any:
+    def open(
+        self, mode: str = "r", *, encoding: str | None = None, newline: str | None = None
+    ) -> Any:
         """Open it for reading."""
 
 

@@ -1,4 +1,4 @@
-"""Where files are: a path of this machine, or a URL, as a file system of pyarrow's and a path in it.
+"""Where files are: a path of this machine, or a URL, as a file system of pyarrow's and a path.
 
 `s3://`, `gs://` and `abfs://` are pyarrow's own (https://arrow.apache.org/docs/python/filesystems
 .html: keys, regions and servers come from the environment, as AWS_ENDPOINT_URL does); every other
@@ -10,11 +10,12 @@ from __future__ import annotations
 import errno
 import functools
 import io
+import os
 import re
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any
-from urllib.parse import unquote, urlsplit
+from urllib.parse import parse_qsl, unquote, urlencode, urlsplit
 
 import pyarrow.fs as pafs
 
@@ -120,7 +121,7 @@ def place(path: str | Path) -> Place:
         return place(unquote(urlsplit(url).path))
     try:
         if scheme in OF_ARROW:
-            found, inside = pafs.FileSystem.from_uri(_patient(url, scheme))
+            found, inside = pafs.FileSystem.from_uri(_with_options(url, scheme))
         else:
             found, inside = _of_fsspec(url)
     except ImportError as problem:
@@ -135,11 +136,21 @@ def place(path: str | Path) -> Place:
     return Place(shown, inside, found)
 
 
-def _patient(url: str, scheme: str) -> str:
-    """Google's client would try for a quarter of an hour."""
-    if scheme not in ("gs", "gcs") or "retry_limit_seconds" in url:
-        return url
-    return f"{url}{'&' if '?' in url else '?'}retry_limit_seconds={GOOGLE_S}"
+def _with_options(url: str, scheme: str) -> str:
+    """The URL with what pyarrow would not do by itself: look at AWS_ENDPOINT_URL (a server that is
+    not Amazon's), and give Google's storage up before a quarter of an hour is over."""
+    more: dict[str, Any] = {}
+    if scheme in ("gs", "gcs"):
+        more = {"retry_limit_seconds": GOOGLE_S}
+    if scheme == "s3" and (
+        server := os.environ.get("AWS_ENDPOINT_URL_S3") or os.environ.get("AWS_ENDPOINT_URL")
+    ):
+        parts = urlsplit(server)
+        more = {"endpoint_override": parts.netloc + parts.path.rstrip("/"), "scheme": parts.scheme}
+        more["region"] = os.environ.get("AWS_REGION") or os.environ.get("AWS_DEFAULT_REGION", "")
+    names = {name for name, _ in parse_qsl(urlsplit(url).query)}
+    query = urlencode({name: v for name, v in more.items() if v and name not in names})
+    return f"{url}{'&' if '?' in url else '?'}{query}" if query else url
 
 
 @functools.cache
@@ -207,4 +218,6 @@ def _listed(whole: Place, folder: str) -> list[Place]:
 
 
 def _seen(file: Place, folder: str) -> bool:
-    return not any(part[:1] in "._" for part in file.path.removeprefix(folder).strip("/").split("/"))
+    return not any(
+        part[:1] in "._" for part in file.path.removeprefix(folder).strip("/").split("/")
+    )

@@ -1,4 +1,4 @@
-"""JSON lines (and files that hold one JSON array): the values that were written, in typed columns."""
+"""JSON lines, and files that hold one JSON array: the values that were written, in typed columns."""
 
 from __future__ import annotations
 
@@ -16,7 +16,9 @@ from labkit.rows.file_place import Place
 
 Line = tuple[int, dict[str, Any]]
 #: What is said of a column that mixes types.
-ONE_TYPE = "A column has values of one type, or null: write numbers as text, or leave the column out"
+ONE_TYPE = (
+    "A column has values of one type, or null: write numbers as text, or leave the column out"
+)
 
 
 @dataclass(frozen=True)

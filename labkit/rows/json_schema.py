@@ -5,8 +5,6 @@ https://json-schema.org. Knows the part that structured output is asked for with
 
 from __future__ import annotations
 
-import functools
-import json
 from collections.abc import Mapping
 from typing import Any
 
@@ -61,15 +59,3 @@ def _one(kinds: list[pa.DataType | None]) -> pa.DataType | None:
     if own == {pa.int64(), pa.float64()}:
         return pa.float64()
     return own.pop() if len(own) == 1 else (pa.null() if not own else None)
-
-
-@functools.lru_cache(maxsize=8)
-def validator(schema: str) -> Any:
-    """What tells whether an answer fits a schema, given as JSON text. Raises jsonschema's
-    SchemaError for what is no schema."""
-    import jsonschema
-
-    loaded = json.loads(schema)
-    kind = jsonschema.validators.validator_for(loaded)
-    kind.check_schema(loaded)
-    return kind(loaded)

@@ -228,14 +228,17 @@ def in_memory(data: Any) -> list[Row]:
     return rows
 
 
+def columns(data: Any, rows: list[Row] | None) -> list[str]:
+    """The names of the columns, as far as they are known. rows: None for a Dataset."""
+    if rows is None:
+        return list(data.columns(fetch_if_missing=False) or ())
+    return list(dict.fromkeys(name for row in rows for name in row))
+
+
 def check_columns(data: Any, rows: list[Row] | None, into: str) -> None:
     """Raise LabError when a column that `run` adds is already there. rows: None for a Dataset,
     whose columns are looked at as far as they are known without running it."""
-    if rows is None:
-        columns = set(data.columns(fetch_if_missing=False) or ())
-    else:
-        columns = set().union(*rows)
-    if clash := {into, "error"} & columns:
+    if clash := {into, "error"}.intersection(columns(data, rows)):
         raise LabError(
             f"The data already has a column {clash.pop()!r}. Rename it, or name the new column "
             "with into='…' ('error' is kept for the reasons of failed rows)."
