@@ -1,4 +1,5 @@
-"""The command line: run, doctor, fetch, tiny, describe, label, sweep, tune, bundle, notebooks, times."""
+"""The command line: run, and doctor, fetch, tiny, describe, label, sweep, tune, bundle, notebooks,
+times."""
 
 from __future__ import annotations
 

@@ -33,8 +33,10 @@ class Template:
             raise self._wrong(str(problem)) from None
         for _, name, form, conversion in self.parts:
             if name is not None and (not name or form or conversion):
-                marks = f"{{{name}{'!' + conversion if conversion else ''}{':' + form if form else ''}}}"
-                raise self._wrong(f"{marks} names no column")
+                marks = (
+                    f"{name}{f'!{conversion}' if conversion else ''}{f':{form}' if form else ''}"
+                )
+                raise self._wrong(f"{{{marks}}} names no column")
         self.columns = list(dict.fromkeys(name for _, name, *_ in self.parts if name))
 
     def _wrong(self, why: str) -> LabError:
@@ -133,7 +135,7 @@ def prompt(
         asked,
         settings,
         columns,
-        parse or Task.__dataclass_fields__["parse"].default,
+        parse or (lambda text, row: text.strip()),
         columns=tuple(dict.fromkeys(needed)),
         answer_schema=declared,
     )
@@ -221,7 +223,7 @@ def _example(
 
 def _listed(row: Row, column: str) -> list[Message]:
     """The messages that a row holds. Raises ValueError for none."""
-    value = row.get(column)
+    value: Any = row.get(column)
     if isinstance(value, str):
         try:
             value = json.loads(value)

@@ -113,7 +113,11 @@ def write(
     """
     if file_place.is_url(path):
         with remote_folder.mirrored(str(path)) as here:
-            options = {"into": into, "retry_failed": retry_failed, "verbose": verbose}
+            options: dict[str, Any] = {
+                "into": into,
+                "retry_failed": retry_failed,
+                "verbose": verbose,
+            }
             options |= {"progress": progress, "stall_s": stall_s}
             try:
                 done = write(task, data, here, spec, id_column=id_column, **options)

@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from decimal import Decimal
 from pathlib import Path
-from typing import Any, Protocol, TextIO, TypeVar
+from typing import Any, TextIO, TypeAlias, TypeVar
 
 import pyarrow as pa
 
@@ -36,17 +36,9 @@ ESCAPE = re.compile(r'\\(["\\])')
 T = TypeVar("T")
 
 
-class Readable(Protocol):
-    """What can be opened: a path of this machine, or a file elsewhere (`rows.file_place.Place`)."""
-
-    @property
-    def suffix(self) -> str:
-        """The ending that names the format."""
-
-    def open(
-        self, mode: str = "r", *, encoding: str | None = None, newline: str | None = None
-    ) -> Any:
-        """Open it for reading."""
+#: What can be opened: a `Path`, or a file elsewhere, which has the same `open` and `suffix`
+#: (`rows.file_place.Place`).
+Readable: TypeAlias = Any
 
 
 class DatasetError(LabError, ValueError):

@@ -53,7 +53,7 @@ def _rows(place: Any) -> Iterator[tuple[int, list[str]]]:
             "install openpyxl`, or save the sheet as CSV (UTF-8)."
         ) from None
     try:
-        book = openpyxl.load_workbook(place.bytes(), read_only=True, data_only=True)
+        book = openpyxl.load_workbook(place.whole(), read_only=True, data_only=True)
     except (zipfile.BadZipFile, KeyError, ValueError, OSError) as problem:
         raise DatasetError.at(place, f"no Excel workbook (.xlsx): {problem}") from None
     try:

@@ -81,7 +81,7 @@ class Place:
             return io.BufferedReader(file)
         return io.TextIOWrapper(file, encoding=encoding, newline=newline)
 
-    def bytes(self) -> io.BytesIO:
+    def whole(self) -> io.BytesIO:
         """All of it, where a reader must jump in it."""
         with self.open("rb") as file:
             return io.BytesIO(file.read())

@@ -1,4 +1,4 @@
-"""JSON lines, and files that hold one JSON array: the values that were written, in typed columns."""
+"""JSON lines, and files that hold one JSON array: the values as written, in typed columns."""
 
 from __future__ import annotations
 
