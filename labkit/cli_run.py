@@ -90,10 +90,10 @@ def run(given: argparse.Namespace) -> int:
     import labkit
     from labkit.rows import user_files
 
-    if not given.out and not given.limit:
-        raise LabError("Name a folder for the answers with --out, or see a sample: --limit 20.")
     if given.limit is not None and given.limit < 1:
         raise LabError("--limit must be at least 1.")
+    if not given.out and not given.limit:
+        raise LabError("Name a folder for the answers with --out, or see a sample: --limit 20.")
     if (given.csv or given.jsonl or given.page) and not given.out:
         raise LabError("--csv, --jsonl and --page go with --out: a sample is only shown.")
     task = _task(given)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import json
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -16,6 +17,8 @@ from aiohttp import web
 
 import labkit
 from labkit.cli import main
+from labkit.rows import user_files
+from tests.conftest import ENDURANCE
 from tests.engines.test_endpoint_client import server as server
 
 ROWS = [{"id": f"{n:03}", "text": f"post {n}", "likes": n} for n in range(1, 7)]
@@ -80,12 +83,28 @@ def says(words: Callable[[dict[str, Any]], str]) -> Callable[[dict[str, Any]], w
 
 
 @pytest.mark.parametrize("data", FORMATS)
+def test_each_format_is_read(data: str, posts: Path) -> None:
+    put(data, posts)
+    files = user_files.opened(data)
+    assert files.columns() == ["id", "text", "likes"]
+    assert [row for table in files.tables() for row in table.to_pylist()] == ROWS
+    assert files.head(4).to_pylist() == ROWS[:4]
+
+
+def put(data: str, folder: Path) -> None:
+    """The files of a format."""
+    for name, content in FORMATS[data].items():
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / name).write_bytes(content)
+
+
+@pytest.mark.parametrize(
+    "data", [pytest.param(d, marks=[] if d == "posts.csv" else [ENDURANCE]) for d in FORMATS]
+)
 def test_each_format_is_answered_by_id_and_gone_on_with(
     data: str, posts: Path, server: Any, local_ray: Any, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    for name, content in FORMATS[data].items():
-        (posts / name).parent.mkdir(parents=True, exist_ok=True)
-        (posts / name).write_bytes(content)
+    put(data, posts)
     ask = ["run", data, "--prompt", "Say {text}.", "--id", "id", "--out", "out"]
     assert main([*ask, *at(server), "--csv", "all.csv", "--jsonl", "all.jsonl.gz"]) == 0
     shown = capsys.readouterr().out
@@ -220,8 +239,6 @@ def test_what_can_not_work_is_refused_before_a_row_is_asked(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     assert main(["run", "posts.csv", *at(server), *more]) == 1
-    import re
-
     assert re.search(words, capsys.readouterr().err) and not server.bodies
 
 
