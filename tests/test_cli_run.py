@@ -1,4 +1,4 @@
-"""`labkit run`: a file of any kind in, a folder out; against a small server, and one real engine."""
+"""`labkit run`: a file of any kind in, a folder out; by a small server, and one real engine."""
 
 from __future__ import annotations
 
@@ -115,7 +115,7 @@ def test_each_format_is_answered_by_id_and_gone_on_with(
     assert list(found["likes"]) == [row["likes"] for row in ROWS]
     back = pd.read_csv("all.csv", dtype={"id": str}).sort_values("id")
     assert list(back["id"]) == list(found["id"]) and list(back["answer"]) == list(found["answer"])
-    lines = [json.loads(line) for line in gzip.open("all.jsonl.gz", "rt")]
+    lines = [json.loads(x) for x in gzip.decompress(Path("all.jsonl.gz").read_bytes()).splitlines()]
     assert sorted(line["id"] for line in lines) == list(found["id"])
     page = Path("out/_report.html").read_text()
     assert "You said Say post 1." in page and "None: every row was answered" in page

@@ -27,6 +27,7 @@ ORDER = (
         "quality",
         "progress",
         "html_table",
+        "page",
         "scheduling",
         "datasets",
     },
