@@ -71,7 +71,7 @@ def test_answers_that_can_not_be_copied_are_kept_here(
     def refuse(self: object) -> None:
         raise OSError("the network is gone")
 
-    with pytest.raises(LabError, match="could not be copied.*network is gone.*kept in") as told:  # noqa: SIM117
+    with pytest.raises(LabError, match="could be copied.*network is gone.*kept in") as told:  # noqa: SIM117
         with mirrored(url) as here:
             monkeypatch.setattr(file_place.Place, "create", refuse)
             Parts(here, "id").add(part(1))
