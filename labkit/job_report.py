@@ -19,7 +19,7 @@ from labkit.settings.setting import JobSpec
 from labkit.tasks import Task
 
 #: Rows of the sample, and characters of one cell.
-SAMPLE_ROWS, SAMPLE_CHARACTERS = 12, 400
+SAMPLE_ROWS, SAMPLE_CHARACTERS = 12, 200
 
 
 @lab_errors("The report could not be made")

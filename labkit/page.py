@@ -40,12 +40,14 @@ table { border-collapse: collapse; font-size: .9rem; }
 th, td { padding: .35rem .7rem; border-bottom: 1px solid #dfe7ee; }
 thead th { border-bottom: 2px solid #5b8db8; white-space: nowrap; }
 td { min-width: 4rem; max-width: 30rem !important; }
-figure { margin: 1rem 0; } img { max-width: 100%; height: auto; }
+figure { margin: 1rem 0; overflow-x: auto; } img { max-width: 100%; height: auto; }
 pre { margin: .6rem 0; padding: .8rem; background: #f5f7f9; border-radius: .4rem; max-width: 100%;
   font-size: .85rem; white-space: pre-wrap; overflow-wrap: anywhere; }
 details { margin: .8rem 0; } summary { cursor: pointer; color: #1b3a5c; font-weight: 600; }
 @media (max-width: 40rem) { body { font-size: .95rem; } h1 { font-size: 1.4rem; }
-  dl { grid-template-columns: 1fr 1fr; } td { min-width: 6rem; } }
+  dl { grid-template-columns: 1fr 1fr; } table { width: max-content; }
+  td { max-width: 16rem !important; }
+  img { max-width: none; width: 36rem; } }
 @media print { body { max-width: none; } details { display: block; } }
 """
 
