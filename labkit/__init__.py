@@ -28,7 +28,10 @@ if TYPE_CHECKING:
     from labkit.errors import Cancelled, CannotSchedule, JobFailed, LabError, ModelError, Stalled
     from labkit.hardware.machine import detect as this_machine
     from labkit.html_table import show
+    from labkit.job_report import report
     from labkit.metrics import compare
+    from labkit.page import Page
+    from labkit.prompt_task import prompt
     from labkit.ray_session.local_cluster import local_nodes
     from labkit.ray_session.session import quiet, start, stop
     from labkit.results.job import Job, partial
@@ -71,7 +74,9 @@ _HOMES = {
     "errors": "Cancelled CannotSchedule JobFailed LabError ModelError Stalled",
     "hardware.machine": "this_machine=detect",
     "html_table": "show",
+    "job_report": "report",
     "metrics": "compare",
+    "page": "Page",
     "ray_session.local_cluster": "local_nodes",
     "ray_session.session": "quiet start stop",
     "results.job": "Job partial",
@@ -80,6 +85,7 @@ _HOMES = {
     "recorded_timeline recordings",
     "results.sweep_result": "Sweep at_product grid in_flight",
     "results.tuning": "Tuning",
+    "prompt_task": "prompt",
     "tasks": "Task",
     "weights.catalogue": "cached_model=cached choose_model=choose get_model=get models",
     "widgets.panel": "panel",
@@ -114,6 +120,7 @@ __all__ = [
     "JobFailed",
     "LabError",
     "ModelError",
+    "Page",
     "Plan",
     "Stalled",
     "Sweep",
@@ -140,6 +147,7 @@ __all__ = [
     "panel",
     "partial",
     "plan",
+    "prompt",
     "quiet",
     "ready",
     "recorded",
@@ -150,6 +158,7 @@ __all__ = [
     "recordings",
     "replay",
     "replayed",
+    "report",
     "run",
     "run_batch",
     "serve",

@@ -1,4 +1,4 @@
-"""The command line: doctor, fetch, tiny, describe, label, sweep, tune, batch, plan and others."""
+"""The command line: run, batch, plan, doctor, fetch, tiny, describe, label, sweep and others."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from labkit import cli_batch, cli_plan
+from labkit import cli_batch, cli_plan, cli_run
 from labkit.errors import LabError
 
 
@@ -18,6 +18,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     where some of the work failed."""
     parser = argparse.ArgumentParser(prog="labkit", description=__doc__)
     commands = parser.add_subparsers(dest="command", required=True)
+    cli_run.add(commands)
     check = commands.add_parser("doctor", help="find what would stop a job on this machine")
     check.add_argument("--device", choices=["cpu", "gpu"], help="demand a GPU, or do without")
     check.add_argument("--model", help="registry name, Hugging Face id or folder")
@@ -74,6 +75,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     commands.add_parser("times", help="put measured minutes into docs/times.md and the lessons")
     given = parser.parse_args(arguments)
     run = {
+        "run": cli_run.run,
         "doctor": _doctor,
         "fetch": _fetch,
         "tiny": _tiny,

@@ -314,6 +314,26 @@ def tokens_until(times: pd.DataFrame, t_s: Sequence[float] | np.ndarray) -> np.n
     return done.sum(axis=1)
 
 
+def over_time(times: pd.DataFrame, parts: int = 60) -> pd.DataFrame:
+    """How a job went: its engine span in equal stretches, a row each. `t_s`: the end of it, in
+    seconds since the call; `rows`: answered until then; `rows_per_s` and `output_tokens_per_s`: of
+    the rows that ended in it (NaN where a server counts no tokens).
+
+    times: a frame of `timeline`; no rows, no stretches.
+    """
+    names = ["t_s", "rows", "rows_per_s", "output_tokens_per_s"]
+    if times.empty:
+        return pd.DataFrame({name: pd.Series(dtype=float) for name in names})
+    begin, end = float(times["scheduled_s"].min()), float(times["last_token_s"].max())
+    edges = np.linspace(begin, max(end, begin + 1e-6), parts + 1)
+    ends = times["last_token_s"].clip(lower=edges[0], upper=edges[-1])
+    rows = np.histogram(ends, edges)[0]
+    tokens = np.histogram(ends, edges, weights=times["num_generated_tokens"].to_numpy(float))[0]
+    width = edges[1] - edges[0]
+    columns = (edges[1:], rows.cumsum(), rows / width, tokens / width)
+    return pd.DataFrame(dict(zip(names, columns, strict=True)))
+
+
 def compare(metrics: Sequence[Metrics], names: Sequence[str]) -> pd.DataFrame:
     """Jobs side by side: a row a job; `speed-up` is output tokens/s over that of the first."""
     frame = pd.DataFrame(

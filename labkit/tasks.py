@@ -24,6 +24,9 @@ class Task:
     allow_empty: whether no text is an answer; else it makes an error row.
     any_text: whether any text is an answer, as it is of a server: none, or one that was cut before
     it had the form that was asked for. Else such a text makes an error row.
+    columns: those that `messages` and `sampling_columns` need, where they are known: data without
+    one of them is refused before an engine starts.
+    answer_schema: the JSON schema of the answers, where they have one: it gives the types of files.
     """
 
     name: str
@@ -33,6 +36,8 @@ class Task:
     parse: Callable[[str, Row], Any] = lambda text, row: text.strip()
     allow_empty: bool = False
     any_text: bool = False
+    columns: Sequence[str] = ()
+    answer_schema: Mapping[str, Any] | None = None
 
     @property
     def same_sampling(self) -> bool:

@@ -76,10 +76,12 @@ def test_python_blocks_run(
     warm_spec: Any,
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
+    tmp_path: Path,
 ) -> None:
     """On the engine of the tests, also where a block asks for one of its own (`test_run` has such
     a job): only `warm` is added to its `configure`."""
     monkeypatch.setenv("LABKIT_MODEL", warm_spec.model.source)
+    monkeypatch.chdir(tmp_path)
     configure = labkit.configure
     monkeypatch.setattr(labkit, "configure", lambda **given: configure(**{"warm": True, **given}))
     exec(compile(code, page, "exec"), {"__name__": "__main__"})

@@ -20,7 +20,17 @@ from tools import tree
 #: A room may import those before it, and what is in itself.
 ORDER = (
     {"errors", "paths"},
-    {"tasks", "metrics", "quality", "progress", "html_table", "scheduling", "datasets"},
+    {
+        "tasks",
+        "prompt_task",
+        "metrics",
+        "quality",
+        "progress",
+        "html_table",
+        "page",
+        "scheduling",
+        "datasets",
+    },
     {"hardware", "bottleneck"},
     {"weights"},
     {"settings"},
@@ -29,9 +39,9 @@ ORDER = (
     {"engines"},
     {"results"},
     {"api"},
-    {"charts", "claims", "exercises"},
+    {"charts", "claims", "exercises", "job_report"},
     {"widgets"},
-    {"cli", "cli_batch", "cli_plan", "__main__", "__init__"},
+    {"cli", "cli_batch", "cli_plan", "cli_run", "__main__", "__init__"},
 )
 FLOOR = {room: at for at, rooms in enumerate(ORDER) for room in rooms}
 MODULES = sorted(PACKAGE.rglob("*.py"))

@@ -69,6 +69,8 @@ def run(
         inputs = None if user_data.is_dataset(data) else user_data.in_memory(data)
         user_data.check_columns(data, inputs, into)
         requests.check_task(task)
+        if columns := user_data.columns(data, inputs):
+            requests.check_columns(task, columns)
         asked = recorded_jobs.in_one(_requests(task, data, inputs, spec))
         spec = settled(spec, task, asked)
         made_ready(asked, spec)

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 import pyarrow as pa
 import pyarrow.compute as pc
-import pyarrow.parquet as pq
 
 from labkit import metrics
 from labkit.api.configure import configure
@@ -22,10 +21,10 @@ from labkit.engines.dispatch import made_ready, parameter_of, settled
 from labkit.errors import JobFailed, LabError, lab_errors
 from labkit.progress import Progress
 from labkit.ray_session import capacity, session
-from labkit.results import job_fingerprint
+from labkit.results import answer_files, job_fingerprint, remote_folder
 from labkit.results.parquet_folder import Parts
 from labkit.results.part_writer import PartWriter
-from labkit.rows import arrow_types, requests, user_data
+from labkit.rows import file_place, requests, user_data
 from labkit.settings.setting import JobSpec
 from labkit.tasks import Row, Task
 
@@ -40,15 +39,19 @@ class Written:
     rows, failed: rows in all parts, and those of them with an error. computed: rows of this call,
     failed ones among them. skipped: rows of the data that were there before. metrics: of this
     call's rows (`metrics.cut`: how many ended at `max_tokens`); None when there was nothing to do.
+    over_time: how these came (`metrics.over_time`). path: of a folder elsewhere, its URL. into: the
+    column of the answers.
     """
 
-    path: Path
+    path: Path | str
     id_column: str
     rows: int
     computed: int
     skipped: int
     failed: int
     metrics: metrics.Metrics | None = field(repr=False)
+    over_time: pd.DataFrame | None = field(default=None, repr=False)
+    into: str = "answer"
 
     @lab_errors("The answers could not be read")
     def read(self) -> pd.DataFrame:
@@ -56,8 +59,14 @@ class Written:
 
         Whole numbers with nulls among them are pandas' Int64 (pd.read_parquet makes floats).
         """
-        found = arrow_types.frame(pq.read_table(self.path))
+        found = answer_files.frame(self.path)
         return found.sort_values(self.id_column, ignore_index=True)
+
+    @lab_errors("The answers could not be saved")
+    def save(self, path: str | Path) -> None:
+        """Write all rows to one `.csv`, `.tsv` or `.jsonl` file (also `.gz`, `.zst`, or at a URL):
+        in CSV an answer that is a dict has a column for each key, such as `answer.name`."""
+        answer_files.save(self.path, path)
 
 
 @lab_errors("The answers could not be written")
@@ -79,10 +88,12 @@ def write(
     Called again with the same folder, it computes only the rows whose id is not there yet: after a
     kill, a crash, or with more data. `pd.read_parquet(path)` reads the folder at any time.
 
-    data: a pandas frame, a list of dicts, a Ray Dataset, or the path of Parquet, CSV or TSV files
-    (a file, or a folder of one kind). What is not in memory is streamed: only the ids and the times
-    of the rows are collected here. A CSV file may be of any dialect; 007 stays text, an empty field
-    is null.
+    data: a pandas frame, a list of dicts, a Ray Dataset, or the path of files of one kind: Parquet,
+    CSV or TSV (of any dialect: 007 stays text, an empty field is null), JSON lines, Excel; text
+    files also packed (`.gz`, `.zst`). A file, a folder, or a pattern (`posts-*.csv`), of this
+    machine or a URL (`s3://`, `gs://`, `abfs://`, `hf://`, `https://`). What is not in memory is
+    streamed: only the ids and the times of the rows are collected here.
+    path: also a URL (`s3://bucket/answers`): parts are copied there soon after they are written.
     id_column: its values (text or whole numbers) name the rows; each must be there once.
     into: the column of the answers. Its type is that of the first ones, and becomes a wider one
     (whole numbers → floats) where that changes no answer; one that doesn't fit makes an error row.
@@ -100,6 +111,19 @@ def write(
     and JobFailed when a row did not come back. What is written is kept in every case, also after
     Ctrl-C.
     """
+    if file_place.is_url(path):
+        with remote_folder.mirrored(str(path)) as here:
+            options: dict[str, Any] = {
+                "into": into,
+                "retry_failed": retry_failed,
+                "verbose": verbose,
+            }
+            options |= {"progress": progress, "stall_s": stall_s}
+            try:
+                done = write(task, data, here, spec, id_column=id_column, **options)
+            except LabError as problem:  # the user knows the folder by its URL
+                raise type(problem)(str(problem).replace(str(here), str(path))) from problem
+        return replace(done, path=str(path))
     started = time.time()
     spec = spec or configure()
     seconds = limit(stall_s, spec.patience_s)
@@ -107,7 +131,7 @@ def write(
         requests.check_task(task)
         if isinstance(data, str | Path) or user_data.is_dataset(data):
             session.start(verbose=verbose)
-        source, ids = _looked_at(data, id_column, into, progress, seconds)
+        source, ids = _looked_at(task, data, id_column, into, progress, seconds)
         parts = Parts(path, id_column)
         with parts.open():
             source.use(kept := parts.schema())
@@ -122,7 +146,7 @@ def write(
                 there = parts.rows()
             done = there["id"].cast(ids.type)
             wanted = ids.filter(pc.invert(pc.is_in(ids, done)))
-            numbers, todo = None, len(wanted)
+            numbers, came, todo = None, None, len(wanted)
             if todo:
                 session.start(verbose=verbose)
                 parameter = parameter_of(spec)
@@ -143,15 +167,15 @@ def write(
                     writer.take(every.slice(refused.num_rows))
                     shown.advance(every.num_rows, 0)
                 numbers = writer.numbers(started, clocks, use)
+                came = writer.over_time(started, clocks)
                 there = parts.rows()
             failures = pc.sum(there["failed"]).as_py()
-            return Written(
-                parts.path, id_column, there.num_rows, todo, len(ids) - todo, failures, numbers
-            )
+            counts = (there.num_rows, todo, len(ids) - todo, failures)
+            return Written(parts.path, id_column, *counts, numbers, came, into)
 
 
 def _looked_at(
-    data: Any, id_column: str, into: str, progress: bool, stall_s: float
+    task: Task, data: Any, id_column: str, into: str, progress: bool, stall_s: float
 ) -> tuple[user_data.Source, pa.ChunkedArray]:
     """(the data, the ids of its rows), looked at. Files and Datasets are read for it, with the
     watchdog at their side. Raises LabError for what is of no use, JobFailed and Stalled."""
@@ -164,6 +188,7 @@ def _looked_at(
     if not isinstance(data, str | Path | ray.data.Dataset):
         (source,) = found()
         user_data.check(source.schema, id_column, into)
+        requests.check_columns(task, source.schema.names)
         ids = list(source.ids(id_column))
     else:
         contexts = [ray.data.DataContext.get_current()]
@@ -176,6 +201,7 @@ def _looked_at(
             ):
                 (source,) = supervised(found(), contexts, watch)
                 user_data.check(source.schema, id_column, into)
+                requests.check_columns(task, source.schema.names)
                 assert source.dataset is not None
                 contexts = [contexts[0], source.dataset.context]
                 ids = []

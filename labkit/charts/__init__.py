@@ -10,6 +10,7 @@ from labkit.charts.job_charts import (
     throughput_bars,
     where_time_goes,
 )
+from labkit.charts.over_time_charts import over_time
 from labkit.charts.roofline_charts import roof, roof_sentence, speed_ups
 from labkit.charts.row_charts import in_flight, row_time, timeline
 from labkit.charts.style import Chart, png
@@ -30,6 +31,7 @@ __all__ = [
     "engines_on_card_sentence",
     "heat_map",
     "in_flight",
+    "over_time",
     "png",
     "prediction",
     "provenance",

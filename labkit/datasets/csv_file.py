@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from decimal import Decimal
 from pathlib import Path
-from typing import TextIO, TypeVar
+from typing import Any, TextIO, TypeAlias, TypeVar
 
 import pyarrow as pa
 
@@ -36,11 +36,16 @@ ESCAPE = re.compile(r'\\(["\\])')
 T = TypeVar("T")
 
 
+#: What can be opened: a `Path`, or a file elsewhere, which has the same `open` and `suffix`
+#: (`rows.file_place.Place`).
+Readable: TypeAlias = Any
+
+
 class DatasetError(LabError, ValueError):
     """Data can't be used as it is: the message names the file, line and column, and the way out."""
 
     @classmethod
-    def at(cls, path: Path, problem: str, line: int = 0, column: str = "") -> DatasetError:
+    def at(cls, path: Readable, problem: str, line: int = 0, column: str = "") -> DatasetError:
         """Make the error for a place: `line` counts from 1, 0 and "" leave a part out."""
         where = f", line {line}" * bool(line) + f", column '{column}'" * bool(column)
         return cls(f"{path}{where}: {problem}")
@@ -50,7 +55,7 @@ class DatasetError(LabError, ValueError):
 class File:
     """A file and how it is written. escaped: a quote is \\" inside of quotes, else doubled."""
 
-    path: Path
+    path: Readable
     encoding: str
     delimiter: str = ","
     escaped: bool = False
@@ -65,7 +70,7 @@ class File:
             problem = f"no such file. Check the path, seen from {Path.cwd()}"
             raise DatasetError.at(self.path, problem) from None
         except OSError as e:
-            problem = f"can't be read ({e.strerror}). Give a readable file"
+            problem = f"can't be read ({e.strerror or e}). Give a readable file"
             raise DatasetError.at(self.path, problem) from e
         except UnicodeError:
             raise _undecodable(self.path) from None
@@ -124,7 +129,7 @@ class File:
             yield pa.table([_typed(texts[f.name], f.type) for f in schema], schema)
 
 
-def _undecodable(path: Path) -> DatasetError:
+def _undecodable(path: Readable) -> DatasetError:
     save = "Save the file again with the encoding UTF-8"
     before = 0
     with path.open("rb") as file:
@@ -142,13 +147,18 @@ def _doubled(escape: re.Match[str]) -> str:
     return '""' if escape[1] == '"' else "\\"
 
 
-def read(path: Path, use: Callable[[File], T]) -> T:
+def read(
+    path: Readable,
+    use: Callable[[File], T],
+    dialects: Callable[[Readable], list[File]] | None = None,
+) -> T:
     """What `use` makes of the file in the first dialect in which it is read from end to end.
 
-    Raises DatasetError, that of the likeliest dialect.
+    dialects: how it may be written; None for those of CSV files. Raises DatasetError, that of the
+    likeliest dialect.
     """
     problems = []
-    for file in _dialects(path):
+    for file in (dialects or _dialects)(path):
         try:
             return use(file)
         except DatasetError as problem:
@@ -156,7 +166,7 @@ def read(path: Path, use: Callable[[File], T]) -> T:
     raise problems[0]
 
 
-def _dialects(path: Path) -> list[File]:
+def _dialects(path: Readable) -> list[File]:
     """How a file may be written, by its first bytes and its header, the likeliest first."""
     with File(path, "latin-1").text() as text:
         marked = text.read(2).encode("latin-1") in (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
@@ -175,17 +185,20 @@ def _dialects(path: Path) -> list[File]:
     return [File(path, file.encoding, one, escaped) for one in likely for escaped in (False, True)]
 
 
-def look(paths: Sequence[Path]) -> tuple[list[File], pa.Schema]:
+def look(
+    paths: Sequence[Readable], dialects: Callable[[Readable], list[File]] | None = None
+) -> tuple[list[File], pa.Schema]:
     """How each file is written, and the types of the columns, in the order of the first file.
 
     Every row is read: a column has a type only if each value is written as Python would write it
     (but 0.50 is a number). So 007 stays text. The type is null where all fields are empty.
-    Raises DatasetError for the first problem of a file, and for files with other columns.
+    dialects: as for `read`. Raises DatasetError for the first problem of a file, and for files with
+    other columns.
     """
     files: list[File] = []
     kinds: list[dict[str, list[pa.DataType]]] = []
     for path in paths:
-        file, own = read(path, lambda file: (file, _kinds(file)))
+        file, own = read(path, lambda file: (file, _kinds(file)), dialects)
         if kinds and own.keys() != kinds[0].keys():
             problem = f"the columns are {[*own]}, and {[*kinds[0]]} in {paths[0]}. Give files "
             raise DatasetError.at(path, f"{problem}with the same columns", 1)

@@ -20,7 +20,7 @@ from labkit.errors import JobFailed, LabError
 from labkit.progress import Progress
 from labkit.results import job_fingerprint
 from labkit.results.parquet_folder import Parts
-from labkit.rows import arrow_types, user_data
+from labkit.rows import arrow_types, json_schema, user_data
 from labkit.rows.responses import ABOUT, RESPONSE, Answered
 from labkit.tasks import Task
 
@@ -136,7 +136,9 @@ class PartWriter:
         """The answers as a column of the parts' type, as `fit` has them. Where one needs a wider
         type that changes none in the parts, these get it; null is of any type."""
         kept = self.parts.schema()
-        held = kept.field(self.into).type if kept else arrow_types.answer_type(answers)
+        declared = json_schema.arrow_type(self.task.answer_schema)
+        held = declared or arrow_types.answer_type(answers)
+        held = kept.field(self.into).type if kept else held
         values, misfits = fit(answers, held)
         if kept and any(misfits):
             if self.kind is None:
@@ -168,6 +170,11 @@ class PartWriter:
         began, ended = (use and use.clock) or (started, time.time())
         found = metrics.compute(rows, began, ended, clocks, use)
         return metrics.without_unreadable(found, len(rows) - self.shown.failed, self.shown.failed)
+
+    def over_time(self, started: float, clocks: int = 1) -> pd.DataFrame:
+        """How the rows of this call came (`metrics.over_time`)."""
+        rows = pa.concat_tables(self.seen).to_pandas()
+        return metrics.over_time(metrics.timeline(rows, started, clocks))
 
     def __enter__(self) -> Self:
         return self

@@ -7,6 +7,7 @@ name or type of theirs can meet one of Ray's (`prompt`, `messages`, `model`). Kn
 
 from __future__ import annotations
 
+import difflib
 import json
 from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any, Self
@@ -61,6 +62,18 @@ def check_task(task: Any) -> None:
     for name, value in task.sampling.items():
         if more := _dropped(name, value):
             raise LabError(f"The task {task.name!r} asks for {more} Leave {name!r} out.")
+
+
+def check_columns(task: Task, columns: Sequence[str]) -> None:
+    """Raise LabError where the data lacks a column that the task says it needs."""
+    for name in task.columns:
+        if name not in columns:
+            close = difflib.get_close_matches(name, map(str, columns), n=1, cutoff=0.5)
+            hint = f" Did you mean {close[0]!r}?" if close else ""
+            raise LabError(
+                f"The data has no column {name!r}, which the task needs; there are "
+                f"{list(columns)}.{hint} A brace in a template that is no column is doubled: {{{{."
+            )
 
 
 def _dropped(name: str, value: Any) -> str:

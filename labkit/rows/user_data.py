@@ -12,9 +12,8 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from labkit.datasets.csv_file import File, look
 from labkit.errors import LabError
-from labkit.rows import arrow_types, requests
+from labkit.rows import arrow_types, requests, user_files
 from labkit.rows.arrow_types import answer_type as answer_type
 from labkit.rows.arrow_types import fit as fit
 from labkit.rows.requests import REQUEST, Parameter
@@ -27,7 +26,6 @@ if TYPE_CHECKING:
 
 #: The columns about an answer that `write` adds beside it and its error.
 ABOUT_AN_ANSWER = (*COUNTS, "finish_reason")
-FILES = (".parquet", ".csv", ".tsv")
 EMPTY = "There are no rows to run: the data is empty."
 
 
@@ -117,11 +115,10 @@ def source(data: Any) -> Source:
     import ray.data
 
     if isinstance(data, str | Path):
-        path = Path(data).expanduser().absolute()
-        files = _files(path)
-        if files[0].suffix.lower() != ".parquet":
-            return _csv(files)
-        data = ray.data.read_parquet(str(path), file_extensions=["parquet"])
+        files = user_files.opened(data)
+        data = files.dataset()
+        if files.schema is not None:
+            return Source(files.schema, dataset=data)
     if isinstance(data, ray.data.Dataset):
         found = data.schema()
         if found is None:
@@ -231,14 +228,17 @@ def in_memory(data: Any) -> list[Row]:
     return rows
 
 
+def columns(data: Any, rows: list[Row] | None) -> list[str]:
+    """The names of the columns, as far as they are known. rows: None for a Dataset."""
+    if rows is None:
+        return list(data.columns(fetch_if_missing=False) or ())
+    return list(dict.fromkeys(name for row in rows for name in row))
+
+
 def check_columns(data: Any, rows: list[Row] | None, into: str) -> None:
     """Raise LabError when a column that `run` adds is already there. rows: None for a Dataset,
     whose columns are looked at as far as they are known without running it."""
-    if rows is None:
-        columns = set(data.columns(fetch_if_missing=False) or ())
-    else:
-        columns = set().union(*rows)
-    if clash := {into, "error"} & columns:
+    if clash := {into, "error"}.intersection(columns(data, rows)):
         raise LabError(
             f"The data already has a column {clash.pop()!r}. Rename it, or name the new column "
             "with into='…' ('error' is kept for the reasons of failed rows)."
@@ -290,35 +290,3 @@ def check_ids(ids: pa.ChunkedArray, id_column: str) -> None:
                 f"Row {row} {words} in {id_column!r} ({ids[row].as_py()!r}; {int(bad.sum()):,} "
                 "such). Each row needs one of its own, such as its number: resume goes by it."
             )
-
-
-def _files(path: Path) -> list[Path]:
-    """The files to be read, of one kind. Raises LabError where there are none, or several kinds."""
-    files = sorted(f for f in path.rglob("*") if f.is_file()) if path.is_dir() else [path]
-    files = [f for f in files if f.suffix.lower() in FILES and f.name[0] not in "._"]
-    if len({f.suffix.lower() for f in files}) != 1 or not path.exists():
-        raise LabError(
-            f"{path} is no Parquet or CSV file (nor TSV), and no folder with one of these kinds."
-        )
-    return files
-
-
-def _csv(paths: list[Path]) -> Source:
-    """CSV files as a Dataset: their types are those of all rows, read in a pass of their own."""
-    import ray.data
-
-    files, schema = look(paths)
-    places = ray.data.from_items([{"file": n} for n in range(len(files))])
-    dataset = places.repartition(len(files)).map_batches(
-        _csv_tables,
-        fn_kwargs={"files": files, "schema": schema},
-        batch_size=1,
-        batch_format="pyarrow",
-        num_cpus=STAGE_CPUS,
-    )
-    return Source(schema, dataset=dataset)
-
-
-def _csv_tables(batch: pa.Table, *, files: list[File], schema: pa.Schema) -> Iterator[pa.Table]:
-    for number in batch["file"].to_pylist():
-        yield from files[number].tables(schema)

@@ -1,0 +1,140 @@
+"""The user's files, of any format and anywhere, as tables and as a Ray Dataset.
+
+Parquet is streamed by Ray Data. The types of text files (CSV, TSV, JSON lines, Excel) are those of
+all their rows, which are read in a pass of their own: no first block decides for the others.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pyarrow as pa
+
+from labkit.datasets import csv_file
+from labkit.errors import LabError
+from labkit.rows import excel_sheet, file_place, json_lines
+from labkit.rows.file_place import Place
+from labkit.settings.engine_defaults import STAGE_CPUS
+
+if TYPE_CHECKING:
+    import ray.data
+
+#: Files of one ending → (objects with `tables(schema)`, the schema).
+LOOKS: dict[str, Callable[[list[Place]], tuple[Any, pa.Schema]]] = {
+    **dict.fromkeys((".csv", ".tsv"), csv_file.look),
+    **dict.fromkeys((".jsonl", ".ndjson", ".json"), json_lines.look),
+    ".xlsx": excel_sheet.look,
+}
+FORMATS = (".parquet", *LOOKS)
+KINDS = (
+    "Parquet, CSV, TSV, JSON lines (.jsonl, .ndjson, .json) or Excel (.xlsx); the text formats "
+    "also packed (.gz, .zst)"
+)
+
+
+@dataclass(frozen=True)
+class Files:
+    """Files of one format. readers, schema: of text files, known; None of Parquet."""
+
+    places: list[Place]
+    readers: list[Any] = field(default_factory=list)
+    schema: pa.Schema | None = None
+
+    def tables(self, numbered: str = "") -> Iterator[pa.Table]:
+        """All rows, some at a time. numbered: the name of a column to add: see `dataset`."""
+        if self.schema is None:
+            yield from map(pa.Table.from_batches, ([b] for b in self._parquet().to_batches()))
+            return
+        for at in range(len(self.readers)):
+            yield from _numbered(self, at, numbered)
+
+    def head(self, rows: int, numbered: str = "") -> pa.Table:
+        """The first rows, in the order of the files."""
+        some, left = [], rows
+        tables = [self._parquet().head(rows)] if self.schema is None else self.tables(numbered)
+        for table in tables:
+            some.append(table.slice(0, left))
+            left -= some[-1].num_rows
+            if left <= 0:
+                break
+        return pa.concat_tables(some)
+
+    def dataset(self, numbered: str = "") -> ray.data.Dataset:
+        """The rows as a Ray Dataset. Ray must be up.
+
+        numbered: the name of a column to add, which names the rows where they have no id: their
+        number in the file, from 1; with several files behind the file's name, as `a.csv:7`.
+        """
+        import ray.data
+
+        if self.schema is None:
+            paths, filesystem = [p.path for p in self.places], self.places[0].filesystem
+            return ray.data.read_parquet(paths, filesystem=filesystem)
+        places = ray.data.from_items([{"file": n} for n in range(len(self.readers))])
+        return places.repartition(len(self.readers)).map_batches(
+            _tables,
+            fn_kwargs={"files": self, "numbered": numbered},
+            batch_size=1,
+            batch_format="pyarrow",
+            num_cpus=STAGE_CPUS,
+        )
+
+    def columns(self) -> list[str]:
+        """The names of the columns, without reading the rows."""
+        return list((self._parquet().schema if self.schema is None else self.schema).names)
+
+    def _parquet(self) -> Any:
+        import pyarrow.dataset
+
+        paths, filesystem = [p.path for p in self.places], self.places[0].filesystem
+        return pyarrow.dataset.dataset(
+            paths, format="parquet", filesystem=filesystem, partitioning="hive"
+        )
+
+
+def opened(path: str | Path) -> Files:
+    """The files that a path, a folder, a pattern or a URL names (`file_place.files`); text files
+    are read once, for their types.
+
+    Raises LabError where there are none of a known format, or of several; DatasetError with the
+    file, line and column of what can't be read.
+    """
+    every = file_place.files(path)
+    known = [one for one in every if one.suffix in FORMATS]
+    endings = sorted({one.suffix for one in known})
+    if not known:
+        other = f" ({every[0].name} is none)" if every else ""
+        raise LabError(f"{file_place.place(path)} holds no file to read{other}: give {KINDS}.")
+    if len(endings) > 1:
+        raise LabError(
+            f"{file_place.place(path)} holds files of several kinds ({', '.join(endings)}): name "
+            f"one, or a pattern such as '*{endings[0]}'."
+        )
+    if endings == [".parquet"]:
+        if packed := [one for one in known if one.packing]:
+            raise LabError(f"{packed[0]}: Parquet is packed inside already. Unpack the file.")
+        return Files(known)
+    readers, schema = LOOKS[endings[0]](known)
+    return Files(known, readers, schema)
+
+
+def _numbered(files: Files, at: int, name: str) -> Iterator[pa.Table]:
+    """The tables of one file, with the column `name` in front."""
+    count = itertools.count(1)
+    for table in files.readers[at].tables(files.schema):
+        if name:
+            numbers: list[Any] = list(itertools.islice(count, table.num_rows))
+            if len(files.places) > 1:
+                numbers = [f"{files.places[at].name}:{number}" for number in numbers]
+            kind = pa.string() if len(files.places) > 1 else pa.int64()
+            table = table.add_column(0, name, pa.array(numbers, kind))
+        yield table
+
+
+def _tables(batch: pa.Table, *, files: Files, numbered: str) -> Iterator[pa.Table]:
+    for at in batch["file"].to_pylist():
+        yield from _numbered(files, at, numbered)

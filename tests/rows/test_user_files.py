@@ -1,0 +1,185 @@
+"""Files of any format: the values come back as written, or an error has an address."""
+
+from __future__ import annotations
+
+import gzip
+import json
+from functools import partial
+from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from threading import Thread
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from labkit.errors import LabError
+from labkit.rows import file_place, user_files
+from labkit.rows.json_schema import arrow_type
+
+numbers = st.integers(-(2**63), 2**63 - 1)
+texts = st.text(st.characters(exclude_categories=["Cs"]))
+COLUMNS = st.one_of(
+    *(
+        st.lists(st.none() | kind, min_size=3, max_size=3)
+        for kind in (numbers, texts, st.booleans())
+    ),
+    st.lists(st.none() | st.lists(texts), min_size=3, max_size=3),
+    st.lists(st.none() | st.fixed_dictionaries({"a": numbers}), min_size=3, max_size=3),
+)
+
+
+def rows(path: Path | str) -> list[dict[str, Any]]:
+    return [row for table in user_files.opened(path).tables() for row in table.to_pylist()]
+
+
+@given(COLUMNS, COLUMNS, st.booleans(), st.booleans())
+def test_json_comes_back_as_it_was_written(
+    tmp_path_factory: Any, one: list[Any], two: list[Any], array: bool, gap: bool
+) -> None:
+    written = [{"one": a, "two": b} for a, b in zip(one, two, strict=True)]
+    if gap:
+        del written[0]["one"]
+    path = tmp_path_factory.mktemp("any") / f"any.{'json' if array else 'jsonl'}"
+    text = json.dumps(written) if array else "\n\n".join(json.dumps(row) for row in written)
+    path.write_text(f"\ufeff{text}", encoding="utf-8")
+    assert [{"one": r.get("one"), "two": r["two"]} for r in rows(path)] == [
+        {"one": r.get("one"), "two": r["two"]} for r in written
+    ]
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ('{"a": 1}\n{"a": "x"}', "line 2, column 'a'.*\"x\" doesn't fit"),
+        ('{"a": 1}\n{"a": true}', "line 2, column 'a'"),
+        ('{"a": 1}\n[2]', "line 2: .*no object"),
+        ('{"a": 1}\n{b', "line 2: no JSON"),
+        ('{"a": 9007199254740993}\n{"a": 0.5}', "column 'a'.*9007199254740993"),
+        ('{"a": 18446744073709551616}', "line 1, column 'a'"),
+        ('{"a": {}}', "column 'a'.*Leave it out"),
+        ('[{"a": 1}, 5]', "line 2: 5 is no object"),
+        (b'{"a": "\xff"}', "UTF-8"),
+    ],
+)
+def test_json_that_can_not_be_read_has_an_address(
+    tmp_path: Path, text: str | bytes, words: str
+) -> None:
+    path = tmp_path / "some.json"
+    path.write_bytes(text if isinstance(text, bytes) else text.encode())
+    with pytest.raises(LabError, match=words):
+        user_files.opened(path)
+
+
+@pytest.mark.parametrize(
+    ("name", "data", "words"),
+    [
+        ("cut.csv.gz", gzip.compress(b"a,b\n1,2\n" * 99)[:-9], "can't be read"),
+        ("no.csv.gz", b"a,b\n1,2\n", "can't be read"),
+        ("odd.csv.gz", gzip.compress(b"a,b\n1,2\n3,\xff\n"), "line 3: byte 10 is not UTF-8"),
+        ("rag.csv.zst", b"", "can't be read|empty"),
+        ("a.parquet.gz", b"", "packed inside already"),
+        ("a.doc", b"", "holds no file to read"),
+    ],
+)
+def test_packed_files_and_others_that_can_not_be_read(
+    tmp_path: Path, name: str, data: bytes, words: str
+) -> None:
+    (tmp_path / name).write_bytes(data)
+    with pytest.raises(LabError, match=words):
+        user_files.opened(tmp_path / name)
+
+
+def test_folders_patterns_and_names(tmp_path: Path) -> None:
+    for name in ("a.csv", "b/c.csv", "_no.csv", ".no.csv", "b/_x/no.csv", "odd[1].csv"):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).write_text("x\n1\n")
+
+    def names(pattern: str) -> list[str]:
+        return [one.name for one in file_place.files(tmp_path / pattern)]
+
+    assert names("") == ["a.csv", "c.csv", "odd[1].csv"]
+    assert names("odd[1].csv") == ["odd[1].csv"], "a file of this name comes before a pattern"
+    assert names("?.csv") == ["a.csv"] and names("**/c*") == ["c.csv"]
+    with pytest.raises(LabError, match="no file has such a name"):
+        names("z*")
+    with pytest.raises(LabError, match="no such file"):
+        names("z")
+    (tmp_path / "d.jsonl").write_text("{}")
+    with pytest.raises(LabError, match="several kinds.*\\.csv, \\.jsonl"):
+        user_files.opened(tmp_path)
+
+
+def test_rows_of_several_files_are_numbered_by_file(tmp_path: Path) -> None:
+    for name in ("a", "b"):
+        (tmp_path / f"{name}.csv").write_text("x\n1\n2\n")
+    found = user_files.opened(tmp_path).head(3, "row")
+    assert found["row"].to_pylist() == ["a.csv:1", "a.csv:2", "b.csv:1"]
+
+
+def test_a_file_of_a_web_server(tmp_path: Path) -> None:
+    (tmp_path / "a.csv").write_text("id,x\n007,é\n", encoding="utf-8")
+
+    class Quiet(SimpleHTTPRequestHandler):
+        def log_message(self, *_: Any) -> None:
+            pass
+
+    web = ThreadingHTTPServer(("127.0.0.1", 0), partial(Quiet, directory=str(tmp_path)))
+    thread = Thread(target=web.serve_forever)
+    thread.start()
+    try:
+        base = f"http://127.0.0.1:{web.server_port}"
+        assert rows(f"{base}/a.csv?sig=secret") == [{"id": "007", "x": "é"}]
+        with pytest.raises(LabError, match="b.csv: can't be read .*not there") as told:
+            user_files.opened(f"{base}/b.csv?sig=secret")
+        assert "secret" not in str(told.value)
+    finally:
+        web.shutdown()
+        thread.join()
+        web.server_close()
+
+
+def test_a_place_that_is_none() -> None:
+    with pytest.raises(LabError, match="nix://.*s3://.*https://"):
+        user_files.opened("nix://a/b.csv")
+
+
+def test_excel_has_the_types_of_a_csv_file(tmp_path: Path) -> None:
+    openpyxl = pytest.importorskip("openpyxl", reason="Excel is read where openpyxl is installed")
+    book = openpyxl.Workbook()
+    for row in (["id", "n", "x"], ["007", 1, 0.5], [None] * 3, ["é", 2, None]):
+        book.active.append(row)
+    book.save(tmp_path / "a.xlsx")
+    assert rows(tmp_path / "a.xlsx") == [
+        {"id": "007", "n": 1, "x": 0.5},
+        {"id": "é", "n": 2, "x": None},
+    ]
+
+
+def test_excel_without_its_reader_says_what_to_do(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(__import__("sys").modules, "openpyxl", None)
+    (tmp_path / "a.xlsx").write_bytes(b"")
+    with pytest.raises(LabError, match="pip install openpyxl.*CSV"):
+        user_files.opened(tmp_path / "a.xlsx")
+
+
+@pytest.mark.parametrize(
+    ("schema", "kind"),
+    [
+        ({"type": "integer"}, "int64"),
+        ({"type": ["string", "null"]}, "string"),
+        ({"anyOf": [{"type": "integer"}, {"type": "number"}]}, "double"),
+        ({"enum": ["a", "b"]}, "string"),
+        ({"type": "array", "items": {"type": "boolean"}}, "list<item: bool>"),
+        ({"$ref": "#/$defs/x", "$defs": {"x": {"type": "string"}}}, "string"),
+        ({"$ref": "#/$defs/x", "$defs": {"x": {"$ref": "#/$defs/x"}}}, "None"),
+        ({"anyOf": [{"type": "string"}, {"type": "integer"}]}, "None"),
+        ({"type": "object"}, "None"),
+        ({}, "None"),
+    ],
+)
+def test_a_schema_is_a_type_where_one_holds_its_answers(schema: dict[str, Any], kind: str) -> None:
+    assert str(arrow_type(schema)) == kind
