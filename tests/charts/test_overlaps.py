@@ -16,7 +16,7 @@ from matplotlib.text import Text
 from matplotlib.transforms import Bbox
 
 import labkit
-from labkit import charts, quality
+from labkit import charts, metrics, quality
 from labkit.charts.labels import CONTRAST, contrast
 from labkit.charts.style import SMALL
 from labkit.results.recordings import recorded_limits
@@ -69,6 +69,9 @@ CHARTS: dict[str, Callable[[str], charts.Chart]] = {
     "in_flight": lambda m: charts.in_flight(job(m)),
     "in_flight of two": lambda m: charts.in_flight(
         {f"{n} batches": job(m, batches=n) for n in (1, 4)}
+    ),
+    "over_time": lambda m: charts.over_time(
+        metrics.over_time(job(m).timeline()), charts.provenance(job(m))
     ),
     "prediction": lambda m: charts.prediction(GUESS if m == "noisy" else dict.fromkeys(GUESS)),
     "quality_throughput": quality_throughput,

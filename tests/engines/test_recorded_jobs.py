@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import time
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pyarrow as pa
@@ -30,6 +31,7 @@ class Spec(dict):
     """Knobs alone."""
 
     replicas, starting = 1, "starting"
+    model = SimpleNamespace(note="weights of the tests")
 
     @property
     def rows_in_flight(self) -> int:
