@@ -30,7 +30,7 @@ ORDER = (
     {"results"},
     {"api"},
     {"charts", "claims", "exercises"},
-    {"widgets"},
+    {"widgets", "classroom"},
     {"cli", "__main__", "__init__"},
 )
 FLOOR = {room: at for at, rooms in enumerate(ORDER) for room in rooms}

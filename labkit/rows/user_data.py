@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -114,15 +115,15 @@ def source(data: Any) -> Source:
 
     Raises LabError for data of another kind, without rows, or of mixed types in a column.
     """
-    import ray.data
-
     if isinstance(data, str | Path):
         path = Path(data).expanduser().absolute()
         files = _files(path)
         if files[0].suffix.lower() != ".parquet":
             return _csv(files)
+        import ray.data
+
         data = ray.data.read_parquet(str(path), file_extensions=["parquet"])
-    if isinstance(data, ray.data.Dataset):
+    if is_dataset(data):
         found = data.schema()
         if found is None:
             raise LabError(EMPTY)
@@ -208,9 +209,8 @@ def streamed_rows(table: pa.Table) -> list[Row]:
 
 def is_dataset(data: Any) -> bool:
     """Whether these are rows that are streamed."""
-    import ray.data
-
-    return isinstance(data, ray.data.Dataset)
+    ray_data = sys.modules.get("ray.data")  # where it was not imported, nobody has made a Dataset
+    return ray_data is not None and isinstance(data, ray_data.Dataset)
 
 
 def in_memory(data: Any) -> list[Row]:
