@@ -1,9 +1,9 @@
 """The line of a class: jobs of many seats for one engine, one at a time, and fairly.
 
 A turn is what a seat does in one go: a job, or the jobs of a sweep one after the other, up to a
-limit of rows and seconds. Turns are taken in rounds: in each round every seat that waits has one
-(start-time fair queueing with turns of one size; Demers et al., 1989, "Analysis and simulation of a
-fair queueing algorithm"). Whoever comes new waits for one turn of each other seat at most.
+limit of rows and seconds. Turns are taken in rounds: in each round every seat that waits has one,
+first the seat whose last turn is the longest ago (round robin; Nagle, 1985, RFC 970, section 6).
+Whoever comes new waits for one turn of each other seat at most.
 
 The line is an SQLite file: a server that ends in the middle loses no job. What was being run is run
 again, as a whole: a job's responses are kept when it is done, and all of them are of one run.
@@ -39,10 +39,17 @@ CREATE TABLE IF NOT EXISTS jobs (
     state TEXT NOT NULL, attempt INTEGER NOT NULL DEFAULT 0, arrived REAL NOT NULL, began REAL,
     finished REAL, responses TEXT, words TEXT NOT NULL DEFAULT '');
 CREATE INDEX IF NOT EXISTS line ON jobs (state, round, number);
-CREATE TABLE IF NOT EXISTS seats (seat TEXT PRIMARY KEY, round INTEGER NOT NULL);
+CREATE TABLE IF NOT EXISTS seats (
+    seat TEXT PRIMARY KEY, round INTEGER NOT NULL, served INTEGER NOT NULL);
 CREATE TABLE IF NOT EXISTS log (
     seat TEXT, turn TEXT, id TEXT, rows INTEGER, attempt INTEGER, arrived REAL, began REAL,
     finished REAL, state TEXT);
+"""
+#: What waits, in order: what was cut is first in its round.
+LINE = """
+SELECT id, seat, turn, jobs.round, number, rows, attempt
+FROM jobs LEFT JOIN seats USING (seat) WHERE state=?
+ORDER BY jobs.round, attempt = 0, COALESCE(served, number), number
 """
 
 
@@ -115,7 +122,7 @@ class TurnQueue:
         self.changed = threading.Condition(threading.RLock())
         self._db = sqlite3.connect(file, check_same_thread=False, isolation_level=None)
         self._db.row_factory = sqlite3.Row
-        self._db.executescript("PRAGMA journal_mode=WAL; PRAGMA synchronous=FULL;" + TABLES)
+        self._db.executescript("PRAGMA journal_mode=WAL; PRAGMA synchronous=NORMAL;" + TABLES)
         # Whoever was in line when the server ended has `away_s` to be heard of again.
         self._seen = {row["id"]: clock() for row in self._all("SELECT id FROM jobs")}
         self._done_rows: dict[str, int] = {}
@@ -185,8 +192,8 @@ class TurnQueue:
             self._seen[job] = self.clock()
             if row["state"] not in (DONE, FAILED):
                 raise NoSuchJob("This job has not ended.")
-            names = ("state", "words", "attempt", "responses", "arrived", "began", "finished")
-            return {name: row[name] for name in names}
+            names = "state, words, attempt, responses, arrived, began, finished"
+            return dict(self._one(f"SELECT {names} FROM jobs WHERE id=?", job))
 
     def forget(self, job: str, seat: str) -> None:
         """Take a job out: its result was fetched, or it is cancelled, which ends it if it runs."""
@@ -231,8 +238,8 @@ class TurnQueue:
             )
             self._done_rows[row["id"]] = 0
             self._change()
-            names = ("id", "seat", "turn", "rows", "requests", "knobs")
-            return Job(**{n: row[n] for n in names}, attempt=row["attempt"] + 1)
+            names = "id, seat, turn, rows, requests, knobs, attempt"
+            return Job(**self._one(f"SELECT {names} FROM jobs WHERE id=?", row["id"]))
 
     def wanted(self, job: Job) -> str:
         """Why a running job is to end: 'gone' (cancelled) or 'away' (nobody asks for it); '' for
@@ -340,15 +347,21 @@ class TurnQueue:
 
     def _note_round(self, seat: str, number: int) -> None:
         self._db.execute(
-            "INSERT INTO seats VALUES (?, ?) ON CONFLICT (seat) DO UPDATE SET round=excluded.round",
-            (seat, number),
+            "INSERT INTO seats VALUES (?, ?, ?) ON CONFLICT (seat) DO UPDATE SET "
+            "round=excluded.round, served=excluded.served",
+            (seat, number, self._number()),
         )
 
     def _number(self) -> int:
-        return int(self._one("SELECT COALESCE(MAX(number), 0) + 1 AS n FROM jobs")["n"])
+        """Counts what comes into the line, and the turns."""
+        row = self._one(
+            "SELECT MAX((SELECT COALESCE(MAX(number), 0) FROM jobs), "
+            "(SELECT COALESCE(MAX(served), 0) FROM seats)) + 1 AS n"
+        )
+        return int(row["n"])
 
     def _waiting(self) -> list[sqlite3.Row]:
-        return self._all("SELECT * FROM jobs WHERE state=? ORDER BY round, number", WAITING)
+        return self._all(LINE, WAITING)
 
     def _eligible(self) -> list[sqlite3.Row]:
         """Those in line whose seats are there."""
@@ -357,7 +370,7 @@ class TurnQueue:
     def _here(self, job: str) -> bool:
         return self.clock() - self._seen.get(job, -1e9) < self.limits.away_s
 
-    def _place(self, row: sqlite3.Row) -> tuple[int, float | None]:
+    def _place(self, row: dict[str, Any]) -> tuple[int, float | None]:
         """(turns before that of a waiting job, seconds until it begins: about; None: not known)."""
         now, mine = self._open, (row["seat"], row["turn"])
         turns = list(dict.fromkeys((r["seat"], r["turn"]) for r in self._eligible()))
@@ -375,11 +388,12 @@ class TurnQueue:
         row = self._one("SELECT state, attempt FROM jobs WHERE id=?", job.id)
         return row is not None and row["state"] == RUNNING and row["attempt"] == job.attempt
 
-    def _of(self, job: str, seat: str) -> sqlite3.Row:
-        row = self._one("SELECT * FROM jobs WHERE id=? AND seat=?", job, seat)
+    def _of(self, job: str, seat: str) -> dict[str, Any]:
+        names = "id, seat, turn, rows, state, attempt, words"  # not what is long
+        row = self._one(f"SELECT {names} FROM jobs WHERE id=? AND seat=?", job, seat)
         if row is None:
             raise NoSuchJob("There is no such job of this seat.")
-        return row
+        return dict(row)
 
     def _tidy(self) -> None:
         """Forget what nobody asked for in a long time."""

@@ -37,6 +37,8 @@ NEWS_S = 1.0
 #: Rows of a job where only answers are wanted (`labkit.write`), in rows in flight: what is finished
 #: is written after each.
 ROUNDS = 4
+#: HTTP's status for a job that is not in line, and how often a job is sent, at most.
+NOT_THERE, MOST_SENT = 404, 3
 #: The names of the turns that this program has had jobs in.
 _turns: set[str] = set()
 
@@ -110,15 +112,16 @@ class _Job:
     ):
         self.link, self.turn, self.say, self.cancel = link, turn, say, cancel
         self.name = uuid.uuid4().hex
-        self.attempt = 1
+        self.attempt, self.sent, self.body = 1, 0, b""
 
     def run(self, requests: pa.Table, spec: SeatSpec) -> tuple[pa.Table, dict[str, Any]]:
         """(its responses, what is known of them: `started`, `finished`, `words`, …)."""
         knobs = {name: spec[name] for name in NEED_NO_RELOAD}
         columns = wire.to_columns(requests, REQUEST)
-        body = json.dumps({"turn": self.turn, "requests": columns, "knobs": knobs}).encode()
+        body = {"turn": self.turn, "requests": columns, "knobs": knobs}
+        self.body = json.dumps(body).encode()
         try:
-            self._call("PUT", "", body)
+            self._send()
             told = self._wait()
             found = self._call("GET", "/responses")
         finally:  # fetched, or given up: Cancel ends what runs
@@ -136,10 +139,20 @@ class _Job:
         table = wire.from_columns(result.pop("columns"), responses.RESPONSE)
         return table, {**result, "words": told["words"]}
 
+    def _send(self) -> None:
+        self.sent += 1
+        self._call("PUT", "", self.body)
+
     def _wait(self) -> dict[str, Any]:
         """Wait for the end, and tell the place in line meanwhile."""
         while True:
-            told: dict[str, Any] = self._call("GET", f"?wait={NEWS_S:g}")
+            try:
+                told: dict[str, Any] = self._call("GET", f"?wait={NEWS_S:g}")
+            except Refused as problem:
+                if problem.status != NOT_THERE or self.sent >= MOST_SENT:
+                    raise
+                self._send()  # the line's file was lost: a power cut, or another folder
+                continue
             if told["state"] in ("done", "failed"):
                 return told
             self.attempt = max(self.attempt, told["attempt"])
