@@ -1,4 +1,4 @@
-"""The class over HTTP, without an engine: tokens, sizes, rates, and one seat's jobs from another."""
+"""The class over HTTP, without an engine: tokens, sizes, rates, and no way to another's jobs."""
 
 from __future__ import annotations
 

@@ -46,7 +46,7 @@ def test_who_comes_new_waits_for_one_turn_of_each_other_at_most(room: Class) -> 
     assert order.index("new") <= 5, order
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=25, deadline=None)
 @given(
     st.lists(st.tuples(st.sampled_from("abcd"), st.integers(1, 5)), min_size=1, max_size=20),
     st.data(),
