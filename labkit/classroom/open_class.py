@@ -19,7 +19,7 @@ from filelock import FileLock, Timeout
 from labkit.classroom import seats as class_seats
 from labkit.classroom.server import Server
 from labkit.classroom.turn_queue import Limits, TurnQueue
-from labkit.classroom.turns import Engine, Turns, WarmEngine
+from labkit.classroom.turns import Turns, WarmEngine
 from labkit.engines import warm_engine
 from labkit.errors import LabError
 from labkit.paths import full_path
@@ -75,27 +75,26 @@ def open_class(
                 "kept."
             )
             try:
-                serve(queue, WarmEngine(spec), tokens, about, listener, lambda: say(opened))
+                serve(Turns(queue, WarmEngine(spec)), tokens, about, listener, lambda: say(opened))
             finally:
                 queue.close()
                 session.stop()
 
 
 def serve(
-    queue: TurnQueue,
-    engine: Engine,
+    turns: Turns,
     tokens: class_seats.Seats,
     about: dict[str, Any],
     listener: socket.socket,
     ready: Callable[[], None] = lambda: None,
 ) -> None:
-    """Take jobs over HTTP and run them in this thread, until Ctrl-C or SIGTERM."""
-    app = Server(queue, tokens, about).app
+    """Take jobs over HTTP and run them in this thread, until `turns.stop`, Ctrl-C or SIGTERM."""
+    app = Server(turns.queue, tokens, about).app
     settings = uvicorn.Config(
         app, log_level="critical", access_log=False, lifespan="off", timeout_graceful_shutdown=1,
         server_header=False, h11_max_incomplete_event_size=16384, limit_concurrency=500,
     )  # no access log: it would hold the tokens  # fmt: skip
-    server, turns = uvicorn.Server(settings), Turns(queue, engine)
+    server = uvicorn.Server(settings)
     http = threading.Thread(target=server.run, args=([listener],), daemon=True)
     http.start()
     deadline = time.monotonic() + START_S

@@ -153,9 +153,9 @@ class _Job:
                     raise
                 self._send()  # the line's file was lost: a power cut, or another folder
                 continue
+            self.attempt = max(self.attempt, told["attempt"])
             if told["state"] in ("done", "failed"):
                 return told
-            self.attempt = max(self.attempt, told["attempt"])
             self.say(words(told))
 
     def _call(self, method: str, path: str, body: bytes | None = None) -> Any:

@@ -5,14 +5,18 @@ What is tested with it is order, limits and loss; tests/engines/test_classroom.p
 
 from __future__ import annotations
 
+import contextlib
 import json
+import socket
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
 
+from labkit.classroom.open_class import serve
+from labkit.classroom.seats import Seats
 from labkit.classroom.turn_queue import Limits, TurnQueue, text
 from labkit.classroom.turns import Turns
 from labkit.errors import Cancelled
@@ -130,3 +134,24 @@ class Class:
         found = self.queue.result(job, seat)["responses"]
         table = wire.from_columns(json.loads(found)["columns"], responses.RESPONSE)
         return list(table.sort_by("row_id")["text"].to_pylist())
+
+
+@contextlib.contextmanager
+def opened(
+    turns: Turns, tokens: Seats, about: dict[str, Any], port: int = 0
+) -> Iterator[tuple[str, int]]:
+    """A class that is served in threads of this program: (its URL, its port)."""
+    with socket.create_server(("127.0.0.1", port)) as listener:
+        port = listener.getsockname()[1]
+        ready = threading.Event()
+        server = threading.Thread(
+            target=serve, args=(turns, tokens, about, listener, ready.set), daemon=True
+        )
+        server.start()
+        assert ready.wait(20)
+        try:
+            yield f"http://127.0.0.1:{port}", port
+        finally:
+            turns.stop()
+            server.join(20)
+            assert not server.is_alive()
