@@ -1,4 +1,4 @@
-"""Set up a seat of a class, and open it: needs Python 3.11 or 3.12 alone, on Linux, Windows or macOS.
+"""Set up a seat of a class, and open it: needs Python 3.11 or 3.12 alone, on any system.
 
     python scripts/seat.py             makes the seat's environment (.seat; once, a minute or two)
     python scripts/seat.py LINK        and opens the first lesson in it, with your link of the class
