@@ -79,7 +79,7 @@ def main() -> None:
         print("With your link of the class: python scripts/seat.py LINK")
         return
     python = str(python_of(folder))
-    env = {**os.environ, "LABKIT_CLASS": link}
+    env = {**os.environ, "LABKIT_CLASS": link, "PYTHONUTF8": "1"}  # Windows reads other bytes
     check = [python, "-c", "import labkit; print(labkit.doctor())"]
     if subprocess.run(check, env=env, cwd=ROOT).returncode:
         raise SystemExit("FAILED: the class could not be asked.")
