@@ -44,11 +44,13 @@ class SeatCells:
                 self.unmade |= names
             else:
                 kept.append(_InMemory().visit(statement))
-        if any(self._lacks(statement) for statement in kept):
-            self.unmade |= set().union(*map(_made, kept))
-            return [f"__labkit_seat_cells__.show({code!r})\n"]
+        unmade = set(self.unmade)
         for statement in kept:
-            self.unmade -= _made(statement)
+            if _lacks(statement, unmade):
+                self.unmade |= set().union(*map(_made, kept))
+                return [f"__labkit_seat_cells__.show({code!r})\n"]
+            unmade -= _made(statement)
+        self.unmade = unmade
         changed = len(kept) < len(cell.body) or "ray.data.from_pandas" in code
         if not changed:
             return lines
@@ -75,18 +77,19 @@ class SeatCells:
                 data = {kind: _joined(value) for kind, value in output["data"].items()}
                 display(data, raw=True, metadata=output.get("metadata", {}))
 
-    def _lacks(self, statement: ast.stmt) -> bool:
-        """Whether a statement uses what is not there."""
-        for node in ast.walk(statement):
-            if isinstance(node, ast.Name) and isinstance(node.ctx, ast.Load):
-                if node.id in self.unmade:
-                    return True
-            elif isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name):
-                if node.value.id == "labkit" and node.attr in OWN:
-                    return True
-            elif isinstance(node, ast.Import | ast.ImportFrom) and _imported(node):
+
+def _lacks(statement: ast.stmt, unmade: set[str]) -> bool:
+    """Whether a statement uses what is not there."""
+    for node in ast.walk(statement):
+        if isinstance(node, ast.Name) and isinstance(node.ctx, ast.Load):
+            if node.id in unmade:
                 return True
-        return False
+        elif isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name):
+            if node.value.id == "labkit" and node.attr in OWN:
+                return True
+        elif isinstance(node, ast.Import | ast.ImportFrom) and _imported(node):
+            return True
+    return False
 
 
 class _InMemory(ast.NodeTransformer):

@@ -48,6 +48,8 @@ def test_what_uses_what_was_not_made_is_shown_until_it_is_made() -> None:
     cells = ["x = ray.get(1)", "y = x + 1", "y", "y = 5", "y", "x"]
     found = ["show(" in cell for cell in transformed(IMPORT, *cells)[1:]]
     assert found == [True, True, True, False, False, True]
+    *_, own = transformed(IMPORT, "x = ray.get(1)", "x = 5\nx")
+    assert own == "x = 5\nx", "a cell that makes it itself"
 
 
 def test_an_import_is_left_out_where_the_rest_can_run() -> None:
@@ -67,7 +69,7 @@ def lesson(name: str) -> tuple[list[str], list[bool]]:
     return codes, [cell.startswith("__labkit") for cell in transformed(*codes)]
 
 
-@pytest.mark.parametrize(("name", "most"), [("01", 3), ("02", 0), ("03", 8)])
+@pytest.mark.parametrize(("name", "most"), [("01", 3), ("02", 0), ("03", 7)])
 def test_of_the_lessons_only_what_is_done_by_hand_is_shown(name: str, most: int) -> None:
     codes, shown = lesson(name)
     assert sum(shown) <= most < len(codes) / 4, [c for c, s in zip(codes, shown, strict=True) if s]
