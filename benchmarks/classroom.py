@@ -27,6 +27,8 @@ from labkit.paths import REPO
 
 #: Seconds for a class to open, and for all its seats.
 OPEN_S, CLASS_S = 300.0, 3000.0
+#: Seats that load the lab at the same time.
+AT_ONCE = 3
 
 
 def seat(repeats: int) -> None:
@@ -34,8 +36,11 @@ def seat(repeats: int) -> None:
     import pandas as pd
 
     import labkit
+    import labkit.widgets.panel
     from labkit import tasks
 
+    print("ready", flush=True)
+    sys.stdin.readline()
     machine, spec = labkit.this_machine(), labkit.configure(warm=True)
     prompts = labkit.load_prompts()
     alike = pd.concat([prompts] * 4, ignore_index=True).assign(max_tokens=12)
@@ -80,11 +85,29 @@ def _url(server: subprocess.Popen[str], log: Path) -> str:
     raise RuntimeError(f"The class did not open: {log.read_text()[-2000:]}")
 
 
-def started(url: str, token: str, repeats: int = 1) -> subprocess.Popen[str]:
-    """A seat as a program of its own."""
+def all_started(url: str, tokens: list[str], repeats: int = 1) -> list[subprocess.Popen[str]]:
+    """Seats as programs of their own: all load the lab, a few at a time; then all begin at once."""
+    seats: list[subprocess.Popen[str]] = []
+    for at in range(0, len(tokens), AT_ONCE):
+        some = [_started(url, token, repeats) for token in tokens[at : at + AT_ONCE]]
+        for one in some:
+            assert one.stdout is not None
+            if one.stdout.readline() != "ready\n":
+                raise RuntimeError("A seat did not start.")
+        seats += some
+    for one in seats:
+        assert one.stdin is not None
+        one.stdin.write("go\n")
+        one.stdin.flush()
+    return seats
+
+
+def _started(url: str, token: str, repeats: int) -> subprocess.Popen[str]:
     command = [sys.executable, "-W", "ignore", "-m", "benchmarks.classroom", "--seat", str(repeats)]
-    env = {**os.environ, CLASS: f"{url}/{token}"}
-    return subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=env, cwd=REPO)
+    threads = dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS"), "1")
+    env = {**os.environ, **threads, CLASS: f"{url}/{token}"}
+    pipe = subprocess.PIPE
+    return subprocess.Popen(command, stdin=pipe, stdout=pipe, text=True, env=env, cwd=REPO)
 
 
 def curves(seats: list[subprocess.Popen[str]]) -> list[dict[str, float]]:
@@ -138,10 +161,11 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as name, opened(Path(name), given.seats, *more) as (url, _):
         folder = Path(name)
         tokens = Seats(folder, given.seats)
-        alone = curves([started(url, tokens.token("01"), given.alone)])
+        alone = curves(all_started(url, [tokens.token("01")], given.alone))
         first = len(runs(folder))
+        seats = all_started(url, [tokens.token(name) for name in tokens.names()])
         began = time.monotonic()
-        together = curves([started(url, tokens.token(name)) for name in tokens.names()])
+        together = curves(seats)
         took = time.monotonic() - began
         print(report(alone, together, runs(folder)[first:], took))
 

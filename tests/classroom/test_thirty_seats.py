@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from benchmarks.classroom import curves, opened, report, runs, started, waits
+from benchmarks.classroom import all_started, curves, opened, report, runs, waits
 from labkit.classroom.seats import Seats
 
 SEATS = 30
@@ -41,7 +41,7 @@ def test_thirty_seats_and_a_server_that_is_killed(
     began = time.monotonic()
     with opened(tmp_path, SEATS, "--port=0", model) as (url, server):
         port = url.rpartition(":")[2]
-        seats = [started(url, tokens.token(name)) for name in tokens.names()]
+        seats = all_started(url, [tokens.token(name) for name in tokens.names()])
         while len(runs(tmp_path)) < 3 * JOBS:
             time.sleep(0.2)
             assert time.monotonic() - began < 600
