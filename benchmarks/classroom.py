@@ -111,14 +111,24 @@ def _started(url: str, token: str, repeats: int) -> subprocess.Popen[str]:
 
 
 def curves(seats: list[subprocess.Popen[str]]) -> list[dict[str, float]]:
-    """What they measured."""
+    """What they measured. None of them outlives this call."""
     found: list[dict[str, float]] = []
-    for one in seats:
-        said, _ = one.communicate(timeout=CLASS_S)
-        if one.returncode:
-            raise RuntimeError("A seat failed.")
-        found += json.loads(said.splitlines()[-1])
+    try:
+        for one in seats:
+            said, _ = one.communicate(timeout=CLASS_S)
+            if one.returncode:
+                raise RuntimeError("A seat failed.")
+            found += json.loads(said.splitlines()[-1])
+    finally:
+        ended(seats)
     return found
+
+
+def ended(seats: list[subprocess.Popen[str]]) -> None:
+    """End the seats that still run."""
+    for one in seats:
+        one.kill()
+        one.wait()
 
 
 def runs(folder: Path) -> list[dict[str, Any]]:
