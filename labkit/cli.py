@@ -1,4 +1,4 @@
-"""The command line: run, batch, plan, doctor, fetch, tiny, describe, label, sweep and others."""
+"""The command line: run, batch, plan, doctor, fetch, label, sweep, tune, classroom and others."""
 
 from __future__ import annotations
 
@@ -60,6 +60,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
     tune.add_argument("--out", type=Path, help="JSON-lines file; a search that was cut goes on")
     cli_batch.add(commands)
     cli_plan.add(commands)
+    room = commands.add_parser("classroom", help="share this machine's engine with a class")
+    room.add_argument("--seats", type=int, default=30, help="learners (default: 30)")
+    room.add_argument("--sheet", type=Path, help="HTML page of the seats' links, to print")
+    room.add_argument("--open", action="store_true", help="to the room: not to this machine alone")
+    room.add_argument("--port", type=int, default=8899)
+    room.add_argument("--model", help="registry name, Hugging Face id or folder")
+    room.add_argument("--rows", type=int, default=4096, help="of a turn, at most (default: 4096)")
+    room.add_argument("--seconds", type=float, default=60.0, help="of a turn (default: 60)")
+    room.add_argument("--folder", type=Path, help="of the line and the key (default: the cache)")
     pack = commands.add_parser("bundle", help="pack the lab for a host without Internet")
     pack.add_argument("--out", type=Path, default=Path("build/bundle"), help="folder to write")
     pack.add_argument("--device", choices=["cpu", "gpu"], default="cpu", help="of that host")
@@ -85,6 +94,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         "tune": _tune,
         "batch": cli_batch.run,
         "plan": lambda given: cli_plan.run(given, _asked),
+        "classroom": _classroom,
         "bundle": _bundle,
         "notebooks": _notebooks,
         "times": _times,
@@ -225,6 +235,30 @@ def _sweep(given: argparse.Namespace) -> int:
     if failed:
         print(f"{failed:,} rows failed over all runs: they are in no number above")
     return 1 if failed else 0
+
+
+def _classroom(given: argparse.Namespace) -> int:
+    from labkit.api.configure import configure
+    from labkit.classroom.open_class import open_class
+    from labkit.classroom.turn_queue import Limits
+    from labkit.hardware.classroom_seat import CLASS, seated
+    from labkit.paths import cache_dir
+
+    if seated():
+        raise LabError(f"This program is a seat itself: unset {CLASS}, then open the class.")
+    if given.rows < 1 or not 0 < given.seconds < float("inf"):
+        raise LabError("A turn has at least one row, and a time above 0.")
+    open_class(
+        configure(given.model, warm=True),
+        seats=given.seats,
+        folder=given.folder or cache_dir() / "classroom",
+        host="0.0.0.0" if given.open else "127.0.0.1",
+        port=given.port,
+        limits=Limits(rows=given.rows, seconds=given.seconds),
+        sheet=given.sheet,
+        say=lambda words: print(words, flush=True),
+    )
+    return 0
 
 
 def _bundle(given: argparse.Namespace) -> int:

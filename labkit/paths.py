@@ -54,7 +54,8 @@ def existing(path: Path) -> Path:
 def writable(path: Path) -> bool:
     """Whether this process may make files in a folder, or make the folder."""
     there = existing(path)
-    return there.is_dir() and os.access(there, os.W_OK | os.X_OK, effective_ids=True)
+    effective = os.access in os.supports_effective_ids  # Windows has none
+    return there.is_dir() and os.access(there, os.W_OK | os.X_OK, effective_ids=effective)
 
 
 def short_path(value: Any) -> Any:

@@ -76,6 +76,16 @@ def compile_lock(uv: Path, device: str) -> None:
     print(f"locks/{device}.txt: {len(pins(lock.read_text()))} packages")
 
 
+def compile_seat(uv: Path) -> None:
+    """The lock of a seat of a class, for every system; with the versions of the CPU's lock."""
+    out, lock = SCRATCH / "seat.txt", LOCKS / "seat.txt"
+    command = [str(uv), "--no-config", "pip", "compile", "locks/seat.in", "-o", str(out)]
+    command += ["--universal", "--python-version", "3.11", "--generate-hashes", "--no-header"]
+    subprocess.run([*command, "--no-annotate", "--quiet"], cwd=ROOT, check=True)
+    lock.write_text(out.read_text())
+    print(f"locks/seat.txt: {len(pins(lock.read_text()))} packages")
+
+
 def uv() -> Path:
     """The resolver, in an environment of its own."""
     if not (SCRATCH / "bin" / "uv").is_file():
@@ -91,6 +101,7 @@ def main() -> None:
         compile_lock(resolver, device)
         (ROOT / name).write_text(environment(device))
         print(name)
+    compile_seat(resolver)
 
 
 if __name__ == "__main__":

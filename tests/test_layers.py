@@ -40,7 +40,7 @@ ORDER = (
     {"results"},
     {"api"},
     {"charts", "claims", "exercises", "job_report"},
-    {"widgets"},
+    {"widgets", "classroom"},
     {"cli", "cli_batch", "cli_plan", "cli_run", "__main__", "__init__"},
 )
 FLOOR = {room: at for at, rooms in enumerate(ORDER) for room in rooms}

@@ -12,9 +12,11 @@ from importlib import metadata
 import pandas as pd
 
 from labkit.errors import LabError, ModelError
+from labkit.hardware import classroom_seat, nvidia
 from labkit.hardware import machine as machines
-from labkit.hardware import nvidia
+from labkit.hardware.classroom_seat import seated
 from labkit.hardware.machine import GIB, RAY_VLLM_PAIRS, Machine
+from labkit.hardware.recorded_machine import replaying
 from labkit.html_table import show
 from labkit.paths import cache_dir, existing, full_path, short_path, writable
 from labkit.ray_session import capacity, session
@@ -82,6 +84,8 @@ def doctor(
     """
     if device not in (None, "cpu", "gpu"):
         raise LabError(f"device must be 'cpu' or 'gpu', not {device!r}")
+    if seated() and not replaying():
+        return Report((check_class(),))
     machine = machine or machines.detect()
     model = _wanted(machine, model)
     checks = [
@@ -94,6 +98,14 @@ def doctor(
         check_model(machine, model),
     ]
     return Report(tuple(checks))
+
+
+def check_class() -> Check:
+    """The class that this is a seat of answers, and knows the seat."""
+    try:
+        return Check("class", OK, classroom_seat.words())
+    except LabError as error:
+        return Check("class", FAIL, str(error), "or unset LABKIT_CLASS, to run on this machine")
 
 
 def check_python(machine: Machine) -> Check:

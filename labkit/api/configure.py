@@ -11,6 +11,8 @@ from typing import Any
 from labkit.engines.warm_engine import free_of_ours
 from labkit.errors import LabError, lab_errors
 from labkit.hardware import machine as machines
+from labkit.hardware.classroom_seat import seated
+from labkit.hardware.recorded_machine import replaying
 from labkit.settings.endpoint_spec import MAX_RETRIES, EndpointSpec
 from labkit.settings.engine_defaults import (
     cpu_engine,
@@ -18,6 +20,7 @@ from labkit.settings.engine_defaults import (
     ray_fields,
 )
 from labkit.settings.processor_spec import ProcessorSpec
+from labkit.settings.seat_spec import SeatSpec, check_same, seat_spec
 from labkit.settings.setting import SettingsBuilder, check_counts
 from labkit.weights import catalogue as models
 
@@ -58,6 +61,12 @@ def configure(
 
     Raises LabError for a value that can't work, before anything starts.
     """
+    if seated() and not replaying():
+        return _of_seat(
+            {"engine": engine, "ray": ray, "environment": environment},
+            {"replicas": replicas, "tensor_parallel": tensor_parallel, "gpu_share": gpu_share},
+            *(model, engines_per_gpu, batch_size, max_concurrent_batches),
+        )
     if machine is None:
         machine = free_of_ours(machines.detect())
     if not isinstance(model, models.Model):
@@ -97,6 +106,30 @@ def configure(
     }
     remake = partial(_with_engines, model, machine, given)
     return replace(spec, engines_per_gpu="auto", remake=remake)
+
+
+def _of_seat(
+    layers: Mapping[str, Mapping[str, Any] | None],
+    numbers: Mapping[str, Any],
+    model: models.Model | str | None,
+    engines_per_gpu: int | str,
+    batch_size: int | None,
+    max_concurrent_batches: int | None,
+) -> SeatSpec:
+    """The class's specification; LabError for arguments that need another engine."""
+    check_counts({"batch_size": batch_size, "max_concurrent_batches": max_concurrent_batches})
+    given = dict(layers["ray"] or {})
+    size = batch_size or given.pop("batch_size", None)
+    batches = max_concurrent_batches or given.pop("max_concurrent_batches", None)
+    spec = seat_spec(size, batches)
+    asked = {**given, **(layers["engine"] or {}), **(layers["environment"] or {})}
+    check_same(spec, asked | {n: v for n, v in numbers.items() if v != 1})
+    if engines_per_gpu not in ("auto", 1):
+        check_same(spec, {"engines_per_gpu": engines_per_gpu})
+    name = model.name if isinstance(model, models.Model) else model
+    if name is not None and name != spec.model.name:
+        check_same(spec, {"model": name})
+    return spec
 
 
 def _with_engines(

@@ -14,9 +14,12 @@ import pyarrow.compute as pc
 from labkit.api.watchdog import Watch
 from labkit.engines import dispatch, warm_engine
 from labkit.errors import Cancelled, JobFailed, Stalled
+from labkit.hardware.classroom_seat import seated
 from labkit.metrics import CUT, EngineUse
 from labkit.ray_session import internals, session
 from labkit.rows.requests import Batches
+from labkit.rows.user_data import is_dataset
+from labkit.settings.seat_spec import SeatSpec
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -47,11 +50,16 @@ def stream(
     Raises what ended the job: Cancelled, Stalled after `stall_s` seconds without a row (the
     engine's start included), JobFailed with the engine's own reason.
     """
+    if isinstance(asked, Batches) and asked.first() is None:
+        return  # no row can be asked: no engine is needed
+    if isinstance(spec, SeatSpec):  # the class's engine: no Ray is needed here
+        with Watch(shown, cancel, stall_s) as watch:
+            output = dispatch.answer(asked, spec, say=shown.say, cancel=watch, use=use)
+            yield from _counted(supervised(output, [], watch, idle), shown)
+        return
     import ray.data
     from ray.exceptions import RayError
 
-    if isinstance(asked, Batches) and asked.first() is None:
-        return  # no row can be asked: no engine is needed
     contexts = [ray.data.DataContext.get_current()]
     contexts += [asked.context] if isinstance(asked, ray.data.Dataset) else []
     try:
@@ -59,16 +67,20 @@ def stream(
             output = dispatch.answer(
                 asked, spec, say=shown.say, cancel=watch, stall_s=stall_s, use=use
             )
-            for table in supervised(output, contexts, watch, idle):
-                tokens = pc.sum(table["num_generated_tokens"]).as_py() or 0
-                cut = pc.sum(pc.equal(table["finish_reason"], CUT)).as_py() or 0
-                shown.advance(table.num_rows, tokens, cut)
-                yield table
+            yield from _counted(supervised(output, contexts, watch, idle), shown)
     except Stalled:
         warm_engine.stop()  # it may be the one that stands still
         raise
     except RayError as error:
         raise JobFailed(session.diagnose(error)) from error
+
+
+def _counted(tables: Iterator[pa.Table], shown: Progress) -> Iterator[pa.Table]:
+    for table in tables:
+        tokens = pc.sum(table["num_generated_tokens"]).as_py() or 0
+        cut = pc.sum(pc.equal(table["finish_reason"], CUT)).as_py() or 0
+        shown.advance(table.num_rows, tokens, cut)
+        yield table
 
 
 @contextlib.contextmanager
@@ -77,9 +89,12 @@ def ray_data_settings(verbose: bool, data: Any = None) -> Iterator[None]:
 
     A Dataset that the caller made runs with the settings of its own making, not the current ones.
     """
+    given = is_dataset(data)
+    if seated() and not given:  # the class's engine: no Ray is needed here
+        yield
+        return
     import ray.data
 
-    given = isinstance(data, ray.data.Dataset)
     context = data.context if given else ray.data.DataContext.get_current()
     detectors, options = context.issue_detectors_config, context.execution_options
     before = (context.enable_progress_bars, detectors.detectors, options.preserve_order)

@@ -8,7 +8,9 @@ from html import escape
 from labkit.api.checkup import FAIL, WARN, Report, doctor
 from labkit.engines.recorded_jobs import replayed_words
 from labkit.errors import lab_errors
+from labkit.hardware import classroom_seat
 from labkit.hardware import machine as machines
+from labkit.hardware.classroom_seat import seated
 from labkit.hardware.machine import Machine
 from labkit.hardware.recorded_machine import replaying
 from labkit.html_table import show
@@ -36,6 +38,8 @@ class Ready:
         ready = "Ready"
         if replaying():
             ready = f"REPLAY, no engine runs here: jobs are {replayed_words()}. Ready"
+        elif seated():
+            ready = f"A seat of a class, no engine runs here: {classroom_seat.words()}. Ready"
         return (
             f"{ready}: {self.machine.described} · {self.machine.available_gib:.0f} GiB of memory "
             f"free · model {self.model.name} · {self.machine.profile} profile{warnings}"

@@ -25,6 +25,7 @@ from labkit.results.job import Job
 from labkit.rows import requests, user_data
 from labkit.rows.responses import Answered, answered
 from labkit.settings.engine_defaults import STAGE_CPUS
+from labkit.settings.seat_spec import SeatSpec
 from labkit.settings.setting import JobSpec
 from labkit.tasks import Row, Task
 
@@ -63,7 +64,8 @@ def run(
     started = time.time()
     spec = spec or configure()
     seconds = limit(stall_s, spec.patience_s)
-    session.start(verbose=verbose)
+    if not isinstance(spec, SeatSpec):
+        session.start(verbose=verbose)
     with session.one_job(), session.quiet(verbose), ray_data_settings(verbose, data):
         jobs.forget()
         inputs = None if user_data.is_dataset(data) else user_data.in_memory(data)

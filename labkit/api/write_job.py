@@ -19,12 +19,14 @@ from labkit.api.watchdog import Watch, limit
 from labkit.engines import recorded_jobs
 from labkit.engines.dispatch import made_ready, parameter_of, settled
 from labkit.errors import JobFailed, LabError, lab_errors
+from labkit.hardware.classroom_seat import seated
 from labkit.progress import Progress
 from labkit.ray_session import capacity, session
 from labkit.results import answer_files, job_fingerprint, remote_folder
 from labkit.results.parquet_folder import Parts
 from labkit.results.part_writer import PartWriter
 from labkit.rows import file_place, requests, user_data
+from labkit.settings.seat_spec import SeatSpec
 from labkit.settings.setting import JobSpec
 from labkit.tasks import Row, Task
 
@@ -129,7 +131,8 @@ def write(
     seconds = limit(stall_s, spec.patience_s)
     with session.one_job(), session.quiet(verbose), ray_data_settings(verbose):
         requests.check_task(task)
-        if isinstance(data, str | Path) or user_data.is_dataset(data):
+        own = not isinstance(spec, SeatSpec)
+        if own and (isinstance(data, str | Path) or user_data.is_dataset(data)):
             session.start(verbose=verbose)
         source, ids = _looked_at(task, data, id_column, into, progress, seconds)
         parts = Parts(path, id_column)
@@ -148,7 +151,8 @@ def write(
             wanted = ids.filter(pc.invert(pc.is_in(ids, done)))
             numbers, came, todo = None, None, len(wanted)
             if todo:
-                session.start(verbose=verbose)
+                if own:
+                    session.start(verbose=verbose)
                 parameter = parameter_of(spec)
                 asked = source.asked(task, parameter, id_column, done, spec["batch_size"])
                 spec = settled(spec, task, asked)
@@ -179,18 +183,24 @@ def _looked_at(
 ) -> tuple[user_data.Source, pa.ChunkedArray]:
     """(the data, the ids of its rows), looked at. Files and Datasets are read for it, with the
     watchdog at their side. Raises LabError for what is of no use, JobFailed and Stalled."""
-    import ray.data
-    from ray.exceptions import RayError
+    if seated() and isinstance(data, str | Path):
+        raise LabError(
+            "A seat of a class has no Ray to stream files: give the rows, such as "
+            "pd.read_parquet(…) or labkit.datasets.read_table(…)."
+        )
 
     def found() -> Iterator[user_data.Source]:
         yield user_data.source(data)
 
-    if not isinstance(data, str | Path | ray.data.Dataset):
+    if not isinstance(data, str | Path) and not user_data.is_dataset(data):
         (source,) = found()
         user_data.check(source.schema, id_column, into)
         requests.check_columns(task, source.schema.names)
         ids = list(source.ids(id_column))
     else:
+        import ray.data
+        from ray.exceptions import RayError
+
         contexts = [ray.data.DataContext.get_current()]
         contexts += [data.context] if isinstance(data, ray.data.Dataset) else []
         words = {"startup": "looking at the data", "label": "the ids: "}

@@ -7,7 +7,7 @@ import threading
 from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Any
 
-from labkit.engines import endpoint_client, ray_data_llm, recorded_jobs, warm_engine
+from labkit.engines import classroom, recorded_jobs, warm_engine
 from labkit.hardware.recorded_machine import replaying
 from labkit.metrics import EngineUse
 from labkit.rows import requests
@@ -16,6 +16,7 @@ from labkit.rows.sampling_values import for_vllm, number
 from labkit.settings import engines_on_card
 from labkit.settings.endpoint_spec import EndpointSpec
 from labkit.settings.processor_spec import ProcessorSpec
+from labkit.settings.seat_spec import SeatSpec
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -45,7 +46,12 @@ def answer(
     stall_s: seconds without a finished row after which the job will be ended.
     use: is told at the end what a warm engine did for it.
     """
+    if isinstance(spec, SeatSpec) and not replaying():
+        yield from classroom.answer(asked, spec, say=say, cancel=cancel, use=use)
+        return
     import ray.data
+
+    from labkit.engines import endpoint_client, ray_data_llm
 
     if replaying():
         yield from recorded_jobs.answer(asked, spec, cancel, use)
@@ -68,6 +74,9 @@ def made_ready(asked: Batches | ray.data.Dataset, spec: JobSpec) -> None:
     made: what can't be asked is known before an engine starts, or a server is paid."""
     if not isinstance(asked, Batches):
         return
+    if isinstance(spec, SeatSpec):
+        asked.all()
+        return
     up = warm_engine.current() if isinstance(spec, ProcessorSpec) and spec.warm else None
     if up is None or not isinstance(spec, ProcessorSpec) or warm_engine.why_reload(up, spec):
         asked.all()
@@ -76,7 +85,7 @@ def made_ready(asked: Batches | ray.data.Dataset, spec: JobSpec) -> None:
 def settled(spec: JobSpec, task: Task, asked: Batches | ray.data.Dataset) -> JobSpec:
     """The specification that a job runs with: as many engines on a card as its rows take. Batches
     take its size from now on."""
-    if not isinstance(spec, ProcessorSpec):
+    if not isinstance(spec, ProcessorSpec) or isinstance(spec, SeatSpec):
         return spec
     running = warm_engine.current() if spec.warm else None
     spec = engines_on_card.settle(spec, _work(task, asked), running)

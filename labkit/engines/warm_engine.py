@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import atexit
 import contextlib
+import sys
 import threading
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field, replace
@@ -311,9 +312,8 @@ def stop() -> None:
 
 def _session() -> str | None:
     """The Ray job of this process: another one after Ray was stopped and started again."""
-    import ray
-
-    if not ray.is_initialized():
+    ray = sys.modules.get("ray")
+    if ray is None or not ray.is_initialized():
         return None
     context = ray.get_runtime_context()
     return f"{context.get_job_id()} at {context.gcs_address}"

@@ -13,11 +13,12 @@ from dataclasses import dataclass, field, replace
 from functools import cached_property
 from importlib import metadata
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 import psutil
 
-from labkit.hardware import cgroup, recorded_machine
+from labkit.hardware import cgroup, classroom_seat, recorded_machine
 from labkit.hardware.nvidia import GPU, find_gpus
 from labkit.paths import cache_dir, existing
 
@@ -207,10 +208,27 @@ def cpu_name() -> str:
 def detect() -> Machine:
     """Look at this computer once; takes well under a second and starts nothing.
 
-    While the lessons are played back (LABKIT_REPLAY) it is the computer that they were recorded on.
+    While the lessons are played back (LABKIT_REPLAY) it is the computer that they were recorded on,
+    on a seat of a class (LABKIT_CLASS) the class's.
     """
     if recorded_machine.replaying():
         return Machine(**{**recorded_machine.about()["machine"], "gpus": ()})
+    if classroom_seat.seated():
+        return machine_from(classroom_seat.about()["machine"])
+    return here()
+
+
+def machine_from(about: Mapping[str, Any]) -> Machine:
+    """A machine from what another one tells of itself (`dataclasses.asdict`, as JSON)."""
+    gpus = (
+        GPU(**{**gpu, "compute_capability": tuple(gpu["compute_capability"])})
+        for gpu in about["gpus"]
+    )
+    return Machine(**{**about, "gpus": tuple(gpus)})
+
+
+def here() -> Machine:
+    """This very computer, whatever stands for it."""
     total, available = usable_memory_gib()
     folder = existing(cache_dir())
     return Machine(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 import time
 from collections.abc import Sequence
 
@@ -21,9 +22,9 @@ def nodes() -> list[dict[str, float]]:
 
 def clocks(engines: int) -> int:
     """On how many hosts so many engines may run: not more than there are nodes, or engines."""
-    import ray
-
-    return min(engines, len(nodes())) if engines > 1 and ray.is_initialized() else 1
+    ray = sys.modules.get("ray")
+    up = ray is not None and ray.is_initialized()
+    return min(engines, len(nodes())) if engines > 1 and up else 1
 
 
 def missing(bundles: Sequence[dict[str, float]], light_cpus: float) -> str | None:

@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 import contextlib
+import importlib.util
 import logging
 import os
 import socket
+import sys
 import tempfile
 import threading
+import uuid
 import warnings
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 from labkit.errors import LabError, lab_errors
+from labkit.hardware.classroom_seat import seated
 from labkit.paths import PACKAGE, full_path, writable
 from labkit.ray_session import restore
 from labkit.ray_session.internals import RAY_SETTINGS
@@ -24,17 +28,22 @@ JOIN_S = 5.0
 SOCKET_BYTES = 107
 #: Called by `stop` while Ray is still up.
 before_stop: list[Callable[[], None]] = []
+#: Called with the name of a job or sweep when it has ended.
+after_job: list[Callable[[str], None]] = []
 
 
 @lab_errors("Ray could not be started")
 def start(address: str | None = None, *, verbose: bool = False, num_cpus: int | None = None) -> Any:
     """Start a local Ray, or join the cluster at `address` or $RAY_ADDRESS ('auto': one here).
 
-    Does nothing when Ray is up. `num_cpus` is logical; the default is at least 4, so that reading,
-    the light stages and an engine fit on a small machine. Ray's and the workers' logs stay in
+    Does nothing when Ray is up, nor on a seat of a class that has no Ray. `num_cpus` is logical;
+    the default is at least 4, so that reading, the light stages and an engine fit on a small
+    machine. Ray's and the workers' logs stay in
     files unless `verbose`. Returns Ray's context; raises LabError when the cluster can't be joined.
     What this changes in the process (environment variables, levels of loggers) `stop` puts back.
     """
+    if seated() and not has_ray():
+        return None  # the class's engine answers
     import ray
 
     restore.begin()
@@ -88,6 +97,13 @@ def _start(address: str | None, verbose: bool, num_cpus: int | None) -> Any:
                 "it up, and reachable from here? If it asks for a token, set RAY_AUTH_MODE=token "
                 "(and RAY_AUTH_TOKEN, or ~/.ray/auth_token) before Python starts."
             ) from problem
+
+
+def has_ray() -> bool:
+    """Whether Ray is installed: a seat of a class may do without."""
+    with contextlib.suppress(ValueError):  # there, and hidden
+        return importlib.util.find_spec("ray") is not None
+    return False
 
 
 def temp_folder() -> tuple[Path, str]:
@@ -171,9 +187,8 @@ def _init(options: dict[str, Any]) -> Any:
 
 def stop() -> None:
     """Stop the local Ray (or leave the cluster), and put back what `start` changed."""
-    import ray
-
-    if ray.is_initialized():
+    ray = sys.modules.get("ray")
+    if ray is not None and ray.is_initialized():
         for end in before_stop:
             end()
         ray.shutdown()
@@ -188,6 +203,7 @@ def hush(verbose: bool = False) -> None:
 
 
 _jobs = threading.RLock()
+_name = ""
 
 
 @contextlib.contextmanager
@@ -199,10 +215,22 @@ def one_job() -> Iterator[None]:
             "Another job of this notebook is under way, such as the sweep of a panel: wait for it, "
             "or press Cancel."
         )
+    global _name
+    outermost = not _name
+    _name = _name or uuid.uuid4().hex
     try:
         yield
     finally:
+        if outermost:
+            ended, _name = _name, ""
+            for tell in after_job:
+                tell(ended)
         _jobs.release()
+
+
+def job_name() -> str:
+    """A name for the job or sweep under way: all jobs of a sweep have the same."""
+    return _name or uuid.uuid4().hex
 
 
 @contextlib.contextmanager
@@ -238,9 +266,8 @@ def _settings_of_ray(verbose: bool) -> Iterator[None]:
 
 def log_folder() -> str | None:
     """The folder with the logs of Ray and of every worker; None before Ray has started."""
-    import ray
-
-    if not ray.is_initialized():
+    ray = sys.modules.get("ray")
+    if ray is None or not ray.is_initialized():
         return None
     context = ray.get_runtime_context()
     return str(Path(context.get_temp_dir(), context.get_session_name(), "logs"))

@@ -16,6 +16,7 @@ from labkit.errors import LabError
 from labkit.results.parquet_folder import ANOTHER, Parts
 from labkit.settings.endpoint_spec import EndpointSpec
 from labkit.settings.processor_spec import ProcessorSpec
+from labkit.settings.seat_spec import SeatSpec
 from labkit.settings.setting import JobSpec
 from labkit.tasks import Row, Task
 
@@ -62,6 +63,8 @@ def model_hash(spec: JobSpec) -> str:
     if isinstance(spec, EndpointSpec):
         digest.update(f"{spec.url} {spec.model.name}".encode())
         return digest.hexdigest()[:16]
+    if isinstance(spec, SeatSpec):
+        return spec.model_hash
     assert isinstance(spec, ProcessorSpec)
     chosen = {s.name: s.value for s in spec.settings if s.name in OF_THE_MODEL}
     digest.update(json.dumps(chosen, default=str, sort_keys=True).encode())

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -112,14 +113,12 @@ def source(data: Any) -> Source:
 
     Raises LabError for data of another kind, without rows, or of mixed types in a column.
     """
-    import ray.data
-
     if isinstance(data, str | Path):
         files = user_files.opened(data)
         data = files.dataset()
         if files.schema is not None:
             return Source(files.schema, dataset=data)
-    if isinstance(data, ray.data.Dataset):
+    if is_dataset(data):
         found = data.schema()
         if found is None:
             raise LabError(EMPTY)
@@ -205,9 +204,8 @@ def streamed_rows(table: pa.Table) -> list[Row]:
 
 def is_dataset(data: Any) -> bool:
     """Whether these are rows that are streamed."""
-    import ray.data
-
-    return isinstance(data, ray.data.Dataset)
+    ray_data = sys.modules.get("ray.data")  # where it was not imported, nobody has made a Dataset
+    return ray_data is not None and isinstance(data, ray_data.Dataset)
 
 
 def in_memory(data: Any) -> list[Row]:

@@ -1,0 +1,146 @@
+"""A seat of a class: with LABKIT_CLASS=URL the engine is the class's own, on another machine, which
+stands for this one (`labkit classroom` runs it): rows, settings and captions are those of its.
+
+Knows the class's address and token, and how to ask it over HTTP; knows no job.
+"""
+
+from __future__ import annotations
+
+import functools
+import http.client
+import json
+import os
+import time
+import urllib.error
+import urllib.request
+from dataclasses import dataclass
+from typing import Any
+from urllib.parse import urlsplit
+
+from labkit.errors import LabError
+
+CLASS, TOKEN = "LABKIT_CLASS", "LABKIT_CLASS_TOKEN"
+#: Seconds that one call may take, and between the tries of a server that does not answer.
+CALL_S, PAUSE_S = 30.0, 1.0
+#: So long a seat waits for a server that is away, as in a restart (its engine starts anew, too).
+AWAY_S = 300.0
+
+
+class Refused(LabError):
+    """The class server refuses what was asked; `status` is HTTP's."""
+
+    def __init__(self, status: int, words: str):
+        super().__init__(words)
+        self.status = status
+
+
+@dataclass(frozen=True)
+class Link:
+    """The class's base URL, and this seat's token, which is in no text that this makes."""
+
+    url: str
+    token: str
+
+    def __repr__(self) -> str:
+        return f"Link({self.url!r})"
+
+    def call(
+        self, method: str, path: str, body: bytes | None = None, timeout_s: float = CALL_S
+    ) -> Any:
+        """One call: the JSON of the answer. Raises Refused with the server's words, OSError when
+        there is no server."""
+        headers = {"Authorization": f"Bearer {self.token}", "Content-Type": "application/json"}
+        request = urllib.request.Request(f"{self.url}/{path}", body, headers, method=method)
+        try:
+            with _opener().open(request, timeout=timeout_s) as response:
+                return json.load(response)
+        except urllib.error.HTTPError as problem:
+            with problem:
+                raise Refused(problem.code, _words(problem, self.url)) from None
+        except http.client.HTTPException as problem:
+            raise ConnectionError(f"it broke off ({type(problem).__name__})") from problem
+        except json.JSONDecodeError:
+            raise LabError(f"{self.url} answers, but not as a class of the lab does.") from None
+
+
+class _NoRedirect(urllib.request.HTTPRedirectHandler):
+    """A redirect would carry the token to another server."""
+
+    def redirect_request(self, *_: Any) -> None:
+        return None
+
+
+def _opener() -> Any:
+    # Straight to the room's server: a proxy of the environment is for what lies outside.
+    return urllib.request.build_opener(_NoRedirect, urllib.request.ProxyHandler({}))
+
+
+def _words(problem: urllib.error.HTTPError, url: str) -> str:
+    try:
+        return str(json.loads(problem.read())["error"])
+    except (ValueError, LookupError, TypeError, OSError, http.client.HTTPException):
+        return f"{url} answers, but not as a class of the lab does (HTTP {problem.code})."
+
+
+def seated() -> bool:
+    """Whether this program is a seat of a class: LABKIT_CLASS is set."""
+    return bool(os.environ.get(CLASS, "").strip())
+
+
+def link() -> Link:
+    """Where the class is, by LABKIT_CLASS (its link ends with the token) and LABKIT_CLASS_TOKEN.
+
+    Raises LabError for a URL that can't be one, and where there is no token.
+    """
+    given = os.environ.get(CLASS, "").strip().rstrip("/")
+    try:
+        parts = urlsplit(given)
+        good = parts.scheme in ("http", "https") and parts.hostname and (parts.port or 1)
+    except ValueError:
+        good = False
+    if not good or parts.query or parts.fragment or parts.username:
+        raise LabError(
+            f"{CLASS} is not the link of a class: it looks like http://192.168.1.5:8899/07-abc… "
+            "Ask your teacher for yours."
+        )
+    *folders, last = parts.path.split("/") if parts.path else [""]
+    token = os.environ.get(TOKEN, "").strip()
+    path = parts.path if token else "/".join(folders)
+    token = token or last
+    if not token.isascii() or not token.isprintable() or not token:
+        raise LabError(
+            f"{CLASS} names a class, and no seat: give the whole link of your seat, or its token "
+            f"in {TOKEN}."
+        )
+    return Link(f"{parts.scheme}://{parts.netloc}{path}".rstrip("/"), token)
+
+
+def about() -> dict[str, Any]:
+    """What the class server tells of itself: machine, model, settings, limits; asked once.
+
+    Raises LabError where there is none, or it refuses the token.
+    """
+    return _about(link())
+
+
+@functools.lru_cache(maxsize=4)
+def _about(to: Link) -> dict[str, Any]:
+    for left in (2, 1, 0):
+        try:
+            found: dict[str, Any] = to.call("GET", "about", timeout_s=10)
+            return found
+        except OSError as problem:
+            if not left:
+                why = getattr(problem, "reason", None) or problem
+                raise LabError(
+                    f"No class answers at {to.url} ({why}). Is the teacher's `labkit classroom` "
+                    f"up, and are you in its network? Without a class: unset {CLASS}."
+                ) from None
+            time.sleep(PAUSE_S)
+    raise AssertionError
+
+
+def words() -> str:
+    """What a seat is told of its class in one line."""
+    told = about()
+    return f"seat {told['seat']} of the class on {told['words']}"

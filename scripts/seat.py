@@ -1,0 +1,94 @@
+"""Set up a seat of a class, and open it: needs Python 3.11 or 3.12 alone, on any system.
+
+    python scripts/seat.py             makes the seat's environment (.seat; once, a minute or two)
+    python scripts/seat.py LINK        and opens the first lesson in it, with your link of the class
+
+A seat has no vLLM, PyTorch or Ray: the class's engine answers (docs/classroom.md).
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parent.parent
+LOCK = ROOT / "locks" / "seat.txt"
+#: What the kernels of this environment load: see labkit/widgets/seat_cells.py.
+KERNEL = 'c = get_config()\nc.InteractiveShellApp.extensions.append("labkit.widgets.seat_cells")\n'
+LESSON = "notebooks/01_faq_answers.ipynb"
+
+
+def python_of(folder: Path) -> Path:
+    """The Python of a virtual environment."""
+    return folder / ("Scripts/python.exe" if os.name == "nt" else "bin/python")
+
+
+def stamp() -> str:
+    """What the environment is made of: when it changes, there is work to do."""
+    return hashlib.sha256(LOCK.read_bytes() + sys.version.encode() + KERNEL.encode()).hexdigest()
+
+
+def build(folder: Path) -> None:
+    """Make the environment, or bring the one that is there up to the lock."""
+    note = folder / "labkit-seat.json"
+    try:
+        if json.loads(note.read_text()) == stamp():
+            print(f"{folder.name} is ready.")
+            return
+    except (OSError, ValueError):
+        pass
+    if folder.exists() and not (folder / "pyvenv.cfg").is_file():
+        raise SystemExit(
+            f"{folder} is there, and no virtual environment: set SEAT_VENV to another."
+        )
+    began = time.monotonic()
+    print(f"Making {folder.name}: packages of about 130 MB, a minute or two …", flush=True)
+    run([sys.executable, "-m", "venv", "--clear", str(folder)], "the virtual environment")
+    pip = [str(python_of(folder)), "-m", "pip", "install", "--quiet", "--no-deps"]
+    pip += ["--disable-pip-version-check"]
+    run([*pip, "--require-hashes", "--only-binary=:all:", "-r", str(LOCK)], "the packages")
+    run([*pip, "--no-build-isolation", "-e", str(ROOT)], "labkit")
+    config = folder / "etc" / "ipython"
+    config.mkdir(parents=True, exist_ok=True)
+    (config / "ipython_kernel_config.py").write_text(KERNEL)
+    note.write_text(json.dumps(stamp()))
+    print(f"Ready in {time.monotonic() - began:.0f} s.")
+
+
+def run(command: list[str], what: str) -> None:
+    """Run a step; say which one failed."""
+    if subprocess.run(command).returncode:
+        raise SystemExit(
+            f"FAILED: {what}. Look at the lines above (the network? the disk?), and run it again."
+        )
+
+
+def main() -> None:
+    """Make the seat, and open it where a link is given."""
+    if not (3, 11) <= sys.version_info[:2] <= (3, 12):
+        raise SystemExit("A seat needs Python 3.11 or 3.12: python3.12 scripts/seat.py")
+    folder = Path(os.environ.get("SEAT_VENV") or ROOT / ".seat").absolute()
+    build(folder)
+    link = sys.argv[1] if len(sys.argv) > 1 else os.environ.get("LABKIT_CLASS", "")
+    if not link:
+        print("With your link of the class: python scripts/seat.py LINK")
+        return
+    python = str(python_of(folder))
+    env = {**os.environ, "LABKIT_CLASS": link, "PYTHONUTF8": "1"}  # Windows reads other bytes
+    check = [python, "-c", "import labkit; print(labkit.doctor())"]
+    if subprocess.run(check, env=env, cwd=ROOT).returncode:
+        raise SystemExit("FAILED: the class could not be asked.")
+    lab = [python, "-m", "jupyter", "lab", LESSON, f"--ServerApp.root_dir={ROOT}"]
+    raise SystemExit(subprocess.run(lab, env=env, cwd=ROOT).returncode)
+
+
+if __name__ == "__main__":
+    try:
+        main()
+    except KeyboardInterrupt:
+        raise SystemExit("\nStopped. Run it again to go on.") from None
