@@ -91,6 +91,7 @@ def main() -> None:
         compile_lock(resolver, device)
         (ROOT / name).write_text(environment(device))
         print(name)
+    compile_lock(resolver, "site")
 
 
 if __name__ == "__main__":

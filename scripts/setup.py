@@ -1,6 +1,7 @@
 """Build the lab's environment from a lock: `make setup` runs this with a bare Python 3.11 or 3.12.
 
 The first run takes minutes. A later one only compares a stamp; one that was cut short goes on.
+`setup.py site` makes the environment of `make site` instead: Sphinx and nothing of the lab.
 """
 
 from __future__ import annotations
@@ -21,7 +22,7 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parent.parent
 LOG = ROOT / "build" / "setup.log"
 TORCH_INDEX = "https://download.pytorch.org/whl/cpu"
-GIGABYTES = {"cpu": 5, "gpu": 16}  # the environment and, for a while, its downloads
+GIGABYTES = {"cpu": 5, "gpu": 16, "site": 0.5}  # an environment and, for a while, its downloads
 
 # What a log says → why it failed, what to do. The first match counts: the surest stand first.
 HINTS = [
@@ -64,6 +65,8 @@ def choose_device(asked: str, path: str | None = None) -> str:
 def pip_steps(device: str, env: Mapping[str, str]) -> list[tuple[str, list[str]]]:
     """The pip commands, in order. Nothing is resolved: the locks are complete."""
     lock = (f"packages of locks/{device}.txt", ["--require-hashes", "-r", f"locks/{device}.txt"])
+    if device == "site":
+        return [lock]
     steps = [lock, ("labkit", ["--no-build-isolation", "-e", "."])]
     if device == "cpu":  # first, since it is the one likely to fail: it has an index of its own
         links = bool(env.get("PIP_FIND_LINKS"))
@@ -74,7 +77,7 @@ def pip_steps(device: str, env: Mapping[str, str]) -> list[tuple[str, list[str]]
 
 def stamp(device: str, python: str, locks: Path) -> dict[str, str]:
     """What the environment is made of: when any of it changes, setup has work to do."""
-    names = ["cpu.txt", "torch-cpu.txt"] if device == "cpu" else ["gpu.txt"]
+    names = ["cpu.txt", "torch-cpu.txt"] if device == "cpu" else [f"{device}.txt"]
     digest = hashlib.sha256(b"".join((locks / name).read_bytes() for name in names)).hexdigest()
     return {"device": device, "python": python, "locks": digest}
 
@@ -85,6 +88,10 @@ def hint(log: str) -> tuple[str, str]:
         if re.search(pattern, log):
             return why, what
     return "see the lines above", "mend that and run it again: what is already there is kept"
+
+
+def python_version() -> str:
+    return "{}.{}".format(*sys.version_info)
 
 
 def last_lines(log: str, count: int = 20) -> list[str]:
@@ -161,6 +168,23 @@ def build(venv: Path, want: dict[str, str], old: dict[str, str]) -> None:
     record.write_text(json.dumps(want))
 
 
+def make(venv: Path, want: dict[str, str], old: dict[str, str], what: str) -> None:
+    """Build an environment, if it is not there as it should be."""
+    if {**want, "asked": old.get("asked")} == {"asked": None, **old}:
+        print(f"{venv} is ready: {what}")
+    else:
+        print(f"Setting up {venv} for {what}")
+        build(venv, want, old)
+
+
+def site() -> None:
+    """The environment of `make site`, apart from the lab's, on any system."""
+    os.chdir(ROOT)
+    venv, python = Path(os.environ.get("SITE_VENV") or ".venv-site"), python_version()
+    want = stamp("site", python, ROOT / "locks") | {"at": str(venv.absolute())}
+    make(venv, want, read_record(venv), f"the book, Python {python}")
+
+
 def main() -> None:
     os.chdir(ROOT)
     venv = Path(os.environ.get("VENV") or ".venv")
@@ -172,21 +196,17 @@ def main() -> None:
         old = read_record(venv)
         asked = os.environ.get("DEVICE") or "auto"
         asked = asked if asked != "auto" else old.get("asked", "auto")  # a choice lasts
-        python = "{}.{}".format(*sys.version_info)
+        python = python_version()
         want = stamp(choose_device(asked), python, ROOT / "locks")
         want |= {"asked": asked, "at": str(venv.absolute())}
-        if {**want, "asked": old.get("asked")} == old:
-            print(f"{venv} is ready: {want['device'].upper()}, Python {python}")
-        else:
-            print(f"Setting up {venv} for the {want['device'].upper()} with Python {python}")
-            build(venv, want, old)
+        make(venv, want, old, f"the {want['device'].upper()}, Python {python}")
     if subprocess.run([venv.absolute() / "bin" / "python", "-m", "labkit", "fetch"]).returncode:
         raise SystemExit("FAILED: fetching model and posts. Mend what it says, run it again.")
 
 
 if __name__ == "__main__":
     try:
-        main()
+        site() if sys.argv[1:] == ["site"] else main()
     except KeyboardInterrupt:
         raise SystemExit("\nStopped. Run it again to go on: what is there is kept.") from None
     except OSError as error:
