@@ -19,7 +19,7 @@ project_copyright = "its authors, under the Apache License 2.0"
 author = ""
 language = "en"
 
-extensions = ["myst_nb", "book.glossary_words", "book.light_icons"]
+extensions = ["myst_nb", "book.glossary_words", "book.lighter"]
 exclude_patterns = [f"{folder}/**" for folder in FILES]
 nitpicky = True
 
@@ -32,6 +32,9 @@ myst_substitutions = facts()
 html_theme = "sphinx_book_theme"
 html_title = project
 html_static_path = ["static"]
+html_favicon = "static/icon.svg"
+templates_path = ["templates"]
+html_context = {"default_mode": "auto"}
 html_css_files = ["book.css"]
 html_extra_path = [str(EXTRA)]
 html_copy_source = False
@@ -43,6 +46,7 @@ html_theme_options = {
     "show_toc_level": 2,
     "use_download_button": False,
     "use_fullscreen_button": False,
+    "navbar_persistent": [],  # the search stands in the side bar
     "pygments_light_style": "a11y-high-contrast-light",
     "pygments_dark_style": "a11y-high-contrast-dark",
 }

@@ -16,7 +16,7 @@ PAGE = "docs/glossary"
 
 def meanings(glossary: nodes.document) -> dict[str, str]:
     """{anchor: the first paragraph below its heading} of the glossary."""
-    found = {}
+    found: dict[str, str] = {}
     for section in glossary.findall(nodes.section):
         paragraph = next((c for c in section.children if isinstance(c, nodes.paragraph)), None)
         if paragraph is not None:
@@ -40,5 +40,5 @@ def explain(app: Sphinx, document: nodes.document, page: str) -> None:
 
 def setup(app: Sphinx) -> dict[str, Any]:
     app.connect("doctree-resolved", explain)
-    app.add_js_file("words.js", loading_method="defer", priority=100)
+    app.add_js_file("page.js", loading_method="defer", priority=100)
     return {"parallel_read_safe": True, "parallel_write_safe": True}

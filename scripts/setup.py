@@ -173,14 +173,14 @@ def make(venv: Path, want: dict[str, str], old: dict[str, str], what: str) -> No
     if {**want, "asked": old.get("asked")} == {"asked": None, **old}:
         print(f"{venv} is ready: {what}")
     else:
-        print(f"Setting up {venv} for {what}")
+        print(f"Setting up {venv}: {what}")
         build(venv, want, old)
 
 
 def site() -> None:
     """The environment of `make site`, apart from the lab's, on any system."""
     os.chdir(ROOT)
-    venv, python = Path(os.environ.get("SITE_VENV") or ".venv-site"), python_version()
+    venv, python = Path(".venv-site"), python_version()
     want = stamp("site", python, ROOT / "locks") | {"at": str(venv.absolute())}
     make(venv, want, read_record(venv), f"the book, Python {python}")
 
@@ -199,7 +199,7 @@ def main() -> None:
         python = python_version()
         want = stamp(choose_device(asked), python, ROOT / "locks")
         want |= {"asked": asked, "at": str(venv.absolute())}
-        make(venv, want, old, f"the {want['device'].upper()}, Python {python}")
+        make(venv, want, old, f"{want['device'].upper()}, Python {python}")
     if subprocess.run([venv.absolute() / "bin" / "python", "-m", "labkit", "fetch"]).returncode:
         raise SystemExit("FAILED: fetching model and posts. Mend what it says, run it again.")
 

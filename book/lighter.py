@@ -1,4 +1,5 @@
-"""Of the theme's two thousand icons, the book keeps those that its pages show: 1.5 MB less to load.
+"""Of what the theme brings, the book keeps what its pages use: of two thousand icons some twenty,
+which is 1.5 MB less to load, and neither templates nor maps for debugging.
 
 It knows the form of an icon in Font Awesome's script: name:[width,height,[…],"code","path"].
 """
@@ -30,7 +31,8 @@ def drop_unused(app: Sphinx, failed: Exception | None) -> None:
             names |= set(re.findall(r"\bfa-([a-z0-9-]+)", file.read_text(encoding="utf-8")))
     script = out / "_static" / "scripts" / "fontawesome.js"
     script.write_text(lighten(script.read_text(encoding="utf-8"), names), encoding="utf-8")
-    script.with_suffix(".js.map").unlink(missing_ok=True)
+    for file in [*out.glob("_static/*.html"), *out.glob("_static/**/*.map")]:
+        file.unlink()
 
 
 def setup(app: Sphinx) -> dict[str, Any]:
