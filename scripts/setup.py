@@ -1,7 +1,8 @@
 """Build the lab's environment from a lock: `make setup` runs this with a bare Python 3.11 or 3.12.
 
 The first run takes minutes. A later one only compares a stamp; one that was cut short goes on.
-`setup.py site` makes the environment of `make site` instead: Sphinx and nothing of the lab.
+`setup.py site` makes the environment of `make site` instead: Sphinx and nothing of the lab;
+`setup.py here` installs the lock into the Python that runs it, for a notebook of another service.
 """
 
 from __future__ import annotations
@@ -162,10 +163,15 @@ def build(venv: Path, want: dict[str, str], old: dict[str, str]) -> None:
         run(f"virtual environment {venv}", [base, "-m", "venv", "--clear", str(venv)], env)
     record = venv / "labkit-setup.json"
     record.write_text(json.dumps({**want, "locks": "unfinished"}))
-    pip = [str(python.absolute()), "-m", "pip", "install", "--no-deps", "--progress-bar", "off"]
-    for name, arguments in pip_steps(want["device"], env):
-        run(name, pip + arguments, env)
+    install(str(python.absolute()), want["device"], env)
     record.write_text(json.dumps(want))
+
+
+def install(python: str, device: str, env: Mapping[str, str]) -> None:
+    """The packages of a lock, into the environment of this Python."""
+    pip = [python, "-m", "pip", "install", "--no-deps", "--progress-bar", "off"]
+    for name, arguments in pip_steps(device, env):
+        run(name, pip + arguments, env)
 
 
 def make(venv: Path, want: dict[str, str], old: dict[str, str], what: str) -> None:
@@ -183,6 +189,16 @@ def site() -> None:
     venv, python = Path(".venv-site"), python_version()
     want = stamp("site", python, ROOT / "locks") | {"at": str(venv.absolute())}
     make(venv, want, read_record(venv), f"the book, Python {python}")
+
+
+def here() -> None:
+    """The lab into the Python that runs this: the kernel of a service that brings its own."""
+    os.chdir(ROOT)
+    LOG.parent.mkdir(exist_ok=True)
+    LOG.write_text("")
+    device = choose_device(os.environ.get("DEVICE") or "auto")
+    print(f"Installing the lab for the {device.upper()} into {sys.prefix}")
+    install(sys.executable, device, {**os.environ, "PIP_DISABLE_PIP_VERSION_CHECK": "1"})
 
 
 def main() -> None:
@@ -206,7 +222,7 @@ def main() -> None:
 
 if __name__ == "__main__":
     try:
-        site() if sys.argv[1:] == ["site"] else main()
+        {"site": site, "here": here}.get("".join(sys.argv[1:]), main)()
     except KeyboardInterrupt:
         raise SystemExit("\nStopped. Run it again to go on: what is there is kept.") from None
     except OSError as error:
