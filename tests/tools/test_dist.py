@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-import os
+import functools
 import subprocess
 import sys
 import tarfile
 import venv
 import zipfile
+from collections.abc import Mapping
 from pathlib import Path
 
 import pytest
@@ -72,43 +73,61 @@ def test_the_same_files_give_the_same_wheel(built: Path, tmp_path: Path) -> None
         assert rooms == {"labkit", f"{wheel.name.split('-py3')[0]}.dist-info"}
 
 
+@pytest.fixture(scope="module")
+def installed(built: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """An empty environment with the wheel, beside the packages of the lab's own (but not its
+    labkit: a folder in a .pth file comes after the environment's own, and its .pth files don't
+    count, so an editable labkit there is not seen)."""
+    home = tmp_path_factory.mktemp("installed") / "venv"
+    venv.create(home, with_pip=True)
+    (wheel,) = built.glob("*.whl")
+    pip = [home / "bin" / "python", "-m", "pip", "install", "--quiet", "--no-deps", "--no-index"]
+    subprocess.run([*pip, wheel], check=True)
+    (site,) = home.glob("lib/python*/site-packages")
+    (packages,) = {path for path in map(Path, sys.path) if (path / "ray").is_dir()}
+    (site / "packages_of_the_lab.pth").write_text(f"{packages}\n")
+    return home / "bin"
+
+
+def run(program: Path, *command: str | Path, env: Mapping[str, str], code: int = 0) -> str:
+    """What a program of that environment prints, away from the clone."""
+    env = {name: value for name, value in env.items() if name != "PYTHONPATH"}
+    done = subprocess.run(
+        [program, *command],
+        cwd=program.parent.parent.parent,
+        env=env,
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == code, done.stdout + done.stderr
+    return done.stdout + done.stderr
+
+
+@pytest.mark.endurance
+def test_the_installed_wheel_works_without_a_clone(
+    installed: Path, with_tiny: dict[str, str]
+) -> None:
+    python, labkit_, home = installed / "python", installed / "labkit", installed.parent.parent
+    said = functools.partial(run, env=with_tiny)
+    where = said(python, "-c", "import labkit; print(labkit.__file__)")
+    assert where.startswith(str(installed.parent))
+    assert said(labkit_, "--version") == f"labkit {labkit.__version__}\n"
+    said(python, "-c", INSTALLED)
+    assert "max_num_seqs" in said(labkit_, "describe")
+    said(labkit_, "lessons", "course")
+    lessons = sorted((home / "course" / "notebooks").glob("*.ipynb"))
+    assert len(lessons) == 3 and (home / "course" / "docs" / "glossary.md").is_file()
+    pictures = {p.name for p in (home / "course" / "notebooks" / "pictures").iterdir()}
+    assert len(pictures) >= 7 and all(name.endswith(".svg") for name in pictures)
+    assert "is not empty" in said(labkit_, "lessons", "course", code=1)
+    for command in ("bundle", "notebooks", "times"):
+        assert "of the repository" in said(labkit_, command, code=1)
+
+
 @pytest.mark.endurance
 @pytest.mark.engine
-def test_the_installed_wheel_works_without_a_clone(built: Path, tmp_path: Path, tiny: Path) -> None:
-    """In an empty environment, beside the packages of the lab's own (but not its labkit)."""
-    home = tmp_path / "venv"
-    venv.create(home, with_pip=True)
-    python = home / "bin" / "python"
-    (site,) = home.glob("lib/python*/site-packages")
-    (wheel,) = built.glob("*.whl")
-
-    env = {k: v for k, v in os.environ.items() if k != "PYTHONPATH"} | {"LABKIT_MODEL": str(tiny)}
-
-    def run(*command: str | Path, code: int = 0) -> str:
-        done = subprocess.run(command, cwd=tmp_path, env=env, capture_output=True, text=True)
-        assert done.returncode == code, done.stdout + done.stderr
-        return done.stdout + done.stderr
-
-    run(python, "-m", "pip", "install", "--quiet", "--no-deps", "--no-index", wheel)
-    # A folder in a .pth file comes after the environment's own, and its .pth files don't count:
-    # the lab's editable labkit is not seen.
-    (packages,) = {p for p in map(Path, sys.path) if (p / "ray").is_dir()}
-    (site / "packages_of_the_lab.pth").write_text(f"{packages}\n")
-    where = run(python, "-c", "import labkit; print(labkit.__file__)")
-    assert where.startswith(str(site))
-
-    program = home / "bin" / "labkit"
-    assert run(program, "--version") == f"labkit {labkit.__version__}\n"
-    run(python, "-c", INSTALLED)
-    assert "max_num_seqs" in run(program, "describe")
-    run(program, "lessons", "course")
-    lessons = sorted((tmp_path / "course" / "notebooks").glob("*.ipynb"))
-    assert len(lessons) == 3 and (tmp_path / "course" / "docs" / "glossary.md").is_file()
-    pictures = {p.name for p in (tmp_path / "course" / "notebooks" / "pictures").iterdir()}
-    assert len(pictures) >= 7 and all(name.endswith(".svg") for name in pictures)
-    assert "is not empty" in run(program, "lessons", "course", code=1)
-    for command in (["bundle"], ["notebooks"], ["times"]):
-        assert "of the repository" in run(program, *command, code=1)
-    sweep = run(program, "sweep", "--in-flight", "2", "4", "--rows", "8", "--repeats", "1",
-                "--max-tokens", "4", "--chart", "chart.png")  # fmt: skip
-    assert "output tokens/s" in sweep and (tmp_path / "chart.png").stat().st_size > 5000
+def test_the_installed_wheel_measures(installed: Path, with_tiny: dict[str, str]) -> None:
+    command = ["sweep", "--in-flight", "2", "4", "--rows", "8", "--repeats", "1"]
+    command += ["--max-tokens", "4", "--chart", "chart.png"]
+    assert "output tokens/s" in run(installed / "labkit", *command, env=with_tiny)
+    assert (installed.parent.parent / "chart.png").stat().st_size > 5000
