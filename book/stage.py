@@ -21,8 +21,8 @@ HTML = ROOT / "build" / "site"
 #: Files that Sphinx copies into the site as they are.
 EXTRA = SOURCE.parent / "extra"
 PAGES = ["README.md", "CONTRIBUTING.md", "CHANGELOG.md", "datasets/README.md"]
-#: Pages name files of these folders; their links become downloads.
-FILES = ["labkit", "locks", "tests"]
+#: Pages name files of these folders; links to them become downloads.
+FILES = ["labkit"]
 PICTURE = re.compile(r'<img src="data:image/png;base64,([^"]+)"')
 
 
