@@ -8,7 +8,7 @@
 #   QUICK=1        run them with as few rows as they work with, as the tests do
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help setup run test test-fast test-slow lab lint notebooks bench bundle lock upgrade-check clean distclean
+.PHONY: help setup run test test-fast test-slow lab lint notebooks bench bundle site dist lock upgrade-check clean distclean
 
 VENV ?= .venv
 DEVICE ?= auto
@@ -33,7 +33,7 @@ run: setup ## Execute the three notebooks into build/notebooks (14 min)
 	@"$(BIN)/python" -m labkit notebooks --out build/notebooks
 
 lab: setup ## Open the first lesson in JupyterLab
-	@"$(BIN)/jupyter" lab notebooks/01_faq_answers.ipynb --ServerApp.root_dir="$(CURDIR)" \
+	@"$(BIN)/jupyter" lab notebooks/01_faq_answers.ipynb --ServerApp.root_dir="$(CURDIR)" $(ARGS) \
 		--LabApp.news_url=None --LabApp.check_for_updates_class=jupyterlab.NeverCheckForUpdate $(if $(filter 0,$(shell id -u)),--allow-root)
 
 test: setup lint ## Run what no change may break, lessons and browser too (17 min)
@@ -61,6 +61,13 @@ bench: setup ## Measure batching, and what a warm engine saves, on this machine
 bundle: setup ## Pack the lab for a host without Internet (ARGS="--part-mib 500", see labkit bundle --help)
 	@"$(BIN)/python" -m labkit bundle $(ARGS)
 
+site: ## Build the book (lessons and docs as a static site) into build/site
+	@$(FIND_PYTHON) scripts/setup.py site
+	@.venv-site/bin/python -m book
+
+dist: setup ## Build the source archive and the wheel into build/dist; nothing is published
+	@"$(BIN)/python" -m tools.dist
+
 lock: ## Make the locks and the conda environments anew from locks/*.in (UPGRADE=1 for the newest)
 	@$(FIND_PYTHON) scripts/lock.py
 
@@ -69,9 +76,10 @@ upgrade-check: setup ## Try another pair beside it (ARGS="--ray 2.60.0 --vllm 0.
 
 clean: ## Remove what builds, tests and checks leave behind
 	@rm -rf build *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis notebooks/.ipynb_checkpoints
-	@for d in labkit tools tests benchmarks scripts datasets; do \
+	@for d in labkit tools tests benchmarks scripts datasets book; do \
 		if [ -d $$d ]; then find $$d -name __pycache__ -prune -exec rm -rf {} +; fi; done
 
 distclean: clean ## Remove the environment as well, if `make setup` made it
 	@if [ -f "$(VENV)/labkit-setup.json" ]; then rm -rf "$(VENV)"; \
 	elif [ -e "$(VENV)" ]; then echo "$(VENV) was not made by make setup: left alone"; fi
+	@rm -rf .venv-site

@@ -111,7 +111,7 @@ def __dir__() -> list[str]:
     return sorted({*globals(), *_NAMES})
 
 
-__version__ = "0.1.0"
+__version__ = "0.2.0"
 __all__ = [
     "Batch",
     "Cancelled",

