@@ -19,8 +19,8 @@ from urllib.parse import unquote
 import pytest
 
 from book.stage import HTML, ROOT
-from tests.beside import without_network
 from tests.browser import opened
+from tests.programs import without_network
 
 pytestmark = pytest.mark.endurance
 AXE = "axe-core@4.14.1"
