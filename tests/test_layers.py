@@ -21,7 +21,7 @@ from tools import tree
 ORDER = (
     {"errors", "paths"},
     {"tasks", "metrics", "quality", "progress", "html_table", "scheduling", "datasets"},
-    {"hardware", "bottleneck"},
+    {"hardware", "bottleneck", "tally"},
     {"weights"},
     {"settings"},
     {"rows"},
