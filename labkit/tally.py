@@ -178,8 +178,8 @@ class Tally:
         outputs = np.nan_to_num(counts[1])
         self.in_engine_s += float((last - queued).sum())
         after_first = np.where(outputs > 1, outputs - 1, math.nan)
-        spans = (last - queued, first - queued, (last - first) / after_first)
-        spans += (scheduled - queued, first - scheduled, last - first)
+        spans = [last - queued, first - queued, (last - first) / after_first]
+        spans += [scheduled - queued, first - scheduled, last - first]
         for histogram, values in zip(self.spans.values(), spans, strict=True):
             histogram.add(values)
         offsets = arrived - queued
