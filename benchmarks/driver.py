@@ -59,6 +59,10 @@ class Engine:
         """Nothing to tell; called at the begin of a job and at its end."""
         return EngineUse(0)
 
+    async def node(self) -> str:
+        """The node that it is on."""
+        return ray.get_runtime_context().get_node_id()
+
     async def close(self) -> None:
         """Nothing to close."""
 

@@ -3,23 +3,23 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import pandas as pd
-import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from labkit import metrics
 from labkit.api.configure import configure
-from labkit.api.job_stream import ray_data_settings, stream, supervised
-from labkit.api.watchdog import Watch, limit
+from labkit.api.job_stream import ray_data_settings, stream
+from labkit.api.watchdog import limit
+from labkit.api.write_streamed import write_streamed
 from labkit.engines import recorded_jobs
 from labkit.engines.dispatch import made_ready, parameter_of, settled
-from labkit.errors import JobFailed, LabError, lab_errors
+from labkit.errors import lab_errors
 from labkit.progress import Progress
 from labkit.ray_session import capacity, session
 from labkit.results import job_fingerprint
@@ -80,9 +80,9 @@ def write(
     kill, a crash, or with more data. `pd.read_parquet(path)` reads the folder at any time.
 
     data: a pandas frame, a list of dicts, a Ray Dataset, or the path of Parquet, CSV or TSV files
-    (a file, or a folder of one kind). What is not in memory is streamed: only the ids and the times
-    of the rows are collected here. A CSV file may be of any dialect; 007 stays text, an empty field
-    is null.
+    (a file, or a folder of one kind). What is not in memory is streamed: workers read, ask and
+    write, and nothing of a row comes to this process (docs/scale.md). A CSV file may be of any
+    dialect; 007 stays text, an empty field is null.
     id_column: its values (text or whole numbers) name the rows; each must be there once.
     into: the column of the answers. Its type is that of the first ones, and becomes a wider one
     (whole numbers → floats) where that changes no answer; one that doesn't fit makes an error row.
@@ -105,10 +105,26 @@ def write(
     seconds = limit(stall_s, spec.patience_s)
     with session.one_job(), session.quiet(verbose), ray_data_settings(verbose):
         requests.check_task(task)
+        parts = Parts(path, id_column)
         if isinstance(data, str | Path) or user_data.is_dataset(data):
             session.start(verbose=verbose)
-        source, ids = _looked_at(data, id_column, into, progress, seconds)
-        parts = Parts(path, id_column)
+            counts = write_streamed(
+                task,
+                data,
+                path,
+                spec,
+                id_column=id_column,
+                into=into,
+                retry_failed=retry_failed,
+                progress=progress,
+                stall_s=seconds,
+                started=started,
+            )
+            return Written(parts.path, id_column, *counts)
+        source = user_data.source(data)
+        user_data.check(source.schema, id_column, into)
+        assert source.table is not None
+        user_data.check_ids(ids := source.table[id_column], id_column)
         with parts.open():
             source.use(kept := parts.schema())
             known = parts.check(job_fingerprint.about(task, spec, source.schema, id_column, into))
@@ -148,46 +164,3 @@ def write(
             return Written(
                 parts.path, id_column, there.num_rows, todo, len(ids) - todo, failures, numbers
             )
-
-
-def _looked_at(
-    data: Any, id_column: str, into: str, progress: bool, stall_s: float
-) -> tuple[user_data.Source, pa.ChunkedArray]:
-    """(the data, the ids of its rows), looked at. Files and Datasets are read for it, with the
-    watchdog at their side. Raises LabError for what is of no use, JobFailed and Stalled."""
-    import ray.data
-    from ray.exceptions import RayError
-
-    def found() -> Iterator[user_data.Source]:
-        yield user_data.source(data)
-
-    if not isinstance(data, str | Path | ray.data.Dataset):
-        (source,) = found()
-        user_data.check(source.schema, id_column, into)
-        ids = list(source.ids(id_column))
-    else:
-        contexts = [ray.data.DataContext.get_current()]
-        contexts += [data.context] if isinstance(data, ray.data.Dataset) else []
-        words = {"startup": "looking at the data", "label": "the ids: "}
-        try:
-            with (
-                Progress(None, **words, show=progress) as shown,
-                Watch(shown, None, stall_s) as watch,
-            ):
-                (source,) = supervised(found(), contexts, watch)
-                user_data.check(source.schema, id_column, into)
-                assert source.dataset is not None
-                contexts = [contexts[0], source.dataset.context]
-                ids = []
-                for some in supervised(source.ids(id_column), contexts, watch):
-                    ids.append(some)
-                    shown.advance(len(some), 0)
-        except RayError as error:
-            raise JobFailed(session.diagnose(error)) from error
-    kind = source.schema.field(id_column).type
-    try:
-        every = pa.chunked_array([some.cast(kind) for some in ids], kind)
-    except pa.ArrowException as problem:
-        raise LabError(f"Column {id_column!r} mixes types: {problem}.") from problem
-    user_data.check_ids(every, id_column)
-    return source, every
