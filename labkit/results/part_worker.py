@@ -116,13 +116,15 @@ class PartWorker:
         """Write what waits. save_only: of a job that was stopped."""
         if self.clock is not None:
             self.clock.cancel()
-        if not save_only:
-            for table in self.station.rest():
-                self._write(table)
-        with self.writer.thread:
-            self.writer.flush(last=True)
-            self.writer.settle()
-        self.work.parts.written(self.hold)
+        try:
+            if not save_only:
+                for table in self.station.rest():
+                    self._write(table)
+            with self.writer.thread:
+                self.writer.flush(last=True)
+                self.writer.settle()
+        finally:
+            self.work.parts.written(self.hold)
         if self.problem is not None:
             raise self.problem
         if not save_only:

