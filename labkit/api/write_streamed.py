@@ -205,7 +205,7 @@ def _computed(
     parameter, size = dispatch.parameter_of(spec), dispatch.block_rows(spec, todo)
     asked = source.asked(task, parameter, parts.id_column, done, size)
     assert not isinstance(asked, requests.Batches)
-    clocks, use = capacity.clocks(spec.replicas), EngineUse()
+    clocks, use = capacity.clocks(spec.replicas), EngineUse(answers_only=True)
     tally: Tally | None = None
     agreed = part_workers.keeper(parts, into, known)
     work = Work(
@@ -220,7 +220,9 @@ def _computed(
         try:
             stack.enter_context(warm_engine.aborting(None))
             watch = stack.enter_context(Watch(shown, None, stall_s))
-            blocks = dispatch.blocks(asked, spec, say=shown.say, cancel=watch, stall_s=stall_s)
+            blocks = dispatch.blocks(
+                asked, spec, say=shown.say, cancel=watch, stall_s=stall_s, use=use
+            )
             before = Counts()
             for some in _supervised(workers.written(blocks), watch, asked.context):
                 if isinstance(some, Tally):
@@ -235,7 +237,7 @@ def _computed(
         dispatch.told(spec, use)
     if tally is None:
         return None
-    found = tally.metrics(started, time.time(), use)
+    found = tally.metrics(*(use.clock or (started, time.time())), use)
     return metrics.without_unreadable(found, tally.rows - before.failed, before.failed)
 
 

@@ -75,6 +75,7 @@ def blocks(
     say: Callable[[str], None],
     cancel: threading.Event | None = None,
     stall_s: float = math.inf,
+    use: EngineUse | None = None,
 ) -> Iterator[tuple[Sequence[Station], Any]]:
     """A Dataset of requests → (stations, the reference of a block) for workers that read the
     responses: the block goes to any of the stations, which are the same for all blocks. Nothing
@@ -84,7 +85,7 @@ def blocks(
     stations: Sequence[Station]
     if replaying():
         stations = [Answered()]
-        for table in recorded_jobs.answer(asked, spec, cancel, None):
+        for table in recorded_jobs.answer(asked, spec, cancel, use):
             yield stations, ray.put(table)
         return
     if isinstance(spec, EndpointSpec):
