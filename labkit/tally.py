@@ -199,7 +199,7 @@ class Tally:
         self.cut, self.in_engine_s = self.cut + other.cut, self.in_engine_s + other.in_engine_s
         self.tokens, self.unknown = self.tokens + other.tokens, self.unknown + other.unknown
         for name, histogram in self.spans.items():
-            histogram.counts += other.spans[name].counts
+            histogram.counts = histogram.counts + other.spans[name].counts
         for clock in other.hosts:
             self._host(clock.offset).merge(clock)
         return self

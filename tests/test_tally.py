@@ -31,8 +31,18 @@ def summed(rows: pd.DataFrame, order: list[int], clocks: int = 1) -> Tally:
         tallies[-1].add(part)
     whole = Tally(clocks)
     for place in sorted(range(len(tallies)), key=lambda n: order[n % len(order)]):
-        whole.merge(pickle.loads(pickle.dumps(tallies[place])))
+        whole.merge(as_ray_brings_it(tallies[place]))
     return whole
+
+
+def as_ray_brings_it(one: Tally) -> Tally:
+    """From another process, with arrays that can't be written to."""
+    copy: Tally = pickle.loads(pickle.dumps(one))
+    arrays = [histogram.counts for histogram in copy.spans.values()]
+    arrays += [copy.tokens, copy.unknown, *(host.in_time.sums for host in copy.hosts)]
+    for array in arrays:
+        array.setflags(write=False)
+    return copy
 
 
 def close(found: Metrics, exact: Metrics, but: set[str] = frozenset()) -> None:  # type: ignore[assignment]

@@ -117,8 +117,8 @@ class PartWorkers:
         every = list(map(self._result, calls))
         self.finished = True
         yield sum((counts for counts, _ in every), Counts())
-        whole = every[0][1]
-        for _, tally in every[1:]:
+        whole = Tally(self.work.clocks)  # what comes from Ray can't be written to
+        for _, tally in every:
             whole.merge(tally)
         yield whole
 
