@@ -4,10 +4,11 @@
 
 No engine: actors of Ray stand in for eight replicas, each with an actor for its texts. First the
 CPU time of this program by batch size: for the requests, for handing them out, and for reading the
-answers. Then whole jobs of `labkit.run` and `labkit.write` in turn, after one of each that warms
-up, with stand-ins that answer `--rate` rows/s together (0: at once, so that this program is the
-limit): rows/s of the whole call and over the engine span, and the cores that this program took. So
-it says nothing of an engine's throughput, only what this program leaves of it.
+answers. Then whole jobs in turn, after one of each that warms up: of `labkit.run`, of
+`labkit.write`, and of `labkit.write` from a Parquet file ("stream": workers ask and write). The
+stand-ins answer `--rate` rows/s together (0: at once, so that this program is the limit). Printed
+are rows/s of the whole call and over the engine span, and the cores that this program took. So it
+says nothing of an engine's throughput, only what this program leaves of it.
 """
 
 from __future__ import annotations
@@ -18,9 +19,11 @@ import statistics
 import tempfile
 import time
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
+import pyarrow.parquet as pq
 import ray
 
 import labkit
@@ -58,6 +61,10 @@ class Engine:
     async def use(self) -> EngineUse:
         """Nothing to tell; called at the begin of a job and at its end."""
         return EngineUse(0)
+
+    async def node(self) -> str:
+        """The node that it is on."""
+        return ray.get_runtime_context().get_node_id()
 
     async def close(self) -> None:
         """Nothing to close."""
@@ -134,21 +141,24 @@ def by_step(task: tasks.Task, rows: list[tasks.Row], size: int) -> dict[str, flo
 def whole(
     task: tasks.Task, rows: list[tasks.Row], size: int, rate: float, jobs: int
 ) -> dict[str, list[tuple[float, float, float]]]:
-    """{"run", "write": (rows/s of the call, over the engine span, cores of this program) of each
-    job}, in turn."""
+    """{"run", "write", "stream": (rows/s of the call, over the engine span, cores of this program)
+    of each job}, in turn."""
     batches = ROWS_IN_FLIGHT // size
     spec = labkit.configure(warm=True, batch_size=size, max_concurrent_batches=batches)
     warm = warm_engine.Warm(spec, warm_engine._session() or "")
     warm.replicas = [Replica(rate / REPLICAS) for _ in range(REPLICAS)]  # type: ignore[misc]
     warm_engine._current = warm
 
-    def written() -> Any:
+    def written(data: Any) -> Any:
         with tempfile.TemporaryDirectory() as folder:
-            return labkit.write(task, rows, folder, spec, id_column="id", progress=False).metrics
+            return labkit.write(task, data, folder, spec, id_column="id", progress=False).metrics
 
+    file = Path(tempfile.mkdtemp()) / "rows.parquet"
+    pq.write_table(pa.Table.from_pylist(rows), file)
     kinds: dict[str, Callable[[], Any]] = {
         "run": lambda: labkit.run(task, rows, spec, progress=False).metrics,
-        "write": written,
+        "write": lambda: written(rows),
+        "stream": lambda: written(file),
     }
     found: dict[str, list[tuple[float, float, float]]] = {name: [] for name in kinds}
     for _ in range(jobs + 1):
@@ -182,8 +192,9 @@ def main() -> None:
             calls, spans, cores = zip(*values, strict=True)
             middle, span, busy = map(statistics.median, (calls, spans, cores))
             words = f"{middle:,.0f} rows/s ({min(calls):,.0f} to {max(calls):,.0f}), {span:,.0f}"
-            print(f"  {name}: {words} over the engine span, {busy:.2f} cores of this program")
-        ratios = [w[0] / r[0] for r, w in zip(*found.values(), strict=True)]
+            words += f" over the engine span, {busy:.2f} cores of this program"
+            print(f"  {name}: {words}, {1e6 * busy / middle:.0f} µs of it a row")
+        ratios = [w[0] / r[0] for r, w in zip(found["run"], found["write"], strict=True)]
         print(f"  write / run: {statistics.median(ratios):.2f} ", end="")
         print(f"({min(ratios):.2f} to {max(ratios):.2f} in {len(ratios)} pairs)", flush=True)
     labkit.stop()

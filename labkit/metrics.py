@@ -182,7 +182,7 @@ def compute(
     failed, wall = len(rows) - len(times), finished - started
     inputs, outputs = map(_total, (times["num_input_tokens"], times["num_generated_tokens"]))
     if times.empty:
-        return _nothing_answered(failed, wall)
+        return nothing_answered(failed, wall)
     begin, end = float(times["scheduled_s"].min()), float(times["last_token_s"].max())
     span = max(end - begin, 1e-9)
     flight = rows_in_flight(times)
@@ -241,7 +241,8 @@ def without_unreadable(found: Metrics, answered: int, failed: int) -> Metrics:
     return replace(found, rows=answered, failed=failed, rows_per_s=rate)
 
 
-def _nothing_answered(failed: int, wall: float) -> Metrics:
+def nothing_answered(failed: int, wall: float) -> Metrics:
+    """The metrics of a job without an answered row."""
     counts = {"rows": 0, "failed": failed, "cut": 0, "input_tokens": 0, "output_tokens": 0}
     times = {"wall_s": wall, "startup_s": wall, "engine_span_s": 0.0, "peak_rows_in_flight": 0}
     rest = {"tail_s": 0.0, "shutdown_s": 0.0, "mean_rows_in_flight": 0.0}

@@ -17,6 +17,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import pandas as pd
 import psutil
 import pytest
 
@@ -265,11 +266,20 @@ def small_disk(tmp_path: Path) -> Iterator[Path]:
     subprocess.run(["umount", "-l", str(disk)], check=True)
 
 
+@pytest.mark.parametrize("streamed", [False, True])
 def test_a_full_disk_keeps_what_is_written(
-    warm: Any, small_disk: Path, monkeypatch: pytest.MonkeyPatch
+    warm: Any,
+    small_disk: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    streamed: bool,
 ) -> None:
+    """Also where a worker writes."""
     monkeypatch.setattr(part_writer, "PART_SECONDS", 0)
-    rows = [{**row, "note": os.urandom(4000).hex()} for row in DATA]  # nothing can pack this
+    every = [{**row, "note": os.urandom(4000).hex()} for row in DATA]  # nothing can pack this
+    rows: Any = every
+    if streamed:
+        pd.DataFrame(every).to_parquet(rows := tmp_path / "in.parquet")
     options: Any = {"id_column": "id", "progress": False}
     with pytest.raises(LabError, match="No space left.*kept. Make room"):
         labkit.write(TASK, rows, small_disk / "out", warm, **options)
@@ -280,7 +290,7 @@ def test_a_full_disk_keeps_what_is_written(
     out = labkit.write(TASK, rows, small_disk / "out", warm, **options)
     assert 0 < out.skipped < ROWS and out.failed == 0
     back = out.read()
-    assert list(back["id"]) == IDS and list(back["note"]) == [row["note"] for row in rows]
+    assert list(back["id"]) == IDS and list(back["note"]) == [row["note"] for row in every]
 
 
 def test_nothing_is_left_of_the_engines(local_ray: Any) -> None:

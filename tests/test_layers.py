@@ -31,7 +31,7 @@ ORDER = (
         "scheduling",
         "datasets",
     },
-    {"hardware", "bottleneck"},
+    {"hardware", "bottleneck", "tally"},
     {"weights"},
     {"settings"},
     {"rows"},

@@ -395,8 +395,13 @@ some = st.integers(1, 20_000).map(lambda n: n / TICK)
 
 
 @st.composite
-def jobs(draw: st.DrawFn, min_rows: int = 1) -> tuple[pd.DataFrame, float, float]:
-    """Rows of one host, some of them failed, with the times of the call and of the result."""
+def jobs(
+    draw: st.DrawFn, min_rows: int = 1, longest: int = 20_000
+) -> tuple[pd.DataFrame, float, float]:
+    """Rows of one host, some of them failed, with the times of the call and of the result; each
+    step takes at most `longest` ticks."""
+    ticks = st.integers(0, longest).map(lambda n: n / TICK)
+    some = st.integers(1, longest).map(lambda n: n / TICK)
     rows = []
     for _ in range(draw(st.integers(min_rows, 12))):
         queued = 5000 + draw(ticks)

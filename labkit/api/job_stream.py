@@ -113,13 +113,14 @@ def ray_data_settings(verbose: bool, data: Any = None) -> Iterator[None]:
 
 
 def supervised(
-    output: Iterator[T],
+    output: Iterator[T | None],
     contexts: list[Any],
     watch: Watch,
     idle: Callable[[], None] | None = None,
 ) -> Iterator[T]:
-    """What `output` gives, which Ray Data makes with one of `contexts`; raises as soon as `watch`
-    is set. idle: called ten times a second while nothing comes.
+    """What `output` gives, which Ray Data makes with one of `contexts` (None stands for nothing
+    new, and is not given on); raises as soon as `watch` is set. idle: called ten times a second
+    while nothing comes.
 
     `output` is taken in a thread of its own and every wait here is short: Ctrl-C, cancel and the
     clock are heard whatever Ray waits for. However this is left, the execution is shut down, its
@@ -150,6 +151,8 @@ def supervised(
                     raise problem
                 if table is _END:
                     return
+                if table is None:  # nothing came, but `output` may be ended here
+                    continue
                 yield table
                 watch.touch()
         finally:

@@ -3,22 +3,22 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pandas as pd
-import pyarrow as pa
 import pyarrow.compute as pc
 
 from labkit import metrics
 from labkit.api.configure import configure
-from labkit.api.job_stream import ray_data_settings, stream, supervised
-from labkit.api.watchdog import Watch, limit
+from labkit.api.job_stream import ray_data_settings, stream
+from labkit.api.watchdog import limit
+from labkit.api.write_streamed import write_streamed
 from labkit.engines import recorded_jobs
 from labkit.engines.dispatch import made_ready, parameter_of, settled
-from labkit.errors import JobFailed, LabError, lab_errors
+from labkit.errors import LabError, lab_errors
 from labkit.hardware.classroom_seat import seated
 from labkit.progress import Progress
 from labkit.ray_session import capacity, session
@@ -41,8 +41,9 @@ class Written:
     rows, failed: rows in all parts, and those of them with an error. computed: rows of this call,
     failed ones among them. skipped: rows of the data that were there before. metrics: of this
     call's rows (`metrics.cut`: how many ended at `max_tokens`); None when there was nothing to do.
-    over_time: how these came (`metrics.over_time`). path: of a folder elsewhere, its URL. into: the
-    column of the answers.
+    over_time: how these came (`metrics.over_time`); None also for rows that were streamed, whose
+    times stay with the workers. path: of a folder elsewhere, its URL. into: the column of the
+    answers.
     """
 
     path: Path | str
@@ -94,8 +95,10 @@ def write(
     CSV or TSV (of any dialect: 007 stays text, an empty field is null), JSON lines, Excel; text
     files also packed (`.gz`, `.zst`). A file, a folder, or a pattern (`posts-*.csv`), of this
     machine or a URL (`s3://`, `gs://`, `abfs://`, `hf://`, `https://`). What is not in memory is
-    streamed: only the ids and the times of the rows are collected here.
-    path: also a URL (`s3://bucket/answers`): parts are copied there soon after they are written.
+    streamed: workers read, ask and write, and nothing of a row comes to this process
+    (docs/scale.md).
+    path: also a URL (`s3://bucket/answers`): parts are written to a folder of this machine, and
+    copied there soon after.
     id_column: its values (text or whole numbers) name the rows; each must be there once.
     into: the column of the answers. Its type is that of the first ones, and becomes a wider one
     (whole numbers → floats) where that changes no answer; one that doesn't fit makes an error row.
@@ -132,10 +135,32 @@ def write(
     with session.one_job(), session.quiet(verbose), ray_data_settings(verbose):
         requests.check_task(task)
         own = not isinstance(spec, SeatSpec)
-        if own and (isinstance(data, str | Path) or user_data.is_dataset(data)):
-            session.start(verbose=verbose)
-        source, ids = _looked_at(task, data, id_column, into, progress, seconds)
         parts = Parts(path, id_column)
+        if isinstance(data, str | Path) or user_data.is_dataset(data):
+            if seated() and isinstance(data, str | Path):
+                raise LabError(
+                    "A seat of a class has no Ray to stream files: give the rows, such as "
+                    "pd.read_parquet(…) or labkit.datasets.read_table(…)."
+                )
+            session.start(verbose=verbose)
+            counts = write_streamed(
+                task,
+                data,
+                path,
+                spec,
+                id_column=id_column,
+                into=into,
+                retry_failed=retry_failed,
+                progress=progress,
+                stall_s=seconds,
+                started=started,
+            )
+            return Written(parts.path, id_column, *counts, into=into)
+        source = user_data.source(data)
+        user_data.check(source.schema, id_column, into)
+        requests.check_columns(task, source.schema.names)
+        assert source.table is not None
+        user_data.check_ids(ids := source.table[id_column], id_column)
         with parts.open():
             source.use(kept := parts.schema())
             known = parts.check(job_fingerprint.about(task, spec, source.schema, id_column, into))
@@ -174,56 +199,5 @@ def write(
                 came = writer.over_time(started, clocks)
                 there = parts.rows()
             failures = pc.sum(there["failed"]).as_py()
-            counts = (there.num_rows, todo, len(ids) - todo, failures)
-            return Written(parts.path, id_column, *counts, numbers, came, into)
-
-
-def _looked_at(
-    task: Task, data: Any, id_column: str, into: str, progress: bool, stall_s: float
-) -> tuple[user_data.Source, pa.ChunkedArray]:
-    """(the data, the ids of its rows), looked at. Files and Datasets are read for it, with the
-    watchdog at their side. Raises LabError for what is of no use, JobFailed and Stalled."""
-    if seated() and isinstance(data, str | Path):
-        raise LabError(
-            "A seat of a class has no Ray to stream files: give the rows, such as "
-            "pd.read_parquet(…) or labkit.datasets.read_table(…)."
-        )
-
-    def found() -> Iterator[user_data.Source]:
-        yield user_data.source(data)
-
-    if not isinstance(data, str | Path) and not user_data.is_dataset(data):
-        (source,) = found()
-        user_data.check(source.schema, id_column, into)
-        requests.check_columns(task, source.schema.names)
-        ids = list(source.ids(id_column))
-    else:
-        import ray.data
-        from ray.exceptions import RayError
-
-        contexts = [ray.data.DataContext.get_current()]
-        contexts += [data.context] if isinstance(data, ray.data.Dataset) else []
-        words = {"startup": "looking at the data", "label": "the ids: "}
-        try:
-            with (
-                Progress(None, **words, show=progress) as shown,
-                Watch(shown, None, stall_s) as watch,
-            ):
-                (source,) = supervised(found(), contexts, watch)
-                user_data.check(source.schema, id_column, into)
-                requests.check_columns(task, source.schema.names)
-                assert source.dataset is not None
-                contexts = [contexts[0], source.dataset.context]
-                ids = []
-                for some in supervised(source.ids(id_column), contexts, watch):
-                    ids.append(some)
-                    shown.advance(len(some), 0)
-        except RayError as error:
-            raise JobFailed(session.diagnose(error)) from error
-    kind = source.schema.field(id_column).type
-    try:
-        every = pa.chunked_array([some.cast(kind) for some in ids], kind)
-    except pa.ArrowException as problem:
-        raise LabError(f"Column {id_column!r} mixes types: {problem}.") from problem
-    user_data.check_ids(every, id_column)
-    return source, every
+            counts = (there.num_rows, todo, len(ids) - todo, failures, numbers)
+            return Written(parts.path, id_column, *counts, came, into)

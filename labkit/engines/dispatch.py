@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import math
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
 from labkit.engines import classroom, recorded_jobs, warm_engine
+from labkit.engines.station import Answered, Station
 from labkit.hardware.recorded_machine import replaying
 from labkit.metrics import EngineUse
+from labkit.ray_session import internals
 from labkit.rows import requests
 from labkit.rows.requests import Batches, Parameter
 from labkit.rows.sampling_values import for_vllm, number
@@ -25,6 +27,9 @@ if TYPE_CHECKING:
     from labkit.settings.setting import JobSpec
     from labkit.tasks import Task
 
+#: How many batches a block has at most, or twice as many as can be with a replica; and how many
+#: blocks each replica gets at least, where there are enough rows.
+BATCHES_A_BLOCK, BLOCKS_A_REPLICA = 8, 8
 #: Characters of a token, about: only whether rows are short or long matters here.
 CHARACTERS = 4
 
@@ -67,6 +72,61 @@ def answer(
     assert isinstance(spec, ProcessorSpec)
     warm_engine.stop()  # one engine at a time: nothing else is to use the machine
     yield from ray_data_llm.answer(dataset, spec, cancel)
+
+
+def blocks(
+    asked: ray.data.Dataset,
+    spec: JobSpec,
+    *,
+    say: Callable[[str], None],
+    cancel: threading.Event | None = None,
+    stall_s: float = math.inf,
+    use: EngineUse | None = None,
+) -> Iterator[tuple[Sequence[Station], Any]]:
+    """A Dataset of requests → (stations, the reference of a block) for workers that read the
+    responses: the block goes to any of the stations, which are the same for all blocks. Nothing
+    of the rows comes to this process, but for those of a recording and of a class's engine. The
+    rest is as in `answer`."""
+    import ray
+
+    from labkit.engines import endpoint_client, ray_data_llm
+
+    stations: Sequence[Station]
+    if replaying() or isinstance(spec, SeatSpec):
+        stations = [Answered()]
+        for table in answer(asked, spec, say=say, cancel=cancel, use=use):
+            yield stations, ray.put(table)
+        return
+    if isinstance(spec, EndpointSpec):
+        stations = [endpoint_client.Refusals(spec.url, spec["max_concurrent_batches"])]
+        asked = endpoint_client.answered(asked, spec, stall_s, cancel)
+    elif isinstance(spec, ProcessorSpec) and spec.warm:
+        stations = warm_engine.stations(spec, say, cancel)
+    else:
+        assert isinstance(spec, ProcessorSpec)
+        warm_engine.stop()
+        nodes = [node["NodeID"] for node in ray.nodes() if node["Alive"]]
+        stations = [Answered(node) for node in nodes]
+        asked = ray_data_llm.answered(asked, spec, cancel)
+    for block, _ in internals.blocks(asked):
+        yield stations, block
+
+
+def block_rows(spec: JobSpec, rows: int) -> int:
+    """How many rows the blocks of a Dataset of requests have, of so many. Ray Data takes some
+    milliseconds of this process for a block: a warm engine's workers cut large ones into batches.
+    But each of them is to have some blocks, so that all end at about the same time."""
+    size: int = spec["batch_size"]
+    if not isinstance(spec, ProcessorSpec) or not spec.warm:
+        return size
+    most = max(BATCHES_A_BLOCK, 2 * spec["max_concurrent_batches"])
+    return size * max(1, min(most, rows // (BLOCKS_A_REPLICA * spec.replicas * size)))
+
+
+def told(spec: JobSpec, use: EngineUse) -> None:
+    """Note what a warm engine did for the job that has just ended."""
+    if isinstance(spec, ProcessorSpec) and spec.warm and not replaying():
+        warm_engine.tell(use)
 
 
 def made_ready(asked: Batches | ray.data.Dataset, spec: JobSpec) -> None:

@@ -73,13 +73,26 @@ def answer(
     Looks at the server first: raises LabError when it does not answer, refuses the key or has no
     such model. Raises JobFailed when it refuses the job as a whole (see `unless_refused`).
     """
+    done = answered(dataset, spec, stall_s, cancel)
+    # Prefetching would hold every table back until the next one is there.
+    tables = done.iter_batches(batch_size=None, batch_format="pyarrow", prefetch_batches=0)
+    yield from unless_refused(tables, spec)
+
+
+def answered(
+    dataset: ray.data.Dataset,
+    spec: EndpointSpec,
+    stall_s: float = math.inf,
+    cancel: threading.Event | None = None,
+) -> ray.data.Dataset:
+    """The Dataset of what the client brings, which is not read yet. Raises as `answer`."""
     import ray.data
 
     check_server(spec)
     if cancel is not None and cancel.is_set():
         raise Cancelled("The job was ended before its first row was sent.")
     capacity.require([], STAGE_CPUS * STAGES)
-    done = dataset.map_batches(
+    return dataset.map_batches(
         Client.of(spec, stall_s).stage,
         batch_format="pyarrow",
         batch_size=spec["batch_size"],
@@ -89,58 +102,91 @@ def answer(
             size=1, max_concurrent_calls_per_actor=spec["max_concurrent_batches"]
         ),
     )
-    # Prefetching would hold every table back until the next one is there.
-    tables = done.iter_batches(batch_size=None, batch_format="pyarrow", prefetch_batches=0)
-    yield from unless_refused(tables, spec)
 
 
 def unless_refused(tables: Iterator[pa.Table], spec: EndpointSpec) -> Iterator[pa.Table]:
-    """The client's tables as responses, without their column `refusal`.
+    """The client's tables as responses, as `Refusals` lets them pass."""
+    refusals = Refusals(spec.url, spec["max_concurrent_batches"])
+    for table in tables:
+        yield from refusals.passed(table)
+        if refusals.over:
+            break
+    yield from refusals.rest()
+    refusals.check()
+
+
+class Refusals:
+    """Lets the client's tables pass as responses, without their column `refusal`.
 
     Raises JobFailed instead of giving on an error row for every row of a job:
     - when no row was answered and FIRST_ROWS of them, or all there are, were refused for one and
       the same reason that is not theirs;
     - when the quota is used up: after every row that was answered, whose batches are all there when
-      as many have come without one as can be under way.
+      as many have come without one as can be under way (`batches`).
     """
-    held: list[pa.Table] = []  # from the first refused row on, until one is answered
-    refusals: Counter[str] = Counter()
-    answered, used_up, without = False, "", 0
-    for table in tables:
+
+    node, blocks = "", 1  # as a station, see `station.Station`: one after the other
+
+    def __init__(self, url: str, batches: int):
+        self.url, self.batches = url, batches
+        self.held: list[pa.Table] = []  # from the first refused row on, until one is answered
+        self.counts: Counter[str] = Counter()
+        self.answered, self.used_up, self.without = False, "", 0
+        self.over = False  # no further table can change what becomes of the job
+
+    def passed(self, table: pa.Table) -> list[pa.Table]:
+        """One more table: those that pass now."""
         over = pc.fill_null(pc.equal(table["refusal"], QUOTA), False)
         if pc.any(over).as_py():
-            used_up = used_up or table.filter(over)["error"][0].as_py()
+            self.used_up = self.used_up or table.filter(over)["error"][0].as_py()
             table = table.filter(pc.invert(over))
-            without += not table.num_rows
-        held.append(table)
-        answered = answered or table["error"].null_count > 0
-        refusals.update(table["refusal"].drop_null().to_pylist())
-        if answered or not refusals:
-            yield from _responses(held)
-            held = []
-        elif max(refusals.values()) >= FIRST_ROWS:
-            break
-        if without >= spec["max_concurrent_batches"]:
-            break
-    rows = sum(table.num_rows for table in held)
-    for why, count in refusals.most_common(1 if rows else 0):
-        if count >= min(FIRST_ROWS, rows):
-            theirs = (table.filter(pc.equal(table["refusal"], why))["error"] for table in held)
-            error = next(error.as_py() for errors in theirs for error in errors)
+            self.without += not table.num_rows
+        self.held.append(table)
+        self.answered = self.answered or table["error"].null_count > 0
+        self.counts.update(table["refusal"].drop_null().to_pylist())
+        passing: list[pa.Table] = []
+        if self.answered or not self.counts:
+            passing, self.held = self.held, []
+        elif max(self.counts.values()) >= FIRST_ROWS:
+            self.over = True
+        self.over = self.over or self.without >= self.batches
+        return _responses(passing)
+
+    def rest(self) -> list[pa.Table]:
+        """Those that are held, when there are no more. Raises JobFailed."""
+        rows = sum(table.num_rows for table in self.held)
+        for why, count in self.counts.most_common(1 if rows else 0):
+            if count >= min(FIRST_ROWS, rows):
+                theirs = (table.filter(pc.equal(table["refusal"], why)) for table in self.held)
+                error = next(error.as_py() for some in theirs for error in some["error"])
+                raise JobFailed(
+                    f"{self.url} refuses {why}, and none of the first rows ({count}) was "
+                    f"answered: {error}. {_remedy(why)}"
+                )
+        held, self.held = self.held, []
+        return _responses(held)
+
+    def check(self) -> None:
+        """Raise JobFailed when the quota is used up: after all that was answered."""
+        if self.used_up:
             raise JobFailed(
-                f"{spec.url} refuses {why}, and none of the first rows ({count}) was answered: "
-                f"{error}. {_remedy(why)}"
+                f"{self.url} answers no more rows: {self.used_up}. The quota or the credit of the "
+                "account is used up. What was answered is kept; with more credit, run the rest."
             )
-    yield from _responses(held)
-    if used_up:
-        raise JobFailed(
-            f"{spec.url} answers no more rows: {used_up}. The quota or the credit of the account "
-            "is used up. What was answered is kept; with more credit, run the rest."
-        )
+
+    async def answers(self, block: pa.Table) -> AsyncIterator[pa.Table]:
+        """As a station: what passes of a block of the client's. Raises JobFailed."""
+        if not self.over:
+            for table in self.passed(block):
+                yield table
+            if self.over:
+                for table in self.rest():
+                    yield table
+                self.check()
 
 
-def _responses(tables: list[pa.Table]) -> Iterator[pa.Table]:
-    return (table.drop_columns(["refusal"]) for table in tables if table.num_rows)
+def _responses(tables: list[pa.Table]) -> list[pa.Table]:
+    return [table.drop_columns(["refusal"]) for table in tables if table.num_rows]
 
 
 def _remedy(refusal: str) -> str:

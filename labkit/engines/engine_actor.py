@@ -69,6 +69,12 @@ class Engine:
         self.job = job
         return await self.use()
 
+    async def node(self) -> str:
+        """The node of Ray that it is on."""
+        import ray
+
+        return ray.get_runtime_context().get_node_id()
+
     async def use(self) -> EngineUse:
         """What its processes have done until now."""
         spent = {FRONT_END: cpu_s(), CORE: children_cpu_s()}

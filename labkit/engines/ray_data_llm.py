@@ -41,7 +41,16 @@ def answer(
     dataset: ray.data.Dataset, spec: ProcessorSpec, cancel: threading.Event | None = None
 ) -> Iterator[pa.Table]:
     """A Dataset of requests → tables of responses, as they come; with the requests' column `row`,
-    if they have one.
+    if they have one."""
+    done = answered(dataset, spec, cancel)
+    # Prefetching would hold every table back until the next one is there.
+    yield from done.iter_batches(batch_size=None, batch_format="pyarrow", prefetch_batches=0)
+
+
+def answered(
+    dataset: ray.data.Dataset, spec: ProcessorSpec, cancel: threading.Event | None = None
+) -> ray.data.Dataset:
+    """The Dataset of responses, which is not read yet.
 
     cancel: set while all is made ready, which may take a download, it lets no engine start: nobody
     would watch it.
@@ -64,8 +73,7 @@ def answer(
     )
     if cancel is not None and cancel.is_set():
         raise Cancelled("The job was ended before its engine was started.")
-    # Prefetching would hold every table back until the next one is there.
-    yield from done.iter_batches(batch_size=None, batch_format="pyarrow", prefetch_batches=0)
+    return done
 
 
 def build(spec: ProcessorSpec, texts_apart: bool = False) -> Any:

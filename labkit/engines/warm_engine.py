@@ -22,6 +22,7 @@ import pyarrow as pa
 from labkit.engines import engine_use
 from labkit.engines.batches_in_flight import BatchesInFlight
 from labkit.engines.engine_actor import Replica, resources, used
+from labkit.engines.station import AskReplica
 from labkit.errors import Cancelled, JobFailed
 from labkit.hardware.machine import Machine, settled
 from labkit.hardware.nvidia import GPU
@@ -179,10 +180,34 @@ def answer(
         flight.send(batch)
     yield from map(_joined, flight.finished(cancel, everything=True))
     if use is not None:
+        tell(use)
+        use.cpu_s = {DRIVER: engine_use.cpu_s() - before, **use.cpu_s}
+
+
+def tell(use: EngineUse) -> None:
+    """Note what the engines that are up did since their job began."""
+    if _current is not None:
         with contextlib.suppress(JobFailed):  # it has died after its last answer
-            did = warm.use()
-            use.preemptions = did.preemptions
-            use.cpu_s = {DRIVER: engine_use.cpu_s() - before, **did.cpu_s}
+            did = _current.use()
+            use.preemptions, use.cpu_s = did.preemptions, dict(did.cpu_s)
+
+
+def stations(
+    spec: ProcessorSpec,
+    say: Callable[[str], None] | None = None,
+    cancel: threading.Event | None = None,
+) -> list[AskReplica]:
+    """The engines for this spec, started as `answer` does it, for workers that ask them: one for
+    each replica."""
+    import ray
+
+    warm = started(spec, say, cancel)
+    nodes = ray.get([replica.engine.node.remote() for replica in warm.replicas])
+    size, batches = spec["batch_size"], spec["max_concurrent_batches"]
+    return [
+        AskReplica(replica, warm.job, size, batches, node)
+        for replica, node in zip(warm.replicas, nodes, strict=True)
+    ]
 
 
 def _numbered(batches: Iterable[pa.Table]) -> Iterator[pa.Table]:

@@ -126,6 +126,25 @@ class _Callback:
         """Nothing to do."""
 
 
+def blocks(dataset: Any) -> Iterator[tuple[Any, int]]:
+    """(the reference of a block, how many rows it has) of a Dataset, as they are made: this process
+    holds none of them. Ray's `iter_batches` brings each to the caller."""
+    import ray
+
+    cut = ray.remote(_cut).options(num_cpus=0)
+    for bundle in dataset.iter_internal_ref_bundles():
+        for block, part in zip(bundle.blocks, bundle.slices, strict=True):
+            if part is not None:
+                rows = part.end_offset - part.start_offset
+                yield cut.remote(block.ref, part.start_offset, rows), rows
+            elif block.metadata.num_rows:
+                yield block.ref, block.metadata.num_rows
+
+
+def _cut(block: Any, first: int, rows: int) -> Any:
+    return block[first : first + rows]
+
+
 @contextlib.contextmanager
 def killing(actors: list[Any]) -> Iterator[None]:
     """See to it that these actors, which the block ends, have ended with it.

@@ -23,6 +23,8 @@ from labkit.rows.arrow_types import fit
 
 #: What the answers in a folder are answers to. Readers of Parquet pass over names with `_` or `.`.
 ABOUT = "_labkit.json"
+#: Seconds that processes which write for a job have to end with it, when it was killed.
+WRITERS_S = 60.0
 ANOTHER = "Use another folder, or delete this one to start anew."
 
 
@@ -30,7 +32,8 @@ class Parts:
     """The files `part-00000.parquet`, … of one folder.
 
     A part is written beside under another name, and then renamed: whatever is in the folder under
-    its own name is whole. Only one process writes at a time (`open`).
+    its own name is whole. Only one job writes at a time (`open`); it may have several processes
+    that do (`writing`).
     """
 
     def __init__(self, path: str | Path, id_column: str):
@@ -52,6 +55,7 @@ class Parts:
         lock = FileLock(self.path / ".lock", blocking=False)
         try:
             lock.acquire()
+            self._wait_for_writers()
             for left in self.path.glob(".part-*.tmp"):  # of a job that was killed
                 left.unlink(missing_ok=True)
         except Timeout:
@@ -69,6 +73,27 @@ class Parts:
             yield
         finally:
             lock.release()
+
+    def writing(self) -> FileLock:
+        """Held by a process that writes parts for a job in another one, as long as it lives: a
+        worker may be at its last part when its driver was killed. `written` lets go of it."""
+        file = self.path / f".writer-{uuid.uuid4().hex}.lock"
+        lock = FileLock(file, blocking=False, thread_local=False)
+        with contextlib.suppress(OSError, NotImplementedError):  # as in `open`
+            lock.acquire()
+        return lock
+
+    def written(self, lock: FileLock) -> None:
+        """This process writes no more."""
+        with contextlib.suppress(OSError, NotImplementedError):
+            lock.release()
+            Path(lock.lock_file).unlink(missing_ok=True)
+
+    def _wait_for_writers(self) -> None:
+        """Wait for the end of processes that write for a job which was killed. Raises Timeout."""
+        for file in self.path.glob(".writer-*.lock"):
+            with FileLock(file, timeout=WRITERS_S):
+                file.unlink(missing_ok=True)
 
     def files(self) -> list[Path]:
         """The finished parts, oldest first."""
@@ -90,6 +115,16 @@ class Parts:
             return pa.table({"id": pa.array([]), "failed": pa.array([], pa.bool_())})
         table = pa.concat_tables(tables)
         return pa.table({"id": table[self.id_column], "failed": table["error"].is_valid()})
+
+    def count(self) -> int:
+        """How many rows there are, by what each part says of itself."""
+        with self._reading():
+            return sum(pq.read_metadata(file).num_rows for file in self.files())
+
+    def ids(self, file: Path) -> pa.Table:
+        """The ids of one part, and its errors. Raises LabError for a damaged one."""
+        with self._reading():
+            return pq.read_table(file, columns=[self.id_column, "error"])
 
     def check(self, about: Mapping[str, Any]) -> dict[str, Any]:
         """Compare with what the folder was begun with, or note it in a new one; what is noted.
@@ -159,13 +194,17 @@ class Parts:
     def drop(self, ids: pa.Array) -> None:
         """Take these rows out of the parts, and the parts away that have no others."""
         for file in self.files():
-            with self._reading():
-                table = pq.read_table(file)
-            kept = table.filter(pc.invert(pc.is_in(table[self.id_column], ids)))
-            if kept.num_rows == 0:
-                file.unlink()
-            elif kept.num_rows < table.num_rows:
-                self._replace(file.name, partial(pq.write_table, kept))
+            self.drop_from(file, lambda table: pc.is_in(table[self.id_column], ids))
+
+    def drop_from(self, file: Path, which: Callable[[pa.Table], pa.Array]) -> None:
+        """Take the rows for which `which` says true out of one part."""
+        with self._reading():
+            table = pq.read_table(file)
+        kept = table.filter(pc.invert(which(table)))
+        if kept.num_rows == 0:
+            file.unlink()
+        elif kept.num_rows < table.num_rows:
+            self._replace(file.name, partial(pq.write_table, kept))
 
     def column(self, name: str) -> Iterator[pa.ChunkedArray]:
         """One column, part by part."""
@@ -174,9 +213,11 @@ class Parts:
                 column = pq.read_table(file, columns=[name])[name]
             yield column
 
-    def retype(self, name: str, kind: pa.DataType) -> bool:
+    def retype(self, name: str, kind: pa.DataType, misfits: str = "") -> bool:
         """Give a column another type in all parts; False, and nothing is changed, where that would
-        change a value. The oldest part is first: readers take the types of the folder from it."""
+        change a value. The oldest part is first: readers take the types of the folder from it.
+
+        misfits="error": a row whose value can't be held gets the reason in `error` instead."""
         with self._reading():
             schemas = [(file, pq.read_schema(file)) for file in self.files()]
         files = [file for file, schema in schemas if schema.field(name).type != kind]
@@ -184,12 +225,16 @@ class Parts:
             for file in files:
                 with self._reading():
                     table = pq.read_table(file)
-                values, misfits = fit(table[name].to_pylist(), kind)
-                if any(misfits):
+                values, reasons = fit(table[name].to_pylist(), kind)
+                if any(reasons) and not misfits:
                     return False
                 if write:
                     at = table.column_names.index(name)
                     table = table.set_column(at, pa.field(name, kind), values)
+                    if any(reasons):
+                        at, reason = table.column_names.index("error"), pa.array(reasons)
+                        errors = pc.coalesce(table["error"], reason.cast(pa.string()))
+                        table = table.set_column(at, table.schema.field(at), errors)
                     self._replace(file.name, partial(pq.write_table, table))
         return True
 

@@ -8,7 +8,6 @@ import itertools
 import sys
 import time
 from concurrent.futures import Future, ThreadPoolExecutor
-from functools import reduce
 from typing import Any, Self
 
 import numpy as np
@@ -19,8 +18,9 @@ from labkit import metrics
 from labkit.errors import JobFailed, LabError
 from labkit.progress import Progress
 from labkit.results import job_fingerprint
+from labkit.results.agreement import Agreed, Agreement
 from labkit.results.parquet_folder import Parts
-from labkit.rows import arrow_types, json_schema, user_data
+from labkit.rows import arrow_types, user_data
 from labkit.rows.responses import ABOUT, RESPONSE, Answered
 from labkit.tasks import Task
 
@@ -33,11 +33,118 @@ EXACT = {pa.string(): str, pa.int64(): int, pa.float64(): float, pa.bool_(): boo
 WAITING_ROWS = 1000
 
 
-class PartWriter:
-    """Gathers finished rows and writes them as parts; at the end of a `with` block all of them.
+class RowsToParts:
+    """Gathers finished rows and writes them as parts. Which of them are new, and what is kept of
+    them, is for those that build on it (`new`, `count`).
 
     A part is written in a thread of its own, so that a slow disk holds nobody up until the next
     one is due. What went wrong with it is raised then, or at the end.
+
+    agreed: what the parts have in common. seconds: how long rows wait.
+    """
+
+    def __init__(
+        self, task: Task, source: user_data.Source, parts: Parts, into: str, agreed: Agreed
+    ):
+        self.task, self.source, self.parts, self.into = task, source, parts, into
+        self.agreed, self.seconds = agreed, PART_SECONDS
+        kept = parts.schema()
+        self.names = kept.names if kept else None  # of the columns of the parts, if there are some
+        self.noted = False  # whether the folder notes a prompt
+        self.waiting: list[Answered] = []
+        self.last = 0.0
+        self.thread = ThreadPoolExecutor(1)
+        self.part: Future[None] | None = None
+
+    def new(self, ids: pa.ChunkedArray) -> np.ndarray:
+        """True for the rows that are wanted and have not come before."""
+        raise NotImplementedError
+
+    def count(self, times: pa.Table, failed: int) -> None:
+        """Rows are in a part now: what is known of their times (responses.ABOUT)."""
+        raise NotImplementedError
+
+    def take(self, finished: pa.Table) -> None:
+        """Responses: written now, or with those of the next seconds."""
+        if not finished.num_rows:
+            return
+        self.waiting.append(self.source.read(self.task, finished))
+        self.flush_due()
+
+    def flush_due(self) -> None:
+        """Write the waiting rows if they have waited long enough."""
+        if time.monotonic() - self.last >= self.seconds:
+            self.flush()
+
+    def flush(self, *, last: bool = False) -> None:
+        """Begin to write the waiting rows as one part, once the one before is written."""
+        self.settle()
+        some = self.waiting
+        if not some:
+            return
+        if self.names is None and not last:  # the type of the answers may not be known yet
+            bad = all(part.table["error"].null_count == 0 for part in some)
+            if bad and sum(part.table.num_rows for part in some) < WAITING_ROWS:
+                return
+        self.waiting, self.last = [], time.monotonic()
+        self.part = self.thread.submit(self._write, some)
+
+    def settle(self) -> None:
+        """Wait for the part that is being written, and raise what went wrong with it, once."""
+        part, self.part = self.part, None
+        if part is not None:
+            part.result()
+
+    def _write(self, some: list[Answered]) -> None:
+        """Write finished rows and the user's columns as a part like those that are there."""
+        finished = pa.concat_tables([part.table for part in some])
+        answers = [answer for part in some for answer in part.answers]
+        rows = pa.concat_tables([self.source.rows(part) for part in some])
+        new = self.new(rows[self.parts.id_column])
+        if not new.all():
+            finished, rows = finished.filter(pa.array(new)), rows.filter(pa.array(new))
+            answers = list(itertools.compress(answers, new))
+        if not answers:
+            return
+        values, misfits = self._values(answers)
+        errors = [
+            error or misfit
+            for error, misfit in zip(finished["error"].to_pylist(), misfits, strict=True)
+        ]
+        table = rows.append_column(pa.field(self.into, values.type), values)
+        table = table.append_column(pa.field("error", pa.string()), pa.array(errors, pa.string()))
+        for name in user_data.ABOUT_AN_ANSWER:
+            if self.names is None or name in self.names:  # a folder of before: no finish reasons
+                table = table.append_column(RESPONSE.field(name), finished[name])
+        if not self.noted:
+            self._note_prompt(table)
+        self.parts.add(table)
+        self.names = table.column_names
+        self.agreed.wrote(arrow_types.seen(pa.chunked_array([values])))
+        failed = table["error"].length() - table["error"].null_count
+        self.count(finished.select(ABOUT), failed)
+        _give_back()
+
+    def _values(self, answers: list[Any]) -> tuple[pa.Array, list[str | None]]:
+        """The answers as a column of the parts' type, as `fit` has them. Where one needs a wider
+        type that changes none in the parts, these get it; null is of any type."""
+        types = arrow_types.types_of(answers)
+        held = self.agreed.held(types)
+        values, misfits = fit(answers, held)
+        if any(misfits) and (wider := self.agreed.widened(types)) != held:
+            values, misfits = fit(answers, wider)
+        return values, misfits
+
+    def _note_prompt(self, table: pa.Table) -> None:
+        good = table.filter(table["error"].is_null()).slice(0, 1)
+        for row in good.to_pylist():
+            if prompt := job_fingerprint.noted_prompt(self.task, row, row[self.parts.id_column]):
+                self.agreed.note(prompt)
+                self.noted = True
+
+
+class PartWriter(RowsToParts):
+    """Writes the rows of a table in memory; at the end of a `with` block all of them.
 
     wanted: the ids of the rows to come, each of which is written once.
     """
@@ -52,115 +159,26 @@ class PartWriter:
         wanted: pa.ChunkedArray,
         shown: Progress,
     ):
-        self.task, self.source, self.parts, self.into, self.known = task, source, parts, into, known
+        agreed = Agreement(parts, into, known, task.answer_schema)
+        super().__init__(task, source, parts, into, agreed)
+        self.noted = "prompt" in known
         self.shown = shown
         self.places = pd.Index(wanted.to_pandas())
         self.came = np.zeros(len(wanted), bool)
-        self.waiting: list[Answered] = []
         self.seen: list[pa.Table] = []
-        self.kind: pa.DataType | None = None  # of the answers in the parts, see `_values`
-        self.unfit: pa.DataType | None = None  # one that would have changed an answer
-        self.last = 0.0
-        self.thread = ThreadPoolExecutor(1)
-        self.part: Future[None] | None = None
 
-    def take(self, finished: pa.Table) -> None:
-        """Responses: written now, or with those of the next seconds."""
-        if not finished.num_rows:
-            return
-        self.waiting.append(self.source.read(self.task, finished))
-        self.flush_due()
-
-    def flush_due(self) -> None:
-        """Write the waiting rows if they have waited long enough."""
-        if time.monotonic() - self.last >= PART_SECONDS:
-            self.flush()
-
-    def flush(self, *, last: bool = False) -> None:
-        """Begin to write the waiting rows as one part, once the one before is written."""
-        self._settle()
-        if not self.waiting:
-            return
-        finished = pa.concat_tables([some.table for some in self.waiting])
-        answers = [answer for some in self.waiting for answer in some.answers]
-        rows = pa.concat_tables([self.source.rows(some) for some in self.waiting])
-        good = finished["error"].is_null().to_pylist()
-        kept = self.parts.schema()
-        if kept is None and not any(good) and not last and len(answers) < WAITING_ROWS:
-            return
-        new = self._new(rows[self.parts.id_column])
-        if not new.all():
-            finished, rows = finished.filter(pa.array(new)), rows.filter(pa.array(new))
-            answers = list(itertools.compress(answers, new))
-        self.waiting, self.last = [], time.monotonic()
-        if answers:
-            self.part = self.thread.submit(self._write, kept, finished, rows, answers)
-
-    def _settle(self) -> None:
-        """Wait for the part that is being written, and raise what went wrong with it, once."""
-        part, self.part = self.part, None
-        if part is not None:
-            part.result()
-
-    def _write(
-        self, kept: pa.Schema | None, finished: pa.Table, rows: pa.Table, answers: list[Any]
-    ) -> None:
-        """Write finished rows and the user's columns as a part like those of the schema `kept`."""
-        times = finished.select(ABOUT)
-        every = pa.array(range(times.num_rows))
-        self.seen.append(times.take(every))  # a copy: a view would hold whole blocks of Ray's
-        values, misfits = self._values(answers)
-        errors = [
-            error or misfit
-            for error, misfit in zip(finished["error"].to_pylist(), misfits, strict=True)
-        ]
-        table = rows.append_column(pa.field(self.into, values.type), values)
-        table = table.append_column(pa.field("error", pa.string()), pa.array(errors, pa.string()))
-        for name in user_data.ABOUT_AN_ANSWER:
-            if kept is None or name in kept.names:  # a folder of before has no finish reasons
-                table = table.append_column(RESPONSE.field(name), finished[name])
-        if "prompt" not in self.known:
-            self._note_prompt(table)
-        self.parts.add(table)
-        self.shown.failed += table["error"].length() - table["error"].null_count
-        _give_back()
-
-    def _new(self, ids: pa.ChunkedArray) -> np.ndarray:
+    def new(self, ids: pa.ChunkedArray) -> np.ndarray:
         """True for the rows that are wanted and have not come before."""
         at = self.places.get_indexer(ids.to_pandas())
         new = (at >= 0) & ~self.came[at] & ~pd.Series(at).duplicated().to_numpy()
         self.came[at[new]] = True
         return new
 
-    def _values(self, answers: list[Any]) -> tuple[pa.Array, list[str | None]]:
-        """The answers as a column of the parts' type, as `fit` has them. Where one needs a wider
-        type that changes none in the parts, these get it; null is of any type."""
-        kept = self.parts.schema()
-        declared = json_schema.arrow_type(self.task.answer_schema)
-        held = declared or arrow_types.answer_type(answers)
-        held = kept.field(self.into).type if kept else held
-        values, misfits = fit(answers, held)
-        if kept and any(misfits):
-            if self.kind is None:
-                types = map(arrow_types.seen, self.parts.column(self.into))
-                self.kind = reduce(arrow_types.wider, types)
-            wanted = arrow_types.open_type(answers, self.kind)
-            wanted = arrow_types.stored(arrow_types.wider(wanted, held))
-            if wanted not in (held, self.unfit):
-                if self.parts.retype(self.into, wanted):
-                    values, misfits = fit(answers, wanted)
-                else:
-                    self.unfit = wanted
-        if self.kind is not None:
-            self.kind = arrow_types.wider(self.kind, arrow_types.seen(pa.chunked_array([values])))
-        return values, misfits
-
-    def _note_prompt(self, table: pa.Table) -> None:
-        good = table.filter(table["error"].is_null()).slice(0, 1)
-        for row in good.to_pylist():
-            if noted := job_fingerprint.noted_prompt(self.task, row, row[self.parts.id_column]):
-                self.known["prompt"] = noted
-                self.parts.note(self.known)
+    def count(self, times: pa.Table, failed: int) -> None:
+        """Rows are in a part now: their times are kept for the metrics."""
+        every = pa.array(range(times.num_rows))
+        self.seen.append(times.take(every))  # a copy: a view would hold whole blocks of Ray's
+        self.shown.failed += failed
 
     def numbers(
         self, started: float, clocks: int = 1, use: metrics.EngineUse | None = None
@@ -184,27 +202,30 @@ class PartWriter:
             if isinstance(problem, LabError) and not isinstance(problem, JobFailed):
                 return  # a part could not be written: no other can
             self.flush(last=True)
-            self._settle()
-        if problem is None and self.came.all():
-            return
-        if problem is None:
-            lost = self.places[~self.came]
-            again = ""
-            if self.source.dataset is not None:
-                again = (
-                    " A Dataset that is shuffled, sampled or limited may have other rows each time "
-                    "that it is read: give what dataset.materialize() makes of it."
-                )
-            problem = JobFailed(
-                f"{len(lost):,} rows did not come back, the first with the id {lost[0]!r}.{again}"
-            )
-        words = (
-            f"{self.parts.rows().num_rows:,} rows are kept in {self.parts.path}: call write again "
-            "with the same folder to go on."
-        )
-        if isinstance(problem, JobFailed):
-            raise type(problem)(f"{problem} {words}") from problem
-        print(f"Stopped. {words}", file=sys.stderr)
+            self.settle()
+        if problem is None and not self.came.all():
+            problem = did_not_come(self.places[~self.came])
+        if problem is not None:
+            stopped(problem, self.parts)
+
+
+def did_not_come(lost: Any, again: str = "", count: int = 0) -> JobFailed:
+    """The error for rows that were lost. lost: their ids, the first at least."""
+    return JobFailed(
+        f"{count or len(lost):,} rows did not come back, the first with the id {lost[0]!r}.{again}"
+    )
+
+
+def stopped(problem: BaseException, parts: Parts) -> None:
+    """Say what is kept of a job that was stopped: raise a JobFailed anew with it, print it beside
+    any other problem."""
+    words = (
+        f"{parts.count():,} rows are kept in {parts.path}: call write again with the same folder "
+        "to go on."
+    )
+    if isinstance(problem, JobFailed):
+        raise type(problem)(f"{problem} {words}") from problem
+    print(f"Stopped. {words}", file=sys.stderr)
 
 
 def fit(answers: list[Any], kind: pa.DataType) -> tuple[pa.Array, list[str | None]]:

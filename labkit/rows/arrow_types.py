@@ -27,15 +27,25 @@ def answer_type(answers: Sequence[Any]) -> pa.DataType:
 def open_type(answers: Sequence[Any], kind: pa.DataType | None = None) -> pa.DataType:
     """The type that holds these answers beside values of the type `kind`, as far as there is one:
     those that it does not hold are left to `fit`. It is null where no value was, also inside."""
+    return together(types_of(answers), kind)
+
+
+def types_of(answers: Sequence[Any]) -> list[pa.DataType]:
+    """The types of these answers as they are seen: one, where one holds all of them."""
     try:
-        others = [seen(pa.chunked_array([pa.array(answers)]))]
+        return [seen(pa.chunked_array([pa.array(answers)]))]
     except UNHELD:
         others = []
         for answer in answers:
             with contextlib.suppress(*UNHELD):
                 others.append(seen(pa.chunked_array([pa.array([answer])])))
+        return list(dict.fromkeys(others))
+
+
+def together(types: Sequence[pa.DataType], kind: pa.DataType | None = None) -> pa.DataType:
+    """The type that holds values of these types beside `kind`, as far as a file can have it."""
     kind = kind or pa.null()
-    for other in others:
+    for other in types:
         if (both := wider(kind, other)) != kind:
             with contextlib.suppress(pa.ArrowException):
                 writable(stored(both))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -17,6 +17,7 @@ from labkit.errors import LabError
 from labkit.rows import arrow_types, requests, user_files
 from labkit.rows.arrow_types import answer_type as answer_type
 from labkit.rows.arrow_types import fit as fit
+from labkit.rows.id_set import IdSet
 from labkit.rows.requests import REQUEST, Parameter
 from labkit.rows.responses import COUNTS, Answered, answered
 from labkit.settings.engine_defaults import STAGE_CPUS
@@ -32,7 +33,8 @@ EMPTY = "There are no rows to run: the data is empty."
 
 @dataclass
 class Source:
-    """The user's rows: a table in memory, or a Ray Dataset that is streamed.
+    """The user's rows: a table in memory, or a Ray Dataset that is streamed (neither where a worker
+    has some of its rows).
 
     schema: their types in the files.
     """
@@ -43,25 +45,33 @@ class Source:
     missing: pa.Table = field(default_factory=lambda: pa.table({}))
 
     def ids(self, id_column: str) -> Iterator[pa.Array]:
-        """The ids of all rows, some at a time. Of a Dataset they are read in a pass of their own,
-        which also finds the types of columns that are null in the first rows."""
+        """The ids of all rows, some at a time."""
         if self.table is not None:
             yield from self.table[id_column].chunks
             return
+        batches = self.only(id_column).iter_batches(batch_size=None, batch_format="pyarrow")
+        yield from (batch[id_column].combine_chunks() for batch in batches)
+
+    def only(self, id_column: str) -> ray.data.Dataset:
+        """The ids of a Dataset, and the columns that are null in its first rows."""
         assert self.dataset is not None
-        types = {field.name: pa.null() for field in self.schema if pa.types.is_null(field.type)}
-        only = self.dataset.select_columns(list(dict.fromkeys([id_column, *types])))
-        for batch in only.iter_batches(batch_size=None, batch_format="pyarrow"):
-            for name in types:
-                types[name] = arrow_types.wider(types[name], batch.schema.field(name).type)
-            yield batch[id_column].combine_chunks()
+        null = [field.name for field in self.schema if pa.types.is_null(field.type)]
+        return self.dataset.select_columns(list(dict.fromkeys([id_column, *null])))
+
+    def know(self, types: Mapping[str, pa.DataType]) -> None:
+        """Take over the types of columns that are null in the first rows."""
         self.schema = pa.schema([f.with_type(types.get(f.name, f.type)) for f in self.schema])
 
     def asked(
-        self, task: Task, parameter: Parameter, id_column: str, done: pa.ChunkedArray, size: int
+        self,
+        task: Task,
+        parameter: Parameter,
+        id_column: str,
+        done: pa.ChunkedArray | IdSet,
+        size: int,
     ) -> requests.Batches | ray.data.Dataset:
         """The requests of the rows whose id is not among `done`: in batches of `size`, or a
-        Dataset of them."""
+        Dataset of them, in blocks of it (then `done` is an IdSet)."""
         if self.dataset is not None:
             dataset = self.dataset.map_batches(
                 requests_of_missing,
@@ -79,7 +89,7 @@ class Source:
 
     def read(self, task: Task, table: pa.Table) -> Answered:
         """The answers in some responses."""
-        if self.dataset is not None:
+        if self.table is None:
             return answered(task, table, streamed_rows(table), aligned=True)
         at = table["row_id"]
         return answered(task, table, self.missing.take(at).to_pylist(), aligned=True)
@@ -138,7 +148,7 @@ def requests_of_missing(
     task: Task,
     parameter: Parameter,
     id_column: str,
-    done: pa.ChunkedArray,
+    done: IdSet,
     schema: pa.Schema,
 ) -> pa.Table:
     """The requests of the rows that are not done, with the rows beside them.
@@ -147,7 +157,7 @@ def requests_of_missing(
     """
     try:
         table = _cast(batch.select(schema.names), schema)
-        table = table.filter(pc.invert(pc.is_in(table[id_column], done)))
+        table = table.filter(pa.array(~done.has(table[id_column])))
         pa.Table.from_pylist(table.to_pylist(), schema=schema)  # better now than after the answers
     except (pa.ArrowException, KeyError, TypeError) as problem:
         raise LabError(f"A row doesn't fit the columns of the first ones: {problem}") from problem

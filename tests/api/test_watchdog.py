@@ -125,6 +125,20 @@ def test_a_stall_that_the_other_thread_sees_first_is_a_stall() -> None:
             list(supervised(made(), [SimpleNamespace(**CONTEXT)], looking))
 
 
+def test_nothing_new_is_not_given_on_and_is_no_progress() -> None:
+    """As a job says it that waits for its workers: it can be ended there."""
+    context = SimpleNamespace(**CONTEXT)
+    assert list(supervised(iter([None, 1, None, 2]), [context], watch())) == [1, 2]
+
+    def waits() -> Iterator[None]:
+        while True:
+            time.sleep(0.05)
+            yield None
+
+    with pytest.raises(Stalled, match="no row was finished for 0.5 s"):
+        list(supervised(waits(), [context], watch(stall_s=0.5)))
+
+
 @pytest.mark.slow
 def test_an_execution_that_ends_by_itself(local_ray: Any) -> None:
     data = batches(quick=99)

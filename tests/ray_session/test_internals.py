@@ -108,6 +108,29 @@ def test_what_ray_notes_of_each_block_is_forgotten(
     assert 0 < last < 16
 
 
+@pytest.mark.slow
+def test_blocks_are_given_by_reference(local_ray: Any) -> None:
+    """Those of an execution that is watched, also where a block is cut, or is a frame."""
+    import pandas as pd
+    import ray.data
+
+    steps: list[int] = []
+    execution = internals.Execution(lambda: steps.append(1))
+    frames = ray.data.from_pandas([pd.DataFrame({"id": [n, n + 1]}) for n in range(0, 8, 2)])
+    cut = ray.data.range(9, override_num_blocks=2).limit(7)
+    made = ray.data.range(8, override_num_blocks=1).map_batches(
+        lambda batch: batch, batch_format="pyarrow", num_cpus=0.1
+    )
+    for data, rows in ((frames, 8), (cut, 7), (made.repartition(target_num_rows_per_block=3), 8)):
+        with execution.watched([data.context]):
+            found = list(internals.blocks(data))
+        ids = [list(local_ray.get(block)["id"]) for block, _ in found]
+        assert [len(some) for some in ids] == [count for _, count in found]
+        numbers = [getattr(n, "as_py", lambda n=n: n)() for some in ids for n in some]
+        assert sorted(numbers) == list(range(rows))
+    assert steps and execution.executor is not None
+
+
 def test_the_script_of_ray_is_the_module_that_nodes_are_started_with() -> None:
     (script,) = entry_points(group="console_scripts", name="ray")
     assert script.value == "ray.scripts.scripts:main"
