@@ -25,8 +25,9 @@ def note():
 #: What the engines of `make test` are started for: {test: (how many, why)}.
 REASONS = {
     "test_docs.py::test_python_blocks_run": (
-        1,
-        "the README's blocks; one ends with labkit.stop(), so the next needs an engine",
+        2,
+        "the blocks of README and recipes: the engine of the tests has gone by then, and one block "
+        "ends with labkit.stop(), so the next needs another",
     ),
     "test_batch_job.py::test_on_the_warm_engine": (
         1,
