@@ -25,17 +25,18 @@ def note():
 #: What the engines of `make test` are started for: {test: (how many, why)}.
 REASONS = {
     "test_docs.py::test_python_blocks_run": (
-        1,
-        "the README's blocks; one ends with labkit.stop(), so the next needs an engine",
+        2,
+        "the blocks of README and recipes: the engine of the tests has gone by then, and one block "
+        "ends with labkit.stop(), so the next needs another",
     ),
-    "test_run_job.py::test_a_dataset_comes_back_in_order": (
+    "test_batch_job.py::test_on_the_warm_engine": (
         1,
         "the warm engine that all tests share; this one is the first to ask for it",
     ),
     "test_nbval.py::test_nbval": (
-        9,
+        10,
         "the lessons: 3 in the first (a cold job, one by hand, the warm engine), 1 in the second, "
-        "5 in the third (warm, the job that is killed, two nodes, a server)",
+        "6 in the third (warm, the job that is killed, two nodes, a server, rows of one's own)",
     ),
     "test_panel_browser.py::test_notebook_02_from_run_to_the_chart_and_its_errors": (
         1,

@@ -41,7 +41,7 @@ ORDER = (
     {"api"},
     {"charts", "claims", "exercises", "job_report"},
     {"widgets", "classroom"},
-    {"cli", "cli_batch", "cli_plan", "cli_run", "__main__", "__init__"},
+    {"cli", "__main__", "__init__"},
 )
 FLOOR = {room: at for at, rooms in enumerate(ORDER) for room in rooms}
 MODULES = sorted(PACKAGE.rglob("*.py"))

@@ -22,7 +22,8 @@ import numpy as np
 from labkit.errors import LabError
 
 #: A machine is by so much faster or slower in the minutes of a job than in those in which it was
-#: measured, which no spread within these can tell (see `python -m benchmarks.plan`).
+#: measured, which no spread within these can tell. An assumption, not a measurement:
+#: `python -m benchmarks.plan` holds plans against their jobs.
 DRIFT = 0.08
 #: Student's t for an interval of 90%, by degrees of freedom.
 T90: dict[float, float] = {1: 6.314, 2: 2.920, 3: 2.353, 4: 2.132, 5: 2.015, 6: 1.943}

@@ -77,7 +77,11 @@ def test_json_that_can_not_be_read_has_an_address(
     [
         ("cut.csv.gz", gzip.compress(b"a,b\n1,2\n" * 99, mtime=0)[:-9], "can't be read"),
         ("no.csv.gz", b"a,b\n1,2\n", "can't be read"),
-        ("odd.csv.gz", gzip.compress(b"a,b\n1,2\n3,\xff\n", mtime=0), "line 3: byte 10 is not UTF-8"),
+        (
+            "odd.csv.gz",
+            gzip.compress(b"a,b\n1,2\n3,\xff\n", mtime=0),
+            "line 3: byte 10 is not UTF-8",
+        ),
         ("rag.csv.zst", b"", "can't be read|empty"),
         ("a.parquet.gz", b"", "packed inside already"),
         ("a.doc", b"", "holds no file to read"),

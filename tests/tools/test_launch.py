@@ -92,6 +92,7 @@ def test_here_installs_the_lock_into_the_python_that_runs(
     monkeypatch.setenv("DEVICE", device)
     monkeypatch.setattr(setup, "LOG", tmp_path / "setup.log")
     monkeypatch.setattr(setup, "run", lambda name, command, env: ran.append(command))
+    monkeypatch.setattr(setup, "by_uv", lambda device, python, env: False)  # nothing is installed
     monkeypatch.chdir(Path.cwd())  # `here` goes to the checkout: back again afterwards
     setup.here()
     assert all(c[:4] == [sys.executable, "-m", "pip", "install"] and "--no-deps" in c for c in ran)

@@ -10,7 +10,10 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from labkit import __version__, cli_batch, cli_plan, cli_run, paths
+from labkit import __version__, paths
+from labkit.cli import batch as cli_batch
+from labkit.cli import plan as cli_plan
+from labkit.cli import run as cli_run
 from labkit.errors import LabError
 
 
