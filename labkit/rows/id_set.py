@@ -96,6 +96,8 @@ def _bucket(some: np.ndarray) -> np.ndarray:
 
 def _places(kept: np.ndarray, wanted: np.ndarray) -> np.ndarray:
     """Where the wanted hashes are among the sorted ones; -1 for nowhere."""
+    if not kept.shape[1]:
+        return np.full(wanted.shape[1], -1, np.int64)
     at = np.searchsorted(kept[0], wanted[0])
     last = kept.shape[1] - 1
     while True:  # the first numbers of two ids may be the same: then their second ones are sorted

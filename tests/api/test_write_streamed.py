@@ -46,7 +46,9 @@ def test_workers_write_the_rows_and_their_answers(tmp_path: Path, spec: Any) -> 
     assert (out.metrics.output_tokens, out.metrics.input_tokens) == (38 * 2, 38 * 3)
     back = out.read()
     assert list(back) == [*data, *ADDED]
-    pd.testing.assert_frame_equal(back[list(data)], data, check_dtype=False)
+    # Each file has its own order of categories.
+    same = {"check_dtype": False, "check_categorical": False}
+    pd.testing.assert_frame_equal(back[list(data)], data, **same)
     assert list(back["id"][back["error"].notna()]) == ["r003", "r017"]
     assert one_schema(out.path).field("answer").type == pa.string()
     assert '"prompt"' in (out.path / "_labkit.json").read_text()

@@ -52,6 +52,13 @@ def test_first_halves_that_are_the_same_are_told_apart(pairs: list[tuple[int, in
     assert len(set(found[found >= 0])) == count
 
 
+def test_nothing_is_in_an_empty_array() -> None:
+    """As that of a bucket which no id fell into."""
+    none = np.zeros((2, 0), np.uint64)
+    assert _places(none, np.ones((2, 3), np.uint64)).tolist() == [-1] * 3
+    assert _places(np.ones((2, 3), np.uint64), none).tolist() == []
+
+
 def gathered(tables: list[pa.Table], kind: pa.DataType) -> tuple[Gatherer, IdSet]:
     gatherer = Gatherer("id", kind)
     for table in tables:
