@@ -31,7 +31,7 @@ ORDER = (
         "scheduling",
         "datasets",
     },
-    {"hardware", "bottleneck", "tally"},
+    {"hardware"},
     {"weights"},
     {"settings"},
     {"rows"},

@@ -18,6 +18,7 @@ from labkit.api.watchdog import Watch
 from labkit.engines import dispatch, recorded_jobs, warm_engine
 from labkit.errors import JobFailed, LabError, Stalled
 from labkit.metrics import EngineUse, Metrics
+from labkit.metrics.tally import Tally
 from labkit.progress import Progress
 from labkit.ray_session import capacity, internals, session
 from labkit.results import job_fingerprint, part_workers, part_writer
@@ -27,7 +28,6 @@ from labkit.results.part_workers import PartWorkers, result
 from labkit.rows import requests, user_data
 from labkit.rows.id_set import ROWS_A_TASK, Gatherer, IdSet
 from labkit.settings.setting import JobSpec
-from labkit.tally import Tally
 from labkit.tasks import Task
 
 if TYPE_CHECKING:
