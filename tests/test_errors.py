@@ -162,7 +162,7 @@ PUBLIC: list[tuple[Callable[[Path], Any], tuple[str, ...]]] = [
     ),
     (lambda _: labkit.recorded_short_rows(), ("results.recordings.RecordedSystems",)),
     (lambda _: labkit.serve(), ("api.serve_model.configure",)),
-    (lambda _: labkit.prompt("{a}", choices=["x"]), ("prompt_task._form",)),
+    (lambda _: labkit.prompt("{a}", choices=["x"]), ("tasks.template._form",)),
 ]
 
 

@@ -22,12 +22,10 @@ ORDER = (
     {"errors", "paths"},
     {
         "tasks",
-        "prompt_task",
         "metrics",
         "quality",
         "progress",
-        "html_table",
-        "page",
+        "pages",
         "scheduling",
         "datasets",
     },
@@ -39,7 +37,7 @@ ORDER = (
     {"engines"},
     {"results"},
     {"api"},
-    {"charts", "claims", "exercises", "job_report"},
+    {"charts", "claims", "exercises"},
     {"widgets", "classroom"},
     {"cli", "__main__", "__init__"},
 )

@@ -17,7 +17,7 @@ from labkit.hardware import machine as machines
 from labkit.hardware.classroom_seat import seated
 from labkit.hardware.machine import GIB, RAY_VLLM_PAIRS, Machine
 from labkit.hardware.recorded_machine import replaying
-from labkit.html_table import show
+from labkit.pages.html_table import show
 from labkit.paths import cache_dir, existing, full_path, short_path, writable
 from labkit.ray_session import capacity, session
 from labkit.settings.engine_defaults import cpu_engine, gpu_engine

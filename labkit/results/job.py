@@ -13,8 +13,8 @@ import pyarrow as pa
 from labkit import metrics
 from labkit.datasets import csv_table as framing
 from labkit.errors import JobFailed, LabError, lab_errors
-from labkit.html_table import show
 from labkit.metrics.bottleneck import Bottleneck, bottleneck
+from labkit.pages.html_table import show
 from labkit.rows import responses
 from labkit.rows.responses import Answered
 from labkit.settings.setting import JobSpec

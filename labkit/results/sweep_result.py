@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 import pandas as pd
 
 from labkit.errors import LabError
-from labkit.html_table import show
+from labkit.pages.html_table import show
 
 #: A point is good enough when its throughput reaches this share of the best one.
 PLATEAU = 0.95

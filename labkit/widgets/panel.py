@@ -19,7 +19,7 @@ from labkit.charts import sweep_charts
 from labkit.charts.style import Chart, bundle, image
 from labkit.errors import LabError
 from labkit.hardware.machine import quick
-from labkit.html_table import show
+from labkit.pages.html_table import show
 from labkit.ray_session import session
 from labkit.results.sweep_result import RATE, Point, Sweep, check_rate, off_by, off_by_words
 from labkit.settings.processor_spec import ProcessorSpec
