@@ -19,7 +19,7 @@ from labkit.hardware.machine import quick
 from labkit.hardware.recorded_machine import about as recorded_machine
 from labkit.hardware.recorded_machine import replaying
 from labkit.progress import Named, View, view_here
-from labkit.ray_session import session
+from labkit.ray_session import job_lock
 from labkit.results.sweep_file import about_sweep, resume
 from labkit.results.sweep_result import Point, Sweep
 from labkit.settings.processor_spec import ProcessorSpec
@@ -77,7 +77,7 @@ def sweep(
     again = _repeats(task, rows)
     plan = [p for p in _order(todo, repeats, seed) if (p[1], p[2]) not in _measured(done)]
     view = view_here() if progress is True else progress or None
-    with session.one_job():
+    with job_lock.one_job():
         if plan:
             widest = max(todo, key=lambda point: point.rows_in_flight)
             few = _some(rows, widest, rounds, spec.replicas)

@@ -17,7 +17,7 @@ from labkit.api.measure_job import RUNS, measure, of_engines
 from labkit.engines import dispatch, warm_engine
 from labkit.errors import Cancelled, LabError, lab_errors, reason
 from labkit.progress import Named, View, view_here
-from labkit.ray_session import session
+from labkit.ray_session import job_lock
 from labkit.results.sweep_file import about_sweep, check_same, write_whole
 from labkit.results.tuning import (
     DELIVERY,
@@ -83,7 +83,7 @@ def tune(
     spec = of_engines(spec).with_(warm=True)
     rows: Any = data.to_dict("records") if isinstance(data, pd.DataFrame) else list(data)
     about = about_sweep(task, rows, spec, 1, None, 0)
-    with session.one_job():
+    with job_lock.one_job():
         view = view_here() if progress is True else progress or None
         trials, spent = _resume(path, about)
         tuner = _Tuner(task, rows, spec, seconds, view, cancel, stall_s, trials, spent, path)

@@ -20,7 +20,7 @@ from labkit.errors import JobFailed, LabError, Stalled
 from labkit.metrics import EngineUse, Metrics
 from labkit.metrics.tally import Tally
 from labkit.progress import Progress
-from labkit.ray_session import capacity, internals, session
+from labkit.ray_session import capacity, diagnosis, internals
 from labkit.results import job_fingerprint, part_workers, part_writer
 from labkit.results.parquet_folder import Parts
 from labkit.results.part_worker import Counts, Work
@@ -268,4 +268,4 @@ def _supervised(output: Iterator[Any], watch: Watch, *contexts: Any) -> Iterator
     except RayError as error:
         if isinstance(cause := getattr(error, "cause", None), LabError):
             raise cause from None
-        raise JobFailed(session.diagnose(error)) from error
+        raise JobFailed(diagnosis.diagnose(error)) from error

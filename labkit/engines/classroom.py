@@ -22,7 +22,7 @@ from labkit.errors import Cancelled, JobFailed, LabError
 from labkit.hardware import classroom_seat
 from labkit.hardware.classroom_seat import AWAY_S, PAUSE_S, Link, Refused
 from labkit.metrics import EngineUse
-from labkit.ray_session import session
+from labkit.ray_session import job_lock
 from labkit.rows import responses, wire
 from labkit.rows.requests import REQUEST, Batches
 from labkit.settings.seat_spec import SeatSpec
@@ -70,7 +70,7 @@ def answer(
             f"A job of this class has at most {most:,} rows, not {len(requests):,}: take fewer "
             "rows; labkit.write takes any number, in several turns."
         )
-    turn = session.job_name()
+    turn = job_lock.job_name()
     _turns.add(turn)
     for at in range(0, len(requests), most):
         some = requests.slice(at, most)
@@ -101,7 +101,7 @@ def end_turn(turn: str) -> None:
             classroom_seat.link().call("DELETE", f"turns/{turn}", timeout_s=3)
 
 
-session.after_job.append(end_turn)
+job_lock.after_job.append(end_turn)
 
 
 class _Job:

@@ -27,7 +27,7 @@ from labkit.errors import Cancelled, JobFailed
 from labkit.hardware.machine import Machine, settled
 from labkit.hardware.nvidia import GPU
 from labkit.metrics import DRIVER, EngineUse
-from labkit.ray_session import capacity, internals, session
+from labkit.ray_session import capacity, diagnosis, internals, session
 from labkit.settings.engine_defaults import STAGE_CPUS
 from labkit.settings.redaction import shown
 from labkit.settings.setting import NEED_NO_RELOAD
@@ -289,7 +289,7 @@ def _wait(waiting: list[Any], cancel: threading.Event | None) -> None:
         try:
             ray.get(done)
         except RayError as error:
-            raise JobFailed(session.diagnose(error)) from error
+            raise JobFailed(diagnosis.diagnose(error)) from error
 
 
 def abort() -> None:

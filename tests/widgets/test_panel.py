@@ -12,7 +12,7 @@ import pytest
 import labkit
 from labkit.charts import sweep_charts
 from labkit.errors import Cancelled, LabError
-from labkit.ray_session import session
+from labkit.ray_session import job_lock
 from labkit.results.sweep_result import Point, off_by_words
 from labkit.widgets import panel as panels
 from labkit.widgets.panel import Panel
@@ -176,7 +176,7 @@ def test_any_panel_can_cancel_the_sweep_that_is_under_way(order: str) -> None:
     measure = Measured()
 
     def one_at_a_time(*given: Any, **options: Any) -> Any:
-        with session.one_job():
+        with job_lock.one_job():
             return measure(*given, **options)
 
     old = make(one_at_a_time)
