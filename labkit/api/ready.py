@@ -15,7 +15,7 @@ from labkit.hardware.machine import Machine
 from labkit.hardware.recorded_machine import replaying
 from labkit.pages.html_table import show
 from labkit.weights import catalogue as models
-from labkit.weights.catalogue import Model
+from labkit.weights.model import Model
 
 
 @dataclass(frozen=True)

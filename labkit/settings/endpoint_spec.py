@@ -16,7 +16,7 @@ import pandas as pd
 from labkit.errors import LabError
 from labkit.hardware import machine as machines
 from labkit.settings.setting import Setting
-from labkit.weights.catalogue import Model
+from labkit.weights.model import Model
 
 #: The most seconds that a row waits for its next try.
 LONGEST_WAIT_S = 60.0

@@ -14,7 +14,7 @@ from labkit.hardware.machine import Machine
 from labkit.paths import short_path
 from labkit.settings.engine_defaults import WORKER_SETUP
 from labkit.settings.setting import Setting, check_counts
-from labkit.weights.catalogue import Model
+from labkit.weights.model import Model
 
 if TYPE_CHECKING:
     from ray.data.llm import vLLMEngineProcessorConfig

@@ -11,7 +11,7 @@ import pandas as pd
 from labkit.errors import LabError
 from labkit.hardware.machine import Machine
 from labkit.settings import redaction
-from labkit.weights.catalogue import Model
+from labkit.weights.model import Model
 
 #: Arguments that only say how rows are handed over: changing them needs no other engine.
 NEED_NO_RELOAD = ("batch_size", "max_concurrent_batches", "max_pending_requests")
