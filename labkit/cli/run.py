@@ -83,9 +83,10 @@ def add(commands: Any) -> None:
         metavar="NAME=VALUE",
         help="any argument of vLLM, such as max_model_len=4096",
     )
+    parser.set_defaults(call=_run)
 
 
-def run(given: argparse.Namespace) -> int:
+def _run(given: argparse.Namespace) -> int:
     """The command; 1 where a row failed."""
     import labkit
     from labkit.rows import user_files
