@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from labkit.metrics import EngineUse, Metrics, compute, tally, timeline, tokens_until
 from labkit.metrics.tally import Histogram, Tally
-from tests.test_metrics import EXAMPLE, TICK, frame, jobs, row
+from tests.metrics.test_job_metrics import EXAMPLE, TICK, frame, jobs, row
 
 PERCENTILES = {"latency_p50_s", "latency_p95_s", "ttft_p50_s", "tpot_p50_s"}
 PERCENTILES |= {"waiting_p50_s", "prefill_p50_s", "decode_p50_s"}
