@@ -11,7 +11,7 @@ from importlib import metadata
 
 import pandas as pd
 
-from labkit.errors import LabError, ModelError
+from labkit.errors import LabError, ModelError, lab_errors
 from labkit.hardware import classroom_seat, nvidia
 from labkit.hardware import machine as machines
 from labkit.hardware.classroom_seat import seated
@@ -74,6 +74,7 @@ class Report:
         return "\n".join(lines)
 
 
+@lab_errors("This machine could not be looked at")
 def doctor(
     device: str | None = None, model: str | None = None, machine: Machine | None = None
 ) -> Report:

@@ -75,6 +75,7 @@ def sources(entry: Entry) -> tuple[str, str]:
     return f"{first.id}, else {entry.source}", f"{first.size}, else {entry.size}"
 
 
+@lab_errors("The model could not be looked for")
 def cached(name: str) -> Path | None:
     """The folder of a packaged model that was fetched before, or of a local one; else None."""
     folder = cache_dir() / "models" / name if name in REGISTRY else full_path(name)
