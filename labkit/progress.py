@@ -24,6 +24,11 @@ class View(Protocol):
         """The job has ended; the last line was shown."""
 
 
+def view_of(progress: bool | View | None) -> View | None:
+    """Where a verb's `progress` says: the usual place for True, none for False, or one's own."""
+    return view_here() if progress is True else progress or None
+
+
 class Named:
     """A view with words before each line; `share` is from a job's share to that of the whole."""
 

@@ -24,7 +24,7 @@ from labkit.hardware.classroom_seat import AWAY_S, PAUSE_S, Link, Refused
 from labkit.metrics import EngineUse
 from labkit.ray_session import job_lock
 from labkit.rows import responses, wire
-from labkit.rows.requests import REQUEST, Batches
+from labkit.rows.requests import REQUEST, Batches, every
 from labkit.settings.seat_spec import SeatSpec
 from labkit.settings.setting import NEED_NO_RELOAD
 
@@ -57,7 +57,7 @@ def answer(
     is in no number. Raises JobFailed with the class's words, or where it is away for long.
     """
     use = use or EngineUse()
-    link, requests = classroom_seat.link(), _table(asked)
+    link, requests = classroom_seat.link(), every(asked)
     rows = requests["row"] if "row" in requests.column_names else None
     places = pa.array(range(len(requests)), pa.int64())
     if requests["row_id"].null_count:  # of a Dataset: its rows come back beside their answers
@@ -83,14 +83,6 @@ def answer(
         yield table
         if words := about.get("words"):
             raise JobFailed(words)
-
-
-def _table(asked: Batches | ray.data.Dataset) -> pa.Table:
-    if isinstance(asked, Batches):
-        return asked.all().left()
-    import ray
-
-    return pa.concat_tables(ray.get(asked.to_arrow_refs()))
 
 
 def end_turn(turn: str) -> None:

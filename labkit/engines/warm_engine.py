@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import atexit
 import contextlib
-import sys
 import threading
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field, replace
@@ -337,8 +336,7 @@ def stop() -> None:
 
 def _session() -> str | None:
     """The Ray job of this process: another one after Ray was stopped and started again."""
-    ray = sys.modules.get("ray")
-    if ray is None or not ray.is_initialized():
+    if (ray := session.running()) is None:
         return None
     context = ray.get_runtime_context()
     return f"{context.get_job_id()} at {context.gcs_address}"

@@ -68,11 +68,13 @@ def rows_in_flight(times: pd.DataFrame) -> pd.DataFrame:
 
     times: a frame of `timeline`. A row is in flight from queued to last token.
     """
-    change = pd.concat(
-        [pd.Series(1, index=times["queued_s"]), pd.Series(-1, index=times["last_token_s"])]
-    )
-    steps = change.groupby(level=0).sum().sort_index().cumsum()
+    steps = _changes(times["queued_s"], times["last_token_s"]).sort_index().cumsum()
     return pd.DataFrame({"t_s": steps.index.to_numpy(float), "rows": steps.to_numpy(int)})
+
+
+def _changes(begin: pd.Series, end: pd.Series) -> pd.Series:
+    """By how many there are more or less at each moment that one begins or ends."""
+    return pd.concat([pd.Series(1, index=begin), pd.Series(-1, index=end)]).groupby(level=0).sum()
 
 
 def tail_start(flight: pd.DataFrame, begin: float, end: float) -> float:
@@ -185,12 +187,7 @@ def in_phases(rows: pd.DataFrame) -> pd.DataFrame:
     Where the first token is not known, a row counts as decoding from when it was scheduled."""
     first = rows["first_token_s"].fillna(rows["scheduled_s"])
     rows = rows.assign(first_token_s=first)
-    changes = {
-        part: pd.concat([pd.Series(1, index=rows[begin]), pd.Series(-1, index=rows[end])])
-        .groupby(level=0)
-        .sum()
-        for part, (begin, end) in PHASES.items()
-    }
+    changes = {part: _changes(rows[begin], rows[end]) for part, (begin, end) in PHASES.items()}
     return pd.DataFrame(changes).fillna(0).sort_index().cumsum()
 
 

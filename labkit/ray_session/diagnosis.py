@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import sys
 from pathlib import Path
+
+from labkit.ray_session.session import running
 
 
 def log_folder() -> str | None:
     """The folder with the logs of Ray and of every worker; None before Ray has started."""
-    ray = sys.modules.get("ray")
-    if ray is None or not ray.is_initialized():
+    if (ray := running()) is None:
         return None
     context = ray.get_runtime_context()
     return str(Path(context.get_temp_dir(), context.get_session_name(), "logs"))

@@ -182,10 +182,15 @@ def _init(options: dict[str, Any]) -> Any:
     )
 
 
+def running() -> Any:
+    """The module `ray` where this process has Ray up, else None; it is not imported for that."""
+    ray = sys.modules.get("ray")
+    return ray if ray is not None and ray.is_initialized() else None
+
+
 def stop() -> None:
     """Stop the local Ray (or leave the cluster), and put back what `start` changed."""
-    ray = sys.modules.get("ray")
-    if ray is not None and ray.is_initialized():
+    if ray := running():
         for end in before_stop:
             end()
         ray.shutdown()
