@@ -59,6 +59,10 @@ TYPES: dict[str, tuple[Callable[[Any], bool], str]] = {
 WORDS = {
     "points": "points, such as labkit.in_flight(1, 8, 32) makes",
     "choices": "a list of words",
+    **dict.fromkeys(
+        ("batch_size", "max_concurrent_batches", "replicas", "tensor_parallel"),
+        "a whole number from 1",
+    ),
 }
 
 

@@ -62,7 +62,7 @@ class Progress:
         self._began = time.monotonic()
         self._first: float | None = None
         self._rows_at_first = self._tokens_at_first = 0
-        self._view: View | None = view_here() if show is True else show or None
+        self._view = view_of(show)
         self._stop = threading.Event()
         # The thread writes to the output of the cell that opened it: it needs that cell's context.
         context = contextvars.copy_context()

@@ -20,7 +20,7 @@ from labkit.engines import recorded_jobs
 from labkit.engines.dispatch import made_ready, parameter_of, settled
 from labkit.errors import LabError, lab_errors
 from labkit.hardware.classroom_seat import seated
-from labkit.progress import Progress
+from labkit.progress import Progress, View
 from labkit.ray_session import capacity, job_lock, session
 from labkit.results import answer_files, job_fingerprint, remote_folder
 from labkit.results.parquet_folder import Parts
@@ -83,7 +83,7 @@ def write(
     into: str = "answer",
     retry_failed: bool = False,
     verbose: bool = False,
-    progress: bool = True,
+    progress: bool | View = True,
     stall_s: float | None = None,
 ) -> Written:
     """Put `task` to every row of `data`; the results go to Parquet files in the folder `path`.

@@ -19,7 +19,7 @@ from labkit.engines import dispatch, recorded_jobs, warm_engine
 from labkit.errors import JobFailed, LabError, Stalled
 from labkit.metrics import EngineUse, Metrics
 from labkit.metrics.tally import Tally
-from labkit.progress import Progress
+from labkit.progress import Progress, View
 from labkit.ray_session import capacity, diagnosis, internals
 from labkit.results import job_fingerprint, part_workers, part_writer
 from labkit.results.parquet_folder import Parts
@@ -51,7 +51,7 @@ def write_streamed(
     id_column: str,
     into: str,
     retry_failed: bool,
-    progress: bool,
+    progress: bool | View,
     stall_s: float,
     started: float,
 ) -> tuple[int, int, int, int, Metrics | None]:
@@ -196,7 +196,7 @@ def _computed(
     every: IdSet,
     done: IdSet,
     todo: int,
-    progress: bool,
+    progress: bool | View,
     stall_s: float,
     started: float,
 ) -> Metrics | None:
@@ -244,7 +244,7 @@ def _computed(
 
 @contextlib.contextmanager
 def _watched(
-    words: str, show: bool, stall_s: float, label: str = ""
+    words: str, show: bool | View, stall_s: float, label: str = ""
 ) -> Iterator[tuple[Progress, Watch]]:
     with (
         Progress(None, startup=words, label=label, show=show) as shown,

@@ -14,6 +14,7 @@ from labkit.charts import sweep_charts
 from labkit.errors import Cancelled, LabError
 from labkit.ray_session import job_lock
 from labkit.results.sweep_result import Point, off_by_words
+from labkit.tasks import faq
 from labkit.widgets import panel as panels
 from labkit.widgets.panel import Panel
 from tests.widgets.test_panel_state import Measured, wait_for, wait_until
@@ -56,7 +57,7 @@ def test_short_answers_are_shown_in_rows_a_second() -> None:
 
 def test_another_rate_is_refused() -> None:
     with pytest.raises(LabError, match="rate must be one of"):
-        labkit.panel(None, [], POINTS, rate="tokens/h")  # type: ignore[arg-type]
+        labkit.panel(faq(), [], POINTS, rate="tokens/h")
 
 
 def test_points_with_the_same_rows_in_flight_share_a_guess() -> None:
