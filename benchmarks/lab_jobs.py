@@ -12,7 +12,7 @@ from typing import Any
 import labkit
 from benchmarks.parity import settings
 from benchmarks.phases import engine_log
-from labkit.ray_session import session
+from labkit.ray_session import diagnosis
 from labkit.settings.processor_spec import ProcessorSpec
 from labkit.tasks import Task, ask
 
@@ -53,7 +53,7 @@ def main(request: Path, answer: Path) -> None:
         runs.append({**run, "in_flight": limit})
     times.append(runs[0]["started"])
     took = [round(b - a, 1) for a, b in pairwise(times)]
-    log = engine_log(session.log_folder() or "")
+    log = engine_log(diagnosis.log_folder() or "")
     labkit.stop()
     found = {
         "runs": runs,

@@ -22,16 +22,15 @@ if TYPE_CHECKING:
     from labkit.api.sweep_jobs import sweep, sweep_engines
     from labkit.api.tune_job import tune
     from labkit.api.write_job import Written, write
+    from labkit.charts.job_report import report
     from labkit.datasets import load_faq, load_posts, load_prompts
     from labkit.engines.recorded_jobs import replayed
     from labkit.engines.warm_engine import stop as stop_engine
     from labkit.errors import Cancelled, CannotSchedule, JobFailed, LabError, ModelError, Stalled
     from labkit.hardware.machine import detect as this_machine
-    from labkit.html_table import show
-    from labkit.job_report import report
     from labkit.metrics import compare
-    from labkit.page import Page
-    from labkit.prompt_task import prompt
+    from labkit.pages.html_table import show
+    from labkit.pages.page import Page
     from labkit.ray_session.local_cluster import local_nodes
     from labkit.ray_session.session import quiet, start, stop
     from labkit.results.job import Job, partial
@@ -47,6 +46,7 @@ if TYPE_CHECKING:
     from labkit.results.sweep_result import Sweep, at_product, grid, in_flight
     from labkit.results.tuning import Tuning
     from labkit.tasks import Task
+    from labkit.tasks.template import prompt
     from labkit.weights.catalogue import cached as cached_model
     from labkit.weights.catalogue import choose as choose_model
     from labkit.weights.catalogue import get as get_model
@@ -68,15 +68,15 @@ _HOMES = {
     "api.sweep_jobs": "sweep sweep_engines",
     "api.tune_job": "tune",
     "api.write_job": "Written write",
+    "charts.job_report": "report",
     "datasets": "load_faq load_posts load_prompts",
     "engines.recorded_jobs": "replayed",
     "engines.warm_engine": "stop_engine=stop",
     "errors": "Cancelled CannotSchedule JobFailed LabError ModelError Stalled",
     "hardware.machine": "this_machine=detect",
-    "html_table": "show",
-    "job_report": "report",
     "metrics": "compare",
-    "page": "Page",
+    "pages.html_table": "show",
+    "pages.page": "Page",
     "ray_session.local_cluster": "local_nodes",
     "ray_session.session": "quiet start stop",
     "results.job": "Job partial",
@@ -85,8 +85,8 @@ _HOMES = {
     "recorded_timeline recordings",
     "results.sweep_result": "Sweep at_product grid in_flight",
     "results.tuning": "Tuning",
-    "prompt_task": "prompt",
     "tasks": "Task",
+    "tasks.template": "prompt",
     "weights.catalogue": "cached_model=cached choose_model=choose get_model=get models",
     "widgets.panel": "panel",
     "widgets.replay": "replay",

@@ -10,6 +10,8 @@ import inspect
 from collections.abc import Callable
 from typing import Any, TypeVar, cast
 
+from labkit.arguments import misplaced
+
 F = TypeVar("F", bound=Callable[..., Any])
 
 
@@ -39,7 +41,8 @@ class Cancelled(LabError):
 
 class lab_errors(contextlib.ContextDecorator):
     """Whatever a block raises, or a function that this decorates, as an error of the lab that says
-    what to do. A call that does not fit the function's parameters stays a TypeError.
+    what to do; so an argument of a wrong type, before anything is done. A call that does not fit
+    the function's parameters stays a TypeError.
 
     doing: what could not be done, such as "The job could not be run".
     """
@@ -59,9 +62,11 @@ class lab_errors(contextlib.ContextDecorator):
         @functools.wraps(function)
         def called(*given: Any, **named: Any) -> Any:
             try:
-                inspect.signature(function).bind(*given, **named)
+                call = inspect.signature(function).bind(*given, **named)
             except TypeError as problem:
                 raise TypeError(f"{function.__name__}(): {problem}") from None
+            if wrong := misplaced(call):
+                raise LabError(f"{self.doing}: {wrong}")
             with self:
                 return function(*given, **named)
 

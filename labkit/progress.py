@@ -24,6 +24,11 @@ class View(Protocol):
         """The job has ended; the last line was shown."""
 
 
+def view_of(progress: bool | View | None) -> View | None:
+    """Where a verb's `progress` says: the usual place for True, none for False, or one's own."""
+    return view_here() if progress is True else progress or None
+
+
 class Named:
     """A view with words before each line; `share` is from a job's share to that of the whole."""
 
@@ -57,7 +62,7 @@ class Progress:
         self._began = time.monotonic()
         self._first: float | None = None
         self._rows_at_first = self._tokens_at_first = 0
-        self._view: View | None = view_here() if show is True else show or None
+        self._view = view_of(show)
         self._stop = threading.Event()
         # The thread writes to the output of the cell that opened it: it needs that cell's context.
         context = contextvars.copy_context()

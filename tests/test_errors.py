@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import errno
 import importlib
+import inspect
 import json
+import re
+import threading
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -14,9 +17,13 @@ import pyarrow as pa
 import pytest
 
 import labkit
+from labkit import arguments
+from labkit.api.write_job import Written
 from labkit.errors import Cancelled, JobFailed, LabError, lab_errors
+from labkit.hardware.machine import Machine
 from labkit.rows import responses
 from labkit.tasks import Task, ask, faq
+from labkit.weights.model import Model
 
 DATA = pd.DataFrame({"id": [1, 2], "question": ["a?", "b?"]})
 
@@ -162,7 +169,7 @@ PUBLIC: list[tuple[Callable[[Path], Any], tuple[str, ...]]] = [
     ),
     (lambda _: labkit.recorded_short_rows(), ("results.recordings.RecordedSystems",)),
     (lambda _: labkit.serve(), ("api.serve_model.configure",)),
-    (lambda _: labkit.prompt("{a}", choices=["x"]), ("prompt_task._form",)),
+    (lambda _: labkit.prompt("{a}", choices=["x"]), ("tasks.template._form",)),
 ]
 
 
@@ -214,6 +221,64 @@ def test_every_public_function_in_broken_surroundings(
         call(tmp_path)
     assert reached, f"{below} was not reached"
     assert "\n" not in str(told.value) and len(str(told.value)) > 40
+
+
+#: Public functions whose arguments are not looked at: those that take anything, or numbers of pure
+#: computations (ValueError), and a block.
+ANYTHING = {"compare", "partial", "quiet", "replayed", "stop", "stop_engine", "this_machine"}
+ANYTHING |= {"models", "recordings"}
+FUNCTIONS = {
+    name: getattr(labkit, name)
+    for name in labkit.__all__
+    if inspect.isfunction(getattr(labkit, name)) and name not in ANYTHING
+}
+#: Values of which at least one is wrong for each parameter; and the right ones, by type.
+VALUES = [object(), None, True, 3, 2.5, "x", b"x", {"a": 1}, [1], faq(), faq, DATA, Path("x")]
+
+
+@pytest.mark.parametrize("name", FUNCTIONS)
+def test_an_argument_of_a_wrong_type_is_named(name: str) -> None:
+    """Each, by what it should be, before anything is done: the function itself is not reached."""
+    function, values = FUNCTIONS[name], [*VALUES, spec(), threading.Event()]
+    values += [kind.__new__(kind) for kind in (Written, Machine, Model)]
+    parameters = inspect.signature(function).parameters.values()
+    checked = [p for p in parameters if arguments._types(p)]
+    several = {p.name for p in checked if p.kind is p.VAR_POSITIONAL}
+    required = {
+        p.name: next(value for value in values if arguments._fits(value, p))
+        for p in checked
+        if p.default is p.empty and p.name not in several
+    }
+    for parameter in checked:
+        wrong = [value for value in values if not arguments._fits(value, parameter)]
+        assert len(wrong) > 5
+        for value in wrong:
+            one = {} if parameter.name in several else {parameter.name: value}
+            with pytest.raises(LabError) as told:
+                function(*([] if one else [value]), **(required | one))
+            text = str(told.value)
+            assert re.search(rf": {parameter.name} must be .{{4,}}, not \w+\.", text), text
+            assert told.value.__cause__ is None and "\n" not in text
+
+
+def test_every_public_function_looks_at_its_arguments() -> None:
+    """Also at each of them: a type that `arguments` does not know would be passed over."""
+    passed_over = {"schema", "options"}  # of prompt, which takes several forms; of sweep
+    for name, function in FUNCTIONS.items():
+        assert hasattr(function, "__wrapped__"), f"{name} has no lab_errors"
+        for parameter in inspect.signature(function).parameters.values():
+            known = arguments._types(parameter) or parameter.name in passed_over
+            assert known, f"{name}: {parameter}"
+
+
+def test_an_object_in_another_s_place_is_shown_its_own() -> None:
+    for call in (labkit.serve, labkit.doctor):
+        with pytest.raises(LabError, match="model must be .* not EndpointSpec"):
+            call(model=spec())
+    with pytest.raises(LabError, match=r"Is it meant as spec=…\?"):
+        labkit.serve(spec())  # type: ignore[arg-type]
+    with pytest.raises(LabError, match=r"Is it meant as machine=…\?"):
+        labkit.configure(Machine.__new__(Machine))  # type: ignore[arg-type]
 
 
 def test_a_task_or_a_spec_that_is_none_is_named() -> None:

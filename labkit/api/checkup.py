@@ -11,13 +11,13 @@ from importlib import metadata
 
 import pandas as pd
 
-from labkit.errors import LabError, ModelError
+from labkit.errors import LabError, ModelError, lab_errors
 from labkit.hardware import classroom_seat, nvidia
 from labkit.hardware import machine as machines
 from labkit.hardware.classroom_seat import seated
 from labkit.hardware.machine import GIB, RAY_VLLM_PAIRS, Machine
 from labkit.hardware.recorded_machine import replaying
-from labkit.html_table import show
+from labkit.pages.html_table import show
 from labkit.paths import cache_dir, existing, full_path, short_path, writable
 from labkit.ray_session import capacity, session
 from labkit.settings.engine_defaults import cpu_engine, gpu_engine
@@ -74,6 +74,7 @@ class Report:
         return "\n".join(lines)
 
 
+@lab_errors("This machine could not be looked at")
 def doctor(
     device: str | None = None, model: str | None = None, machine: Machine | None = None
 ) -> Report:

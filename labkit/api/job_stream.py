@@ -16,7 +16,7 @@ from labkit.engines import dispatch, warm_engine
 from labkit.errors import Cancelled, JobFailed, Stalled
 from labkit.hardware.classroom_seat import seated
 from labkit.metrics import CUT, EngineUse
-from labkit.ray_session import internals, session
+from labkit.ray_session import diagnosis, internals
 from labkit.rows.requests import Batches
 from labkit.rows.user_data import is_dataset
 from labkit.settings.seat_spec import SeatSpec
@@ -72,7 +72,7 @@ def stream(
         warm_engine.stop()  # it may be the one that stands still
         raise
     except RayError as error:
-        raise JobFailed(session.diagnose(error)) from error
+        raise JobFailed(diagnosis.diagnose(error)) from error
 
 
 def _counted(tables: Iterator[pa.Table], shown: Progress) -> Iterator[pa.Table]:

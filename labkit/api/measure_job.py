@@ -18,6 +18,7 @@ from labkit.errors import JobFailed, LabError, lab_errors
 from labkit.metrics import Metrics
 from labkit.progress import View
 from labkit.results.job import Job
+from labkit.rows import user_data
 from labkit.settings.processor_spec import ProcessorSpec
 from labkit.tasks import Row, Task
 
@@ -68,7 +69,7 @@ def measure(
     endpoint, and JobFailed when no row of a run was answered.
     """
     spec = of_engines(spec).with_(warm=True)
-    every: Any = data.to_dict("records") if isinstance(data, pd.DataFrame) else list(data)
+    every = user_data.in_memory(data)
     some = random.Random(0).sample(every, len(every))
     some = some[skip % max(1, len(some)) :] + some[: skip % max(1, len(some))]
     options: dict[str, Any] = {"progress": progress, "cancel": cancel, "stall_s": stall_s}

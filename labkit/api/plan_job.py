@@ -17,7 +17,7 @@ from labkit.engines import dispatch
 from labkit.engines.prompt_rendering import Renderer, renderer_arguments
 from labkit.errors import LabError, lab_errors
 from labkit.progress import View
-from labkit.ray_session import session
+from labkit.ray_session import job_lock, session
 from labkit.results import job_estimate, planning, recordings
 from labkit.results.job_estimate import Run
 from labkit.results.planning import Plan
@@ -75,7 +75,7 @@ def plan(
     some = random.Random(1).sample(rows, min(SAMPLE, len(rows)))
     with session.quiet():  # a tokenizer warns of each long row
         lengths, outcome = _counted(task, some, spec)
-    with session.one_job():
+    with job_lock.one_job():
         shown: dict[str, Any] = {"progress": progress, "cancel": cancel, "stall_s": stall_s}
         runs, start_s = _runs(task, rows, spec, total, seconds, shown)
     inputs = job_estimate.ratio(lengths, [1] * len(lengths))

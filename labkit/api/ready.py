@@ -13,9 +13,9 @@ from labkit.hardware import machine as machines
 from labkit.hardware.classroom_seat import seated
 from labkit.hardware.machine import Machine
 from labkit.hardware.recorded_machine import replaying
-from labkit.html_table import show
+from labkit.pages.html_table import show
 from labkit.weights import catalogue as models
-from labkit.weights.catalogue import Model
+from labkit.weights.model import Model
 
 
 @dataclass(frozen=True)

@@ -19,7 +19,7 @@ from labkit.engines.dispatch import made_ready, parameter_of, settled
 from labkit.errors import lab_errors
 from labkit.metrics import EngineUse
 from labkit.progress import Progress, View
-from labkit.ray_session import capacity, session
+from labkit.ray_session import capacity, job_lock, session
 from labkit.results import job as jobs
 from labkit.results.job import Job
 from labkit.rows import requests, user_data
@@ -66,7 +66,7 @@ def run(
     seconds = limit(stall_s, spec.patience_s)
     if not isinstance(spec, SeatSpec):
         session.start(verbose=verbose)
-    with session.one_job(), session.quiet(verbose), ray_data_settings(verbose, data):
+    with job_lock.one_job(), session.quiet(verbose), ray_data_settings(verbose, data):
         jobs.forget()
         inputs = None if user_data.is_dataset(data) else user_data.in_memory(data)
         user_data.check_columns(data, inputs, into)

@@ -27,7 +27,7 @@ from labkit.progress import view_here
 from labkit.settings.endpoint_spec import is_loopback
 from labkit.settings.processor_spec import ProcessorSpec
 from labkit.settings.redaction import is_secret, shown
-from labkit.weights.catalogue import Model
+from labkit.weights.model import Model
 
 #: Seconds that the server's processes get to end by themselves.
 GRACE_S = 15.0

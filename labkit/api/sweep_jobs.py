@@ -18,10 +18,11 @@ from labkit.errors import Cancelled, JobFailed, LabError, lab_errors
 from labkit.hardware.machine import quick
 from labkit.hardware.recorded_machine import about as recorded_machine
 from labkit.hardware.recorded_machine import replaying
-from labkit.progress import Named, View, view_here
-from labkit.ray_session import session
+from labkit.progress import Named, View, view_of
+from labkit.ray_session import job_lock
 from labkit.results.sweep_file import about_sweep, resume
 from labkit.results.sweep_result import Point, Sweep
+from labkit.rows import user_data
 from labkit.settings.processor_spec import ProcessorSpec
 from labkit.tasks import Row, Task
 
@@ -61,7 +62,7 @@ def sweep(
     """
     todo = check_points(points)
     spec = of_engines(spec).with_(warm=True).with_engines(1)  # a point is one engine's
-    rows: Any = data.to_dict("records") if isinstance(data, pd.DataFrame) else list(data)
+    rows = user_data.in_memory(data)
     if rounds is None and quick():
         rounds = 2
     about = about_sweep(task, rows, spec, repeats, rounds, seed)
@@ -76,8 +77,8 @@ def sweep(
     done = [run for run in resume(path, about) if _point(run) in todo]
     again = _repeats(task, rows)
     plan = [p for p in _order(todo, repeats, seed) if (p[1], p[2]) not in _measured(done)]
-    view = view_here() if progress is True else progress or None
-    with session.one_job():
+    view = view_of(progress)
+    with job_lock.one_job():
         if plan:
             widest = max(todo, key=lambda point: point.rows_in_flight)
             few = _some(rows, widest, rounds, spec.replicas)
@@ -132,7 +133,7 @@ def sweep_engines(
     """
     if not specs:
         raise LabError("Give at least one specification, by a name of yours.")
-    view, found = view_here() if progress is True else progress or None, {}
+    view, found = view_of(progress), {}
     for number, (name, spec) in enumerate(specs.items()):
         words = f"{name} (engine {number + 1} of {len(specs)})"
         if view is not None and not number:

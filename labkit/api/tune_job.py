@@ -16,8 +16,8 @@ import pandas as pd
 from labkit.api.measure_job import RUNS, measure, of_engines
 from labkit.engines import dispatch, warm_engine
 from labkit.errors import Cancelled, LabError, lab_errors, reason
-from labkit.progress import Named, View, view_here
-from labkit.ray_session import session
+from labkit.progress import Named, View, view_of
+from labkit.ray_session import job_lock
 from labkit.results.sweep_file import about_sweep, check_same, write_whole
 from labkit.results.tuning import (
     DELIVERY,
@@ -30,7 +30,7 @@ from labkit.results.tuning import (
     read_trials,
     search,
 )
-from labkit.rows import requests
+from labkit.rows import requests, user_data
 from labkit.settings.engines_on_card import MOST
 from labkit.settings.processor_spec import ProcessorSpec
 from labkit.tasks import Row, Task
@@ -81,10 +81,10 @@ def tune(
     if not seconds > 0:
         raise LabError(f"seconds must be above 0, not {seconds!r}.")
     spec = of_engines(spec).with_(warm=True)
-    rows: Any = data.to_dict("records") if isinstance(data, pd.DataFrame) else list(data)
+    rows = user_data.in_memory(data)
     about = about_sweep(task, rows, spec, 1, None, 0)
-    with session.one_job():
-        view = view_here() if progress is True else progress or None
+    with job_lock.one_job():
+        view = view_of(progress)
         trials, spent = _resume(path, about)
         tuner = _Tuner(task, rows, spec, seconds, view, cancel, stall_s, trials, spent, path)
         unfinished = search(tuner.base(), tuner.steps, tuner.trial)

@@ -13,7 +13,7 @@ from typing import Any, Self
 
 from labkit.errors import Cancelled, LabError, Stalled
 from labkit.progress import Progress
-from labkit.ray_session import session
+from labkit.ray_session import diagnosis
 
 #: Seconds without a finished row after which a job is ended: enough for the first start of a large
 #: model on a GPU, with its download.
@@ -91,7 +91,7 @@ class Watch(threading.Event):
             words += f" The engine's last words: {line}."
         return (
             f"{words} Run `python -m labkit doctor` to see what this machine lacks; the full logs "
-            f"are in {session.log_folder()}. If it only needs longer (a large download, a slow "
+            f"are in {diagnosis.log_folder()}. If it only needs longer (a large download, a slow "
             "machine), give a larger stall_s, or set LABKIT_STALL_S."
         )
 
@@ -102,7 +102,7 @@ def last_words() -> str:
     Ray keeps a file for what each worker of this node prints; the newest of vLLM is read.
     """
     newest, words = -math.inf, ""
-    for file in Path(session.log_folder() or os.devnull).glob("worker-*"):
+    for file in Path(diagnosis.log_folder() or os.devnull).glob("worker-*"):
         with contextlib.suppress(OSError):
             if (when := file.stat().st_mtime) > newest:
                 text = file.read_bytes()[-4000:].decode("utf-8", "replace")

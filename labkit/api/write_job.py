@@ -20,8 +20,8 @@ from labkit.engines import recorded_jobs
 from labkit.engines.dispatch import made_ready, parameter_of, settled
 from labkit.errors import LabError, lab_errors
 from labkit.hardware.classroom_seat import seated
-from labkit.progress import Progress
-from labkit.ray_session import capacity, session
+from labkit.progress import Progress, View
+from labkit.ray_session import capacity, job_lock, session
 from labkit.results import answer_files, job_fingerprint, remote_folder
 from labkit.results.parquet_folder import Parts
 from labkit.results.part_writer import PartWriter
@@ -83,7 +83,7 @@ def write(
     into: str = "answer",
     retry_failed: bool = False,
     verbose: bool = False,
-    progress: bool = True,
+    progress: bool | View = True,
     stall_s: float | None = None,
 ) -> Written:
     """Put `task` to every row of `data`; the results go to Parquet files in the folder `path`.
@@ -132,7 +132,7 @@ def write(
     started = time.time()
     spec = spec or configure()
     seconds = limit(stall_s, spec.patience_s)
-    with session.one_job(), session.quiet(verbose), ray_data_settings(verbose):
+    with job_lock.one_job(), session.quiet(verbose), ray_data_settings(verbose):
         requests.check_task(task)
         own = not isinstance(spec, SeatSpec)
         parts = Parts(path, id_column)

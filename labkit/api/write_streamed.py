@@ -18,8 +18,9 @@ from labkit.api.watchdog import Watch
 from labkit.engines import dispatch, recorded_jobs, warm_engine
 from labkit.errors import JobFailed, LabError, Stalled
 from labkit.metrics import EngineUse, Metrics
-from labkit.progress import Progress
-from labkit.ray_session import capacity, internals, session
+from labkit.metrics.tally import Tally
+from labkit.progress import Progress, View
+from labkit.ray_session import capacity, diagnosis, internals
 from labkit.results import job_fingerprint, part_workers, part_writer
 from labkit.results.parquet_folder import Parts
 from labkit.results.part_worker import Counts, Work
@@ -27,7 +28,6 @@ from labkit.results.part_workers import PartWorkers, result
 from labkit.rows import requests, user_data
 from labkit.rows.id_set import ROWS_A_TASK, Gatherer, IdSet
 from labkit.settings.setting import JobSpec
-from labkit.tally import Tally
 from labkit.tasks import Task
 
 if TYPE_CHECKING:
@@ -51,7 +51,7 @@ def write_streamed(
     id_column: str,
     into: str,
     retry_failed: bool,
-    progress: bool,
+    progress: bool | View,
     stall_s: float,
     started: float,
 ) -> tuple[int, int, int, int, Metrics | None]:
@@ -196,7 +196,7 @@ def _computed(
     every: IdSet,
     done: IdSet,
     todo: int,
-    progress: bool,
+    progress: bool | View,
     stall_s: float,
     started: float,
 ) -> Metrics | None:
@@ -244,7 +244,7 @@ def _computed(
 
 @contextlib.contextmanager
 def _watched(
-    words: str, show: bool, stall_s: float, label: str = ""
+    words: str, show: bool | View, stall_s: float, label: str = ""
 ) -> Iterator[tuple[Progress, Watch]]:
     with (
         Progress(None, startup=words, label=label, show=show) as shown,
@@ -268,4 +268,4 @@ def _supervised(output: Iterator[Any], watch: Watch, *contexts: Any) -> Iterator
     except RayError as error:
         if isinstance(cause := getattr(error, "cause", None), LabError):
             raise cause from None
-        raise JobFailed(session.diagnose(error)) from error
+        raise JobFailed(diagnosis.diagnose(error)) from error

@@ -23,14 +23,8 @@ from labkit.errors import LabError
 from labkit.results.job import Job
 from labkit.results.recordings import RecordedRows
 
-#: What a row does between two of its times, from the bottom of a stack to its top.
-PHASES = {
-    "decoding": ("first_token_s", "last_token_s", DARK, ""),
-    "in prefill": ("scheduled_s", "first_token_s", MID, "////"),
-    "waiting at the engine's door": ("queued_s", "scheduled_s", LIGHT, ""),
-}
-
-
+#: The color and the hatch of each of `metrics.PHASES`, from the bottom of a stack to its top.
+LOOKS = dict(zip(metrics.PHASES, ((DARK, ""), (MID, "////"), (LIGHT, "")), strict=True))
 #: In what order `timeline` draws the rows.
 ORDERS = ("batch", "start")
 
@@ -45,16 +39,16 @@ def row_time(jobs: Mapping[str, Job]) -> Chart:
     """
     sheet = Sheet(height=1.1 + 0.85 * len(jobs))
     axes, found = sheet.axes[0][0], list(jobs.values())
-    middles = [middle_row(job.timeline()) for job in found]
+    middles = [metrics.middle_row(job.timeline()) for job in found]
     longest = max(float(parts.sum()) for parts in middles)
     said = []
     for y, (name, parts) in enumerate(zip(jobs, middles, strict=True)):
         wait, prefill, decode = (float(part) for part in parts)
         known, left = not np.isnan(prefill), 0.0
-        words = dict(zip(PHASES, (decode, prefill, wait), strict=True))
-        for part in reversed(PHASES):
+        words = dict(zip(LOOKS, (decode, prefill, wait), strict=True))
+        for part in reversed(LOOKS):
             width = words[part] if known or part != "in prefill" else 0.0
-            *_, color, hatch = PHASES[part]
+            color, hatch = LOOKS[part]
             bar = axes.barh(
                 y, width, left=left, color=color, hatch=hatch, edgecolor=DARK, height=0.5
             )
@@ -88,7 +82,7 @@ def row_time(jobs: Mapping[str, Job]) -> Chart:
         {"decoding": "decode", "in prefill": "prefill"}.get(part, part): Patch(
             facecolor=color, hatch=hatch, edgecolor=DARK
         )
-        for part, (*_, color, hatch) in reversed(PHASES.items())
+        for part, (color, hatch) in reversed(LOOKS.items())
     }
     legend["time to the first token (TTFT)"] = Line2D([], [], color=ACCENT, lw=2.5)
     note = "a row in the middle: the mean of the fifth of the rows nearest to the median latency"
@@ -98,38 +92,6 @@ def row_time(jobs: Mapping[str, Job]) -> Chart:
         f"Stacked bars of the time of a row in the middle. {'; '.join(said)}. {where_run(*found)}",
         legend,
     )
-
-
-def middle_row(rows: pd.DataFrame) -> pd.Series:
-    """(waiting, prefill, decode) in seconds of a row in the middle of a frame of `Job.timeline`;
-    prefill is NaN, and in decode, where no first token is known."""
-    latency = rows["last_token_s"] - rows["queued_s"]
-    few = max(1, round(len(rows) / 5))
-    middle = rows.loc[(latency - latency.median()).abs().nsmallest(few).index]
-    first = middle["first_token_s"]
-    known = first.notna().all()
-    begun = first if known else middle["scheduled_s"]
-    return pd.Series(
-        {
-            "waiting": (middle["scheduled_s"] - middle["queued_s"]).mean(),
-            "prefill": (first - middle["scheduled_s"]).mean() if known else np.nan,
-            "decode": (middle["last_token_s"] - begun).mean(),
-        }
-    )
-
-
-def in_phases(rows: pd.DataFrame) -> pd.DataFrame:
-    """How many rows of a `Job.timeline` are in each of PHASES: a row at each change, by seconds.
-    Where the first token is not known, a row counts as decoding from when it was scheduled."""
-    first = rows["first_token_s"].fillna(rows["scheduled_s"])
-    rows = rows.assign(first_token_s=first)
-    changes = {
-        part: pd.concat([pd.Series(1, index=rows[begin]), pd.Series(-1, index=rows[end])])
-        .groupby(level=0)
-        .sum()
-        for part, (begin, end, *_) in PHASES.items()
-    }
-    return pd.DataFrame(changes).fillna(0).sort_index().cumsum()
 
 
 @styled
@@ -149,9 +111,9 @@ def in_flight(jobs: Job | Mapping[str, Job]) -> Chart:
     for (left, right), (name, job) in zip(sheet.axes, named.items(), strict=True):
         rows, before = job.timeline(), f"{name}: " if name else ""
         begin, span, tail = rows["scheduled_s"].min(), job.metrics.engine_span_s, job.metrics.tail_s
-        counts = in_phases(rows)
+        counts = metrics.in_phases(rows)
         at, bottom = counts.index.to_numpy() - begin, np.zeros(len(counts))
-        for part, (*_, color, hatch) in PHASES.items():
+        for part, (color, hatch) in LOOKS.items():
             top = bottom + counts[part].to_numpy()
             left.fill_between(
                 at, bottom, top, step="post", facecolor=color, hatch=hatch, edgecolor=DARK, lw=0
@@ -192,7 +154,7 @@ def in_flight(jobs: Job | Mapping[str, Job]) -> Chart:
     ]
     legend = {
         part: Patch(facecolor=color, hatch=hatch, edgecolor=DARK)
-        for part, (*_, color, hatch) in PHASES.items()
+        for part, (color, hatch) in LOOKS.items()
     }
     found = list(named.values())
     return sheet.chart(
@@ -220,18 +182,6 @@ def _limit_lines(sheet: Sheet, axes: Axes, job: Job) -> None:
                 transform=axes.get_yaxis_transform(),
                 sides=("above left", "below left", "above right", "below right", "above", "below"),
             )  # fmt: skip
-
-
-def takes_a_place(rows: pd.DataFrame) -> pd.Series:
-    """True for the rows of a `Job.timeline` that take a place which another row has left while rows
-    that worked beside that one go on: continuous batching. Where all rows of a batch end before the
-    next batch begins, there are none."""
-    starts, ends = np.sort(rows["scheduled_s"]), np.sort(rows["last_token_s"])
-    begun = rows["scheduled_s"].to_numpy()
-    ended = np.searchsorted(ends, begun, "right")
-    last_end = ends[np.maximum(ended, 1) - 1]
-    beside = np.searchsorted(starts, last_end, "left") - ended
-    return pd.Series((ended > 0) & (beside > 0), index=rows.index)
 
 
 @styled
@@ -305,10 +255,11 @@ def _caption_of_rows(job: Job | RecordedRows) -> str:
 
 def _first_rows(job: Job | RecordedRows, rows: int, order: str) -> pd.DataFrame:
     """The first rows of a job in their order, with `late` (stragglers of whole batches), `takes`
-    (see `takes_a_place`), in seconds since its first row was queued."""
+    (see `metrics.takes_a_place`), in seconds since its first row was queued."""
     found = job.timeline()
     first = found.groupby("batch_uuid")["queued_s"].transform("min")
-    found = found.assign(first=first, late=metrics.stragglers(found), takes=takes_a_place(found))
+    late, takes = metrics.stragglers(found), metrics.takes_a_place(found)
+    found = found.assign(first=first, late=late, takes=takes)
     by = ["first", "batch_uuid", "last_token_s"] if order == "batch" else ["scheduled_s"]
     found = found.sort_values(by, kind="stable").head(rows)
     zero = found["queued_s"].min()
@@ -330,7 +281,8 @@ def _rows_words(name: str, part: pd.DataFrame) -> str:
 
 def _draw_rows(axes: Axes, part: pd.DataFrame, order: str, each: float) -> None:
     at = np.arange(len(part))
-    for begin, end, color, hatch in reversed(PHASES.values()):
+    for phase, (color, hatch) in reversed(LOOKS.items()):
+        begin, end = metrics.PHASES[phase]
         decode = color == DARK
         colors = [ACCENT if decode and late else color for late in part["late"]]
         axes.barh(

@@ -1,4 +1,4 @@
-"""The command `labkit batch`: a batch file of OpenAI's form in, a file of answers out."""
+"""`labkit batch`: a batch file of OpenAI's form in, a file of answers out."""
 
 from __future__ import annotations
 
@@ -11,13 +11,14 @@ from labkit.errors import LabError
 
 
 def add(commands: Any) -> None:
-    """Add the command to a parser's commands."""
+    """The command and its options."""
     batch = commands.add_parser("batch", help="answer a batch file of OpenAI's form (JSON lines)")
     batch.add_argument("requests", type=Path, help="requests: custom_id, method, url, body a line")
     batch.add_argument("--out", type=Path, required=True, help="file to write; resumed")
     add_engine(batch)
     batch.add_argument("--served-model-name", help="the file's name for the model that answers")
     batch.add_argument("--retry-failed", action="store_true", help="ask failed requests again")
+    batch.set_defaults(call=_batch)
 
 
 def add_engine(parser: argparse.ArgumentParser) -> None:
@@ -27,7 +28,7 @@ def add_engine(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--key", metavar="VARIABLE", help="environment variable with its key")
 
 
-def run(given: argparse.Namespace) -> int:
+def _batch(given: argparse.Namespace) -> int:
     """Answer the file; 1 where a request has no answer."""
     import labkit
 

@@ -1,31 +1,30 @@
-"""The command `labkit plan`: minutes, machine-hours and price of a job before it runs."""
+"""`labkit plan`: minutes, machine-hours and price of a job before it runs."""
 
 from __future__ import annotations
 
 import argparse
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from labkit.cli.asked import add_options, asked
 from labkit.errors import LabError
 
 
 def add(commands: Any) -> None:
-    """Add the command to a parser's commands."""
+    """The command and its options."""
     plan = commands.add_parser("plan", help="minutes, machine-hours and price before the run")
-    plan.add_argument("--task", choices=["faq", "creative", "sentiment"], default="sentiment")
+    add_options(plan, "sentiment", 4200, "rows of the job")
     plan.add_argument("--batch", type=Path, metavar="FILE", help="a batch file instead of a task")
-    plan.add_argument("--rows", type=int, default=4200, help="rows of the job (default: 4200)")
-    plan.add_argument("--max-tokens", type=int, help="output tokens a row, at most")
     plan.add_argument("--seconds", type=float, default=60.0, help="to measure for (default: 60)")
     plan.add_argument("--model", help="registry name, Hugging Face id or folder")
     words = "an hour of this machine, such as 0.40; of a recorded one, such as H100=2.50"
     plan.add_argument("--price", nargs="+", default=[], metavar="PRICE", help=words)
     plan.add_argument("--currency", default="", help="of the prices, such as EUR")
+    plan.set_defaults(call=_plan)
 
 
-def run(given: argparse.Namespace, asked: Callable[[argparse.Namespace], tuple[Any, Any]]) -> int:
-    """Print the plan. asked: from the options to the task and its rows."""
+def _plan(given: argparse.Namespace) -> int:
+    """Print the plan."""
     import labkit
     from labkit.api.batch_job import chat_task
     from labkit.rows import batch_file

@@ -16,6 +16,8 @@ CELL = 60
 #: The column that numbers the rows of a text file that has no ids.
 NUMBER = "row"
 REPORT = "_report.html"
+#: An option with any number of NAME=VALUE, which may be given again.
+PAIRS: dict[str, Any] = {"nargs": "+", "action": "extend", "default": []}
 
 
 def add(commands: Any) -> None:
@@ -49,9 +51,7 @@ def add(commands: Any) -> None:
     ask.add_argument("--max-tokens", type=int, help="output tokens a row, at most")
     ask.add_argument(
         "--sampling",
-        nargs="+",
-        action="extend",
-        default=[],
+        **PAIRS,
         metavar="NAME=VALUE",
         help="vLLM's sampling parameters; seed={column} for a row's own",
     )
@@ -64,9 +64,7 @@ def add(commands: Any) -> None:
     who.add_argument("--in-flight", type=int, help="rows at the server at once (default: 16)")
     who.add_argument(
         "--rename",
-        nargs="+",
-        action="extend",
-        default=[],
+        **PAIRS,
         metavar="NAME=OTHER",
         help="a sampling parameter by the server's name for it; NAME= leaves it out",
     )
@@ -77,15 +75,14 @@ def add(commands: Any) -> None:
     who.add_argument("--max-concurrent-batches", type=int)
     who.add_argument(
         "--engine",
-        nargs="+",
-        action="extend",
-        default=[],
+        **PAIRS,
         metavar="NAME=VALUE",
         help="any argument of vLLM, such as max_model_len=4096",
     )
+    parser.set_defaults(call=_run)
 
 
-def run(given: argparse.Namespace) -> int:
+def _run(given: argparse.Namespace) -> int:
     """The command; 1 where a row failed."""
     import labkit
     from labkit.rows import user_files

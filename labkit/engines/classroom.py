@@ -22,9 +22,9 @@ from labkit.errors import Cancelled, JobFailed, LabError
 from labkit.hardware import classroom_seat
 from labkit.hardware.classroom_seat import AWAY_S, PAUSE_S, Link, Refused
 from labkit.metrics import EngineUse
-from labkit.ray_session import session
+from labkit.ray_session import job_lock
 from labkit.rows import responses, wire
-from labkit.rows.requests import REQUEST, Batches
+from labkit.rows.requests import REQUEST, Batches, every
 from labkit.settings.seat_spec import SeatSpec
 from labkit.settings.setting import NEED_NO_RELOAD
 
@@ -57,7 +57,7 @@ def answer(
     is in no number. Raises JobFailed with the class's words, or where it is away for long.
     """
     use = use or EngineUse()
-    link, requests = classroom_seat.link(), _table(asked)
+    link, requests = classroom_seat.link(), every(asked)
     rows = requests["row"] if "row" in requests.column_names else None
     places = pa.array(range(len(requests)), pa.int64())
     if requests["row_id"].null_count:  # of a Dataset: its rows come back beside their answers
@@ -70,7 +70,7 @@ def answer(
             f"A job of this class has at most {most:,} rows, not {len(requests):,}: take fewer "
             "rows; labkit.write takes any number, in several turns."
         )
-    turn = session.job_name()
+    turn = job_lock.job_name()
     _turns.add(turn)
     for at in range(0, len(requests), most):
         some = requests.slice(at, most)
@@ -85,14 +85,6 @@ def answer(
             raise JobFailed(words)
 
 
-def _table(asked: Batches | ray.data.Dataset) -> pa.Table:
-    if isinstance(asked, Batches):
-        return asked.all().left()
-    import ray
-
-    return pa.concat_tables(ray.get(asked.to_arrow_refs()))
-
-
 def end_turn(turn: str) -> None:
     """Tell the class that this turn has no more jobs: the next seat need not wait for one."""
     if turn in _turns:
@@ -101,7 +93,7 @@ def end_turn(turn: str) -> None:
             classroom_seat.link().call("DELETE", f"turns/{turn}", timeout_s=3)
 
 
-session.after_job.append(end_turn)
+job_lock.after_job.append(end_turn)
 
 
 class _Job:

@@ -31,7 +31,7 @@ from labkit.errors import Cancelled, LabError
 from labkit.hardware.recorded_machine import FOLDER, RECORD, about, replaying
 from labkit.metrics import EngineUse
 from labkit.rows import responses
-from labkit.rows.requests import Batches
+from labkit.rows.requests import Batches, every
 from labkit.settings.endpoint_spec import EndpointSpec
 from labkit.settings.processor_spec import ProcessorSpec
 
@@ -65,7 +65,7 @@ def in_one(asked: Batches | ray.data.Dataset) -> Batches | ray.data.Dataset:
 
 def copied(asked: Batches | ray.data.Dataset) -> pa.Table | None:
     """All requests of a job that is to be recorded, before they are taken; else None."""
-    return _table(asked) if recording() else None
+    return every(asked) if recording() else None
 
 
 def note(
@@ -131,7 +131,7 @@ def answer(
     use: is told when the job was recorded and on what. Raises LabError for a job that was not.
     """
     use = use or EngineUse()
-    requests = _table(asked)
+    requests = every(asked)
     hashes = _hashes(requests)
     job, table = _find(_key(hashes, spec), hashes, any_job=use.answers_only)
     use.clock = (job["started"], job["finished"])
@@ -166,15 +166,6 @@ def replayed_words() -> str:
 
 
 # --- the recording -------------------------------------------------------------------------------
-
-
-def _table(asked: Batches | ray.data.Dataset) -> pa.Table:
-    """All requests of a job, without taking them."""
-    if isinstance(asked, Batches):
-        return asked.all().left()
-    import ray
-
-    return pa.concat_tables(ray.get(asked.to_arrow_refs()))
 
 
 def _places(requests: pa.Table) -> list[int]:

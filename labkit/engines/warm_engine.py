@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import atexit
 import contextlib
-import sys
 import threading
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field, replace
@@ -27,7 +26,7 @@ from labkit.errors import Cancelled, JobFailed
 from labkit.hardware.machine import Machine, settled
 from labkit.hardware.nvidia import GPU
 from labkit.metrics import DRIVER, EngineUse
-from labkit.ray_session import capacity, internals, session
+from labkit.ray_session import capacity, diagnosis, internals, session
 from labkit.settings.engine_defaults import STAGE_CPUS
 from labkit.settings.redaction import shown
 from labkit.settings.setting import NEED_NO_RELOAD
@@ -289,7 +288,7 @@ def _wait(waiting: list[Any], cancel: threading.Event | None) -> None:
         try:
             ray.get(done)
         except RayError as error:
-            raise JobFailed(session.diagnose(error)) from error
+            raise JobFailed(diagnosis.diagnose(error)) from error
 
 
 def abort() -> None:
@@ -337,8 +336,7 @@ def stop() -> None:
 
 def _session() -> str | None:
     """The Ray job of this process: another one after Ray was stopped and started again."""
-    ray = sys.modules.get("ray")
-    if ray is None or not ray.is_initialized():
+    if (ray := session.running()) is None:
         return None
     context = ray.get_runtime_context()
     return f"{context.get_job_id()} at {context.gcs_address}"

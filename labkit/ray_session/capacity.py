@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import sys
 import time
 from collections.abc import Sequence
 
 from labkit.errors import CannotSchedule
-from labkit.ray_session.session import start
+from labkit.ray_session.session import running, start
 
 #: CPUs kept free for reading and writing files (Ray Data's read tasks ask for 1).
 READ_CPUS = 1.0
@@ -22,9 +21,7 @@ def nodes() -> list[dict[str, float]]:
 
 def clocks(engines: int) -> int:
     """On how many hosts so many engines may run: not more than there are nodes, or engines."""
-    ray = sys.modules.get("ray")
-    up = ray is not None and ray.is_initialized()
-    return min(engines, len(nodes())) if engines > 1 and up else 1
+    return min(engines, len(nodes())) if engines > 1 and running() else 1
 
 
 def missing(bundles: Sequence[dict[str, float]], light_cpus: float) -> str | None:

@@ -15,7 +15,7 @@ from pathlib import Path
 
 import psutil
 
-from labkit.errors import LabError
+from labkit.errors import LabError, lab_errors
 from labkit.hardware.nvidia import find_gpus
 from labkit.ray_session import internals, restore, session
 
@@ -25,6 +25,7 @@ START_S = 120
 STOP_S = 15
 
 
+@lab_errors("The nodes could not be started")
 @contextlib.contextmanager
 def local_nodes(count: int = 2, cpus: int = 2) -> Iterator[str]:
     """Start `count` Ray nodes of `cpus` logical CPUs each; the address for `labkit.start`.

@@ -1,4 +1,4 @@
-"""Start or join Ray quietly, one job at a time, and say why one failed."""
+"""Start or join Ray quietly, and leave it as it was."""
 
 from __future__ import annotations
 
@@ -10,7 +10,6 @@ import socket
 import sys
 import tempfile
 import threading
-import uuid
 import warnings
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -28,8 +27,6 @@ JOIN_S = 5.0
 SOCKET_BYTES = 107
 #: Called by `stop` while Ray is still up.
 before_stop: list[Callable[[], None]] = []
-#: Called with the name of a job or sweep when it has ended.
-after_job: list[Callable[[str], None]] = []
 
 
 @lab_errors("Ray could not be started")
@@ -185,10 +182,15 @@ def _init(options: dict[str, Any]) -> Any:
     )
 
 
+def running() -> Any:
+    """The module `ray` where this process has Ray up, else None; it is not imported for that."""
+    ray = sys.modules.get("ray")
+    return ray if ray is not None and ray.is_initialized() else None
+
+
 def stop() -> None:
     """Stop the local Ray (or leave the cluster), and put back what `start` changed."""
-    ray = sys.modules.get("ray")
-    if ray is not None and ray.is_initialized():
+    if ray := running():
         for end in before_stop:
             end()
         ray.shutdown()
@@ -200,37 +202,6 @@ def hush(verbose: bool = False) -> None:
     level = logging.INFO if verbose else logging.CRITICAL
     for name in restore.LOGGERS:
         logging.getLogger(name).setLevel(level)
-
-
-_jobs = threading.RLock()
-_name = ""
-
-
-@contextlib.contextmanager
-def one_job() -> Iterator[None]:
-    """Hold this process for one job or sweep. Raises LabError while another thread's is under way:
-    two at once would share an engine, and both would measure nonsense."""
-    if not _jobs.acquire(blocking=False):
-        raise LabError(
-            "Another job of this notebook is under way, such as the sweep of a panel: wait for it, "
-            "or press Cancel."
-        )
-    global _name
-    outermost = not _name
-    _name = _name or uuid.uuid4().hex
-    try:
-        yield
-    finally:
-        if outermost:
-            ended, _name = _name, ""
-            for tell in after_job:
-                tell(ended)
-        _jobs.release()
-
-
-def job_name() -> str:
-    """A name for the job or sweep under way: all jobs of a sweep have the same."""
-    return _name or uuid.uuid4().hex
 
 
 @contextlib.contextmanager
@@ -262,36 +233,3 @@ def _settings_of_ray(verbose: bool) -> Iterator[None]:
             stack.callback(os.close, stderr)
             stack.callback(os.dup2, stderr, 2)
         yield
-
-
-def log_folder() -> str | None:
-    """The folder with the logs of Ray and of every worker; None before Ray has started."""
-    ray = sys.modules.get("ray")
-    if ray is None or not ray.is_initialized():
-        return None
-    context = ray.get_runtime_context()
-    return str(Path(context.get_temp_dir(), context.get_session_name(), "logs"))
-
-
-#: Where the code of an engine or of a stage of the lab is, in a traceback.
-_ENGINE_CODE = ("/ray/llm/", "/vllm/", "/labkit/")
-
-
-def diagnose(error: BaseException) -> str:
-    """The engine's own reason (the last line of the deepest error), and where the logs are."""
-    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-    at = max((number for number, line in enumerate(lines) if "Error" in line), default=-1)
-    words = lines[at] if lines else ""
-    if "UserCodeException" in str(error) and not any(code in str(error) for code in _ENGINE_CODE):
-        return (
-            f"The job stopped in a function of your Dataset: {words}. Try it on a few rows, such "
-            "as with data.take(3)."
-        )
-    if "/ray/data/datasource/" in str(error) or "/ray/data/_internal/datasource/" in str(error):
-        return f"The job stopped: the data can't be read: {words}. Look at the file that it names."
-    if "validation error" in words:  # pydantic gives its reason in the next line
-        words = " ".join(lines[at : at + 2])
-    return (
-        f"The job stopped: {words or type(error).__name__}. Run `python -m labkit doctor` to see "
-        f"what this machine lacks; the full logs are in {log_folder()}."
-    )

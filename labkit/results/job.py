@@ -11,10 +11,10 @@ import pandas as pd
 import pyarrow as pa
 
 from labkit import metrics
-from labkit.bottleneck import Bottleneck, bottleneck
 from labkit.datasets import csv_table as framing
 from labkit.errors import JobFailed, LabError, lab_errors
-from labkit.html_table import show
+from labkit.metrics.bottleneck import Bottleneck, bottleneck
+from labkit.pages.html_table import show
 from labkit.rows import responses
 from labkit.rows.responses import Answered
 from labkit.settings.setting import JobSpec
@@ -56,7 +56,7 @@ class Job:
         return metrics.timeline(self.rows, self.started, self.clocks)
 
     def bottleneck(self) -> Bottleneck | None:
-        """What bounded this job, and what to try (`labkit.bottleneck`); None where no row was
+        """What bounded this job, and what to try (`metrics.bottleneck`); None where no row was
         answered."""
         limit = self.spec.rows_in_flight
         with contextlib.suppress(KeyError):  # a server's own is not known

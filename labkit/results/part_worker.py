@@ -13,12 +13,12 @@ import pyarrow.compute as pc
 
 from labkit.engines.station import Station
 from labkit.metrics import CUT
+from labkit.metrics.tally import Tally
 from labkit.results.agreement import Elsewhere
 from labkit.results.parquet_folder import Parts
 from labkit.results.part_writer import RowsToParts
 from labkit.rows import user_data
 from labkit.rows.id_set import IdSet, hashes
-from labkit.tally import Tally
 from labkit.tasks import Task
 
 #: Between two looks whether rows have waited long enough.

@@ -12,11 +12,11 @@ from typing import Any, Self
 
 from labkit.engines.station import Station
 from labkit.errors import Cancelled, JobFailed, LabError
+from labkit.metrics.tally import Tally
 from labkit.ray_session import internals
 from labkit.results.agreement import Agreement
 from labkit.results.parquet_folder import Parts
 from labkit.results.part_worker import Counts, PartWorker, Work
-from labkit.tally import Tally
 from labkit.tasks import Task
 
 #: Where many workers write, rows wait longer for a part, so that there are at most some two files a

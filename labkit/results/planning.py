@@ -118,12 +118,12 @@ class Plan:
         return " ".join([said, *self.warnings])
 
     def __repr__(self) -> str:
-        from labkit.html_table import show
+        from labkit.pages.html_table import show
 
         return f"{show(self.table)!r}\n{self.sentence()}"
 
     def _repr_html_(self) -> str:
-        from labkit.html_table import show
+        from labkit.pages.html_table import show
 
         return f"{show(self.table)._repr_html_()}<p>{self.sentence()}</p>"
 

@@ -74,6 +74,7 @@ class RecordedRows:
         return self.rows
 
 
+@lab_errors("The recording could not be read")
 def recorded_timeline(name: str) -> RecordedRows:
     """The job of NAME-timeline.csv: 256 creative prompts, as 4 batches of 64 at a time.
 
@@ -161,6 +162,7 @@ def recorded_labels(name: str = "cpu-qwen2.5-coder-0.5b") -> RecordedLabels:
     return RecordedLabels(labels, words)
 
 
+@lab_errors("The recording could not be read")
 def recorded_limits(device: str = "h100") -> Limits:
     """What that device can do at most, measured on the same day by
     `python -m labkit.weights.roofline`."""

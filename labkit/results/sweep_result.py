@@ -12,8 +12,8 @@ from typing import Any, NamedTuple
 
 import pandas as pd
 
-from labkit.errors import LabError
-from labkit.html_table import show
+from labkit.errors import LabError, lab_errors
+from labkit.pages.html_table import show
 
 #: A point is good enough when its throughput reaches this share of the best one.
 PLATEAU = 0.95
@@ -46,11 +46,13 @@ class Point(NamedTuple):
         return f"{self.batch_size} × {self.max_concurrent_batches}"
 
 
+@lab_errors("The points could not be made")
 def in_flight(*rows: int) -> list[Point]:
     """A point for each number of rows in flight, in four batches where it divides by four."""
     return [Point(n // 4, 4) if n % 4 == 0 and n > 4 else Point(1, n) for n in rows]
 
 
+@lab_errors("The points could not be made")
 def at_product(product: int, batch_sizes: Iterable[int]) -> list[Point]:
     """Points with the same rows in flight and different batch sizes (divisors of `product`)."""
     sizes = list(batch_sizes)
@@ -59,6 +61,7 @@ def at_product(product: int, batch_sizes: Iterable[int]) -> list[Point]:
     return [Point(size, product // size) for size in sizes]
 
 
+@lab_errors("The points could not be made")
 def grid(batch_sizes: Iterable[int], max_concurrent_batches: Iterable[int]) -> list[Point]:
     """Every pair of the two."""
     batches = list(max_concurrent_batches)

@@ -162,7 +162,7 @@ class Tuning:
         return f"Tuning({len(self.trials)} trials in {self.seconds:.0f} s)"
 
     def _repr_html_(self) -> str:
-        from labkit.html_table import show
+        from labkit.pages.html_table import show
 
         return f"{show(self.table.round(2))._repr_html_()}<p>{self.sentence()}</p>"
 

@@ -136,6 +136,15 @@ def refused(asked: Batches | ray.data.Dataset) -> pa.Table:
     return asked.refused if isinstance(asked, Batches) else responses.table([])
 
 
+def every(asked: Batches | ray.data.Dataset) -> pa.Table:
+    """All requests of a job, without taking them."""
+    if isinstance(asked, Batches):
+        return asked.all().left()
+    import ray
+
+    return pa.concat_tables(ray.get(asked.to_arrow_refs()))
+
+
 def sampling_of(text: str) -> dict[str, Any]:
     """The sampling parameters of a request, from its column `sampling`."""
     sampling: dict[str, Any] = json.loads(text)

@@ -15,8 +15,8 @@ import pandas as pd
 
 from labkit.errors import LabError
 from labkit.hardware import machine as machines
-from labkit.settings.setting import Setting
-from labkit.weights.catalogue import Model
+from labkit.settings.setting import Setting, value_of
+from labkit.weights.model import Model
 
 #: The most seconds that a row waits for its next try.
 LONGEST_WAIT_S = 60.0
@@ -160,10 +160,7 @@ class EndpointSpec:
 
     def __getitem__(self, name: str) -> Any:
         """The value of one argument by its name in `describe`."""
-        for setting in self.settings:
-            if setting.name == name:
-                return setting.value
-        raise KeyError(f"{name!r} is not set here; set are {[s.name for s in self.settings]}")
+        return value_of(self.settings, name)
 
     def with_(self, **changes: Any) -> EndpointSpec:
         """A copy with some of the arguments of `endpoint` changed, such as `rows_in_flight=4`."""

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from labkit.errors import ModelError
 from labkit.hardware.machine import GIB, Machine
 from labkit.hardware.nvidia import GPU
-from labkit.weights.catalogue import Model
+from labkit.weights.model import Model
 
 #: GiB that CUDA, its graphs and the libraries take on a card, whatever the model. On an H100 vLLM
 #: 0.29 said 0.54 outside PyTorch and 0.45 of graphs for Llama-3.1-8B; the sum of `need` was 18.3

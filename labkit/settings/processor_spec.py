@@ -13,8 +13,8 @@ from labkit.errors import LabError
 from labkit.hardware.machine import Machine
 from labkit.paths import short_path
 from labkit.settings.engine_defaults import WORKER_SETUP
-from labkit.settings.setting import Setting, check_counts
-from labkit.weights.catalogue import Model
+from labkit.settings.setting import Setting, check_counts, value_of
+from labkit.weights.model import Model
 
 if TYPE_CHECKING:
     from ray.data.llm import vLLMEngineProcessorConfig
@@ -46,10 +46,7 @@ class ProcessorSpec:
 
     def __getitem__(self, name: str) -> Any:
         """The value of one argument, by its Ray or vLLM name."""
-        for setting in self.settings:
-            if setting.name == name:
-                return setting.value
-        raise KeyError(f"{name!r} is not set here; set are {[s.name for s in self.settings]}")
+        return value_of(self.settings, name)
 
     def layer(self, layer: str) -> dict[str, Any]:
         """The arguments of one layer as a dict."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
@@ -11,7 +11,7 @@ import pandas as pd
 from labkit.errors import LabError
 from labkit.hardware.machine import Machine
 from labkit.settings import redaction
-from labkit.weights.catalogue import Model
+from labkit.weights.model import Model
 
 #: Arguments that only say how rows are handed over: changing them needs no other engine.
 NEED_NO_RELOAD = ("batch_size", "max_concurrent_batches", "max_pending_requests")
@@ -34,6 +34,14 @@ class Setting:
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "shown", redaction.shown(self.name, self.value))
+
+
+def value_of(settings: Sequence[Setting], name: str) -> Any:
+    """The value of the argument of this name. Raises KeyError with the names that there are."""
+    for setting in settings:
+        if setting.name == name:
+            return setting.value
+    raise KeyError(f"{name!r} is not set here; set are {[s.name for s in settings]}")
 
 
 def check_counts(values: Mapping[str, Any]) -> None:

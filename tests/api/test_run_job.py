@@ -14,7 +14,6 @@ import labkit
 from labkit import metrics
 from labkit.engines import dispatch
 from labkit.errors import CannotSchedule, JobFailed, LabError
-from labkit.ray_session import session
 from labkit.results.job import collect
 from labkit.rows import responses
 from labkit.rows.responses import Answered
@@ -120,28 +119,6 @@ def test_no_engine_is_started_for_rows_that_can_not_be_asked(spec: Any, no_engin
 
 
 # --- parts ---------------------------------------------------------------------------------------
-
-
-def test_diagnosis_is_the_last_error_line_and_where_the_logs_are(local_ray: Any) -> None:
-    error = RuntimeError(
-        "ray::MapWorker\n  File 'x'\nValueError: too long\nThe above exception was …"
-    )
-    text = session.diagnose(error)
-    assert text.startswith("The job stopped: ValueError: too long.")
-    assert "labkit doctor" in text and "logs" in text
-    assert "The job stopped: KeyError." in session.diagnose(KeyError())
-
-
-def test_diagnosis_of_a_refused_argument_holds_the_reason(local_ray: Any) -> None:
-    error = RuntimeError(
-        "pydantic_core._pydantic_core.ValidationError: 1 validation error for ModelConfig\n"
-        "  Value error, max_model_len (999999) is greater than 8192\n"
-        "    For further information visit …"
-    )
-    assert "1 validation error for ModelConfig Value error, max_model_len (999999) is greater" in (
-        session.diagnose(error)
-    )
-    assert "further" not in session.diagnose(error)
 
 
 def engine_rows(count: int, at: Sequence[int] | None = None, errors: Any = None) -> Answered:

@@ -17,7 +17,7 @@ from labkit import tasks
 from labkit.api.sweep_jobs import _order, sweep
 from labkit.errors import Cancelled, JobFailed, LabError
 from labkit.hardware.machine import Machine
-from labkit.ray_session import session
+from labkit.ray_session import job_lock
 from labkit.results.sweep_result import Point, Sweep
 from labkit.tasks import ask
 
@@ -304,7 +304,7 @@ def test_one_job_at_a_time(asked: list[Any], spec: Any) -> None:
         except LabError as problem:
             ends.append(str(problem))
 
-    with session.one_job(), session.one_job():  # a sweep's own runs are inside its hold
+    with job_lock.one_job(), job_lock.one_job():  # a sweep's own runs are inside its hold
         thread = threading.Thread(target=other)
         thread.start()
         thread.join()

@@ -22,7 +22,7 @@ from labkit.api.job_stream import supervised
 from labkit.api.watchdog import Watch, last_words, limit
 from labkit.errors import Cancelled, LabError, Stalled
 from labkit.progress import Progress
-from labkit.ray_session import session
+from labkit.ray_session import diagnosis
 
 
 @pytest.mark.parametrize(
@@ -250,7 +250,7 @@ def test_one_that_only_knows_cancel_ends_with_the_reason() -> None:
 def test_the_last_words_are_those_of_an_engine(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(session, "log_folder", lambda: str(tmp_path))
+    monkeypatch.setattr(diagnosis, "log_folder", lambda: str(tmp_path))
     assert last_words() == ""
     (tmp_path / "worker-1.err").write_text("vLLM is here\n\n  CUDA out of memory  \n\n:task:x\n")
     (tmp_path / "worker-2.err").write_text("another worker\n")
@@ -259,5 +259,5 @@ def test_the_last_words_are_those_of_an_engine(
     (tmp_path / "worker-1.out").write_text("vLLM\n  torch.OutOfMemoryError: CUDA\nmore\n")
     os.utime(tmp_path / "worker-1.err", (1, 1))
     assert last_words() == "torch.OutOfMemoryError: CUDA"
-    monkeypatch.setattr(session, "log_folder", lambda: None)
+    monkeypatch.setattr(diagnosis, "log_folder", lambda: None)
     assert watchdog.last_words() == ""

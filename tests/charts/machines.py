@@ -9,8 +9,8 @@ import numpy as np
 import pandas as pd
 
 from labkit import metrics
-from labkit.bottleneck import bottleneck
 from labkit.hardware.machine import Machine
+from labkit.metrics.bottleneck import bottleneck
 from labkit.results.sweep_result import Sweep
 from tests.results.test_sweep_result import ABOUT
 

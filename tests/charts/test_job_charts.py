@@ -11,9 +11,9 @@ import pytest
 
 import labkit
 from labkit import charts, metrics, quality
-from labkit.bottleneck import bottleneck
 from labkit.charts import style
 from labkit.hardware.machine import Machine
+from labkit.metrics.bottleneck import bottleneck
 
 
 def a_job(rows: int = 32, seconds: float = 10.0, name: str = "tiny") -> Any:

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from labkit import charts, metrics
-from labkit.charts import row_charts, style
+from labkit.charts import style
 from labkit.errors import LabError
 from tests.charts import machines
 from tests.charts.test_job_charts import a_job, words
@@ -44,7 +44,7 @@ def test_stragglers_are_those_of_whole_batches_however_many_rows_are_shown(rows:
 
 def test_rows_are_waiting_in_prefill_or_decoding() -> None:
     job = machines.job("noisy")
-    counts, m = row_charts.in_phases(job.timeline()), job.metrics
+    counts, m = metrics.in_phases(job.timeline()), job.metrics
     assert counts.sum(axis=1).max() == m.peak_rows_in_flight and (counts >= 0).all().all()
     assert counts[["decoding", "in prefill"]].sum(axis=1).max() == job.spec["max_num_seqs"]
     assert counts.iloc[-1].sum() == 0
@@ -57,9 +57,9 @@ def test_rows_are_waiting_in_prefill_or_decoding() -> None:
 
 def test_a_row_takes_a_place_only_where_others_go_on() -> None:
     times = machines.job("slow", rows=64, batch_size=32, batches=1, seqs=32).timeline()
-    assert not row_charts.takes_a_place(times).any()
+    assert not metrics.takes_a_place(times).any()
     times = machines.job("slow", rows=64, batch_size=1, batches=32, seqs=32).timeline()
-    assert row_charts.takes_a_place(times).sum() == 32
+    assert metrics.takes_a_place(times).sum() == 32
 
 
 def test_timelines_of_two_jobs_have_one_axis() -> None:
@@ -78,7 +78,7 @@ def test_timelines_of_two_jobs_have_one_axis() -> None:
 def test_the_parts_of_a_row_in_the_middle_add_up() -> None:
     job = machines.job("fast")
     times = job.timeline()
-    parts = row_charts.middle_row(times)
+    parts = metrics.middle_row(times)
     latency = times["last_token_s"] - times["queued_s"]
     assert parts.sum() == pytest.approx(latency.median(), rel=0.1)
     chart = charts.row_time({"here": job})

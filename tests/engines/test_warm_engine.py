@@ -27,7 +27,7 @@ from labkit.rows import requests
 from labkit.rows.sampling_values import for_vllm
 from labkit.tasks import Task, ask
 from labkit.weights.architecture import LLAMA_8B, Shape
-from labkit.weights.catalogue import Model
+from labkit.weights.model import Model
 from tests.conftest import hard_rows
 from tests.programs import below
 

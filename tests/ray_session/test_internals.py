@@ -223,3 +223,29 @@ def test_vllm_calls_its_loggers_as_the_counter_of_steps_stands_in_for() -> None:
     for name, parameters in public(StatLoggerBase).items():
         assert ours[name] == parameters, f"vLLM calls {name}({', '.join(parameters)})"
     assert IterationStats().num_preempted_reqs == 0
+
+
+def test_python_s_fork_server_has_the_pipe_that_keeps_it_up() -> None:
+    """`engines.fork_server.Process` closes it in the new process."""
+    import multiprocessing.forkserver
+
+    server: Any = multiprocessing.forkserver._forkserver  # type: ignore[attr-defined]
+    assert hasattr(server, "_forkserver_alive_fd") and callable(server.ensure_running)
+
+
+#: Each private name that labkit uses, of Ray, vLLM and Python: the canary that has it.
+CANARIES = {
+    "ray._private.authentication": test_the_token_of_ray_can_be_asked_for,
+    "_enable_token_auth": test_the_token_of_ray_can_be_asked_for,
+    "ray._private.state": test_an_actor_s_process_is_found_and_ended,
+    "_actor_id": test_an_actor_s_process_is_found_and_ended,
+    "_topology": test_what_ray_notes_of_each_block_is_forgotten,
+    "_output_blocks_stats": test_what_ray_notes_of_each_block_is_forgotten,
+    "_actor_pool": test_an_execution_tells_of_its_executor_and_its_actors,
+    "_pending_actors": test_an_execution_tells_of_its_executor_and_its_actors,
+    "_running_actors": test_an_execution_tells_of_its_executor_and_its_actors,
+    "_forkserver": test_python_s_fork_server_has_the_pipe_that_keeps_it_up,
+    "_forkserver_alive_fd": test_python_s_fork_server_has_the_pipe_that_keeps_it_up,
+    "vllm.v1.engine": test_vllm_makes_its_engine_s_process_where_it_is_patched,
+    "vllm.entrypoints": test_the_command_of_vllm_is_where_serve_starts_it,
+}

@@ -1,15 +1,14 @@
-"""labkit.ray_session.session: starting, joining and leaving Ray, its logs, one job at a time."""
+"""labkit.ray_session.session: starting, joining and leaving Ray."""
 
 from __future__ import annotations
 
 import logging
-from pathlib import Path
 from typing import Any
 
 import pytest
 
 from labkit.errors import LabError
-from labkit.ray_session import capacity
+from labkit.ray_session import capacity, diagnosis
 from labkit.ray_session import session as cluster
 
 
@@ -32,18 +31,12 @@ def test_start_leaves_no_setting_behind(local_ray: Any) -> None:
     assert "RAY_BACKEND_LOG_LEVEL" not in os.environ
 
 
-def test_log_folder_holds_the_logs(local_ray: Any) -> None:
-    folder = cluster.log_folder()
-    assert folder is not None
-    assert any(path.name.startswith("raylet") for path in Path(folder).iterdir())
-
-
 def test_no_log_folder_and_nothing_to_stop_before_start(monkeypatch: pytest.MonkeyPatch) -> None:
     import ray
 
     monkeypatch.setattr(ray, "is_initialized", lambda: False)
     monkeypatch.setattr(ray, "shutdown", None)
-    assert cluster.log_folder() is None
+    assert diagnosis.log_folder() is None
     cluster.stop()
 
 

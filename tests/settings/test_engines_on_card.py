@@ -19,7 +19,7 @@ from labkit.rows.sampling_values import for_vllm
 from labkit.settings.engines_on_card import MOST, Work, settle
 from labkit.tasks import faq, sentiment
 from labkit.weights.architecture import LLAMA_8B, Shape
-from labkit.weights.catalogue import Model
+from labkit.weights.model import Model
 from tests.settings.test_processor_spec import H100, H100_X2, LAPTOP, T4
 from tests.settings.test_processor_spec import no_hub as no_hub  # each test here has it, too
 

@@ -12,7 +12,7 @@ from labkit.hardware.machine import Machine
 from labkit.hardware.nvidia import GPU
 from labkit.settings import memory_fit
 from labkit.weights.architecture import LLAMA_8B, Shape
-from labkit.weights.catalogue import Model
+from labkit.weights.model import Model
 
 GPU_VERSIONS = {"ray": "2.60.0", "vllm": "0.29.0"}
 QWEN_05 = LLAMA_8B | {

@@ -22,8 +22,8 @@ from labkit.ray_session.capacity import READ_CPUS
 from labkit.settings.engine_defaults import STAGE_CPUS, WORKER_SETUP
 from labkit.settings.processor_spec import ProcessorSpec
 from labkit.weights.architecture import LLAMA_8B, Shape
-from labkit.weights.catalogue import Model
 from labkit.weights.chat_template import without_double_bos
+from labkit.weights.model import Model
 
 HUB = Model("far", "some/far", "for the test", context=131072, shape=Shape.of(LLAMA_8B))
 SHORT = dataclasses.replace(HUB, context=512)

@@ -28,7 +28,7 @@ from labkit.engines import warm_engine
 from labkit.engines.endpoint_check import served_models
 from labkit.engines.endpoint_client import Client
 from labkit.errors import JobFailed, LabError
-from labkit.ray_session import session
+from labkit.ray_session import diagnosis
 from labkit.results.sweep_file import about_sweep, resume
 from labkit.rows import requests
 from labkit.rows.sampling_values import number
@@ -276,7 +276,7 @@ def test_ray_logs_no_variable_of_an_engine(local_ray: Any) -> None:
     assert local_ray.get(holder.length.remote()) == len(CANARY)
     local_ray.kill(holder)
     time.sleep(1)  # the agent notes the end as well
-    assert files_with(CANARY, Path(session.log_folder() or "")) == []
+    assert files_with(CANARY, Path(diagnosis.log_folder() or "")) == []
 
 
 # --- endpoints ------------------------------------------------------------------------------------
@@ -356,7 +356,7 @@ def test_a_job_with_a_refused_key_leaves_it_nowhere(
     )
     assert CANARY not in shown + caplog.text + "".join(capfd.readouterr())
     assert files_with(CANARY, tmp_path) == []
-    assert files_with(CANARY, Path(session.log_folder() or "")) == []
+    assert files_with(CANARY, Path(diagnosis.log_folder() or "")) == []
 
 
 # --- downloads and archives -----------------------------------------------------------------------

@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from labkit.errors import ModelError
-from labkit.weights.catalogue import Model
+from labkit.weights.model import Model
 from labkit.weights.tiny import VOCABULARY, _shorten, tiny_model
 from tests.conftest import HARD_TEXTS
 

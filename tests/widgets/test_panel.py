@@ -12,8 +12,9 @@ import pytest
 import labkit
 from labkit.charts import sweep_charts
 from labkit.errors import Cancelled, LabError
-from labkit.ray_session import session
+from labkit.ray_session import job_lock
 from labkit.results.sweep_result import Point, off_by_words
+from labkit.tasks import faq
 from labkit.widgets import panel as panels
 from labkit.widgets.panel import Panel
 from tests.widgets.test_panel_state import Measured, wait_for, wait_until
@@ -56,7 +57,7 @@ def test_short_answers_are_shown_in_rows_a_second() -> None:
 
 def test_another_rate_is_refused() -> None:
     with pytest.raises(LabError, match="rate must be one of"):
-        labkit.panel(None, [], POINTS, rate="tokens/h")  # type: ignore[arg-type]
+        labkit.panel(faq(), [], POINTS, rate="tokens/h")
 
 
 def test_points_with_the_same_rows_in_flight_share_a_guess() -> None:
@@ -176,7 +177,7 @@ def test_any_panel_can_cancel_the_sweep_that_is_under_way(order: str) -> None:
     measure = Measured()
 
     def one_at_a_time(*given: Any, **options: Any) -> Any:
-        with session.one_job():
+        with job_lock.one_job():
             return measure(*given, **options)
 
     old = make(one_at_a_time)

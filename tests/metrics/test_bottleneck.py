@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from labkit.bottleneck import Bottleneck, bottleneck
 from labkit.metrics import CORE, DRIVER, FRONT_END, compute, timeline
+from labkit.metrics.bottleneck import Bottleneck, bottleneck
 
 
 def found(

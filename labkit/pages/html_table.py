@@ -13,6 +13,8 @@ import numpy as np
 import pandas as pd
 from pandas.api.types import is_bool_dtype, is_float_dtype, is_numeric_dtype
 
+from labkit.errors import lab_errors
+
 #: A cell that reads as a number: '1,234', '-0.5', '29.4 s', '45%', '10.3×', '–' for an unknown one.
 NUMBER = re.compile(r"[-+−]?\d[\d,]*(\.\d+)?([eE][-+]?\d+)?\s?(%|×|s|ms|min|h|GiB|MiB)?")
 UNKNOWN = ("–", "")
@@ -60,6 +62,7 @@ class Table:
         return cells.to_string(header=[head for head, _ in columns], index=False, max_colwidth=60)
 
 
+@lab_errors("The table could not be shown")
 def show(frame: pd.DataFrame, rows: int | None = None) -> Table:
     """Show a frame (its first `rows`, if given): numbers to the right, text to the left, wrapped.
 

@@ -10,7 +10,7 @@ import pandas as pd
 import pytest
 
 from labkit.errors import LabError
-from labkit.page import Page
+from labkit.pages.page import Page
 
 BAD = '</p><script>alert("x")</script><img src=x onerror=alert(1)>&amp;\ud83d'
 

@@ -13,7 +13,8 @@ from typing import Self
 import numpy as np
 import pandas as pd
 
-from labkit.metrics import CUT, OTHER_HOST_S, ROW_COLUMNS, EngineUse, Metrics, nothing_answered
+from labkit.metrics.job_metrics import CUT, EngineUse, Metrics, nothing_answered
+from labkit.metrics.row_times import OTHER_HOST_S, ROW_COLUMNS
 
 #: A histogram's bins: each ends so much above its beginning, the first at LEAST seconds. The middle
 #: of a bin is at most half of it (1%) away from each of its values.

@@ -12,7 +12,7 @@ import pandas as pd
 from labkit.api.write_job import Written
 from labkit.charts.over_time_charts import over_time
 from labkit.errors import lab_errors
-from labkit.page import Page
+from labkit.pages.page import Page
 from labkit.paths import short_path
 from labkit.results import answer_files, job_fingerprint
 from labkit.settings.setting import JobSpec

@@ -10,25 +10,12 @@ import math
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field, fields, replace
 
-import numpy as np
 import pandas as pd
 
-#: What the engine reports for each row. `arrival_time` is wall clock (Unix seconds); the `_ts`
-#: columns are the engine host's monotonic clock (vLLM `RequestStateStats`).
-ROW_COLUMNS = (
-    "arrival_time",
-    "queued_ts",
-    "scheduled_ts",
-    "first_token_ts",
-    "last_token_ts",
-    "num_input_tokens",
-    "num_generated_tokens",
-    "batch_uuid",
-)
+from labkit.metrics.row_times import ROW_COLUMNS, rows_in_flight, tail_start, timeline, tokens_until
+
 #: The finish reason of a row that was cut at `max_tokens`, or where the context ended.
 CUT = "length"
-#: Where engines may run on several hosts: clocks further apart than this (seconds) are two.
-OTHER_HOST_S = 1.0
 
 
 @dataclass(frozen=True)
@@ -250,91 +237,6 @@ def nothing_answered(failed: int, wall: float) -> Metrics:
     return Metrics(**(unknown | counts | times | rest))  # type: ignore[arg-type]
 
 
-def timeline(rows: pd.DataFrame, started: float = 0.0, clocks: int = 1) -> pd.DataFrame:
-    """The answered rows with their times in seconds since `started`, in the order of scheduling.
-
-    Adds queued_s, scheduled_s, first_token_s, last_token_s. Wall clock minus monotonic clock turns
-    the one into the other. A row arrives before it is queued, by the rest of the step that the
-    engine is at, so the largest difference of all rows is the best; it is one for a host.
-
-    clocks: on how many hosts the engines ran, at most. With one, all rows have one clock, however
-    long they waited. With more, each batch ran on one host, and the batches are told apart at the
-    `clocks - 1` widest gaps between their differences, where these are wider than OTHER_HOST_S.
-    """
-    good = rows[rows["last_token_ts"].notna()].copy()
-    for name in ROW_COLUMNS[:-1]:
-        good[name] = good[name].astype(float)
-    batch_offset = (good["arrival_time"] - good["queued_ts"]).groupby(good["batch_uuid"]).max()
-    offsets = good["batch_uuid"].map(_by_host(batch_offset, clocks))
-    for name in ("queued", "scheduled", "first_token", "last_token"):
-        good[f"{name}_s"] = good[f"{name}_ts"] + offsets.astype(float) - started
-    return good.sort_values("scheduled_s", kind="stable")
-
-
-def _by_host(batch_offset: pd.Series, clocks: int) -> pd.Series:
-    ordered = batch_offset.sort_values()
-    gaps = ordered.diff()
-    widest = gaps.nlargest(clocks - 1).index
-    host = (gaps.index.isin(widest) & (gaps > OTHER_HOST_S)).cumsum()
-    return ordered.groupby(host).transform("max")
-
-
-def rows_in_flight(times: pd.DataFrame) -> pd.DataFrame:
-    """Rows at the engine over time: columns `t_s` and `rows`, a step at each change.
-
-    times: a frame of `timeline`. A row is in flight from queued to last token.
-    """
-    change = pd.concat(
-        [pd.Series(1, index=times["queued_s"]), pd.Series(-1, index=times["last_token_s"])]
-    )
-    steps = change.groupby(level=0).sum().sort_index().cumsum()
-    return pd.DataFrame({"t_s": steps.index.to_numpy(float), "rows": steps.to_numpy(int)})
-
-
-def tail_start(flight: pd.DataFrame, begin: float, end: float) -> float:
-    """When the tail begins: after this, rows in flight stay below half of their peak."""
-    busy = flight[flight["rows"] >= flight["rows"].max() / 2]
-    after = flight["t_s"][flight["t_s"] > busy["t_s"].max()]
-    return float(np.clip(after.min() if len(after) else end, begin, end))
-
-
-def tokens_until(times: pd.DataFrame, t_s: Sequence[float] | np.ndarray) -> np.ndarray:
-    """Output tokens produced until each moment of `t_s` (seconds); an array of the same length.
-
-    Each row's tokens are spread evenly between its first and its last token: the engine reports
-    those two moments only. An endpoint reports no first token: evenly from when the row was sent.
-    """
-    at = np.asarray(t_s, dtype=float)[:, None]
-    known = times["first_token_s"].notna().to_numpy()
-    first = times["first_token_s"].fillna(times["scheduled_s"]).to_numpy()
-    last = times["last_token_s"].to_numpy()
-    tokens = times["num_generated_tokens"].to_numpy(float)
-    share = np.clip((at - first) / np.maximum(last - first, 1e-9), 0, 1)
-    started = at >= first
-    done = started * np.minimum(tokens, known + share * np.maximum(tokens - known, 0))
-    return done.sum(axis=1)
-
-
-def over_time(times: pd.DataFrame, parts: int = 60) -> pd.DataFrame:
-    """How a job went: its engine span in equal stretches, a row each. `t_s`: the end of it, in
-    seconds since the call; `rows`: answered until then; `rows_per_s` and `output_tokens_per_s`: of
-    the rows that ended in it (NaN where a server counts no tokens).
-
-    times: a frame of `timeline`; no rows, no stretches.
-    """
-    names = ["t_s", "rows", "rows_per_s", "output_tokens_per_s"]
-    if times.empty:
-        return pd.DataFrame({name: pd.Series(dtype=float) for name in names})
-    begin, end = float(times["scheduled_s"].min()), float(times["last_token_s"].max())
-    edges = np.linspace(begin, max(end, begin + 1e-6), parts + 1)
-    ends = times["last_token_s"].clip(lower=edges[0], upper=edges[-1])
-    rows = np.histogram(ends, edges)[0]
-    tokens = np.histogram(ends, edges, weights=times["num_generated_tokens"].to_numpy(float))[0]
-    width = edges[1] - edges[0]
-    columns = (edges[1:], rows.cumsum(), rows / width, tokens / width)
-    return pd.DataFrame(dict(zip(names, columns, strict=True)))
-
-
 def compare(metrics: Sequence[Metrics], names: Sequence[str]) -> pd.DataFrame:
     """Jobs side by side: a row a job; `speed-up` is output tokens/s over that of the first."""
     frame = pd.DataFrame(
@@ -351,46 +253,3 @@ def compare(metrics: Sequence[Metrics], names: Sequence[str]) -> pd.DataFrame:
     )
     frame["speed-up"] = frame["output tokens/s"] / frame["output tokens/s"].iloc[0]
     return frame
-
-
-def rate_in_parts(times: pd.DataFrame, parts: int = 3) -> np.ndarray:
-    """Output tokens/s in each of `parts` equal stretches of the engine span (its spread)."""
-    edges = np.linspace(times["scheduled_s"].min(), times["last_token_s"].max(), parts + 1)
-    return np.diff(tokens_until(times, edges)) / np.diff(edges)
-
-
-def batches(times: pd.DataFrame) -> pd.DataFrame:
-    """A row a batch, in the order of their first row: rows, seconds, and what was lost waiting.
-
-    `span_s`: first row queued to last token. `last_row_s`: how long the batch waited for its last
-    row after half of its rows were done. `waiting`: mean share of the batch's span that a row
-    spends done but undelivered, because a batch is handed on when its last row ends.
-    """
-    groups = times.groupby("batch_uuid", sort=False)
-    start, end = groups["queued_s"].min(), groups["last_token_s"].max()
-    half = groups["last_token_s"].median()
-    mean_end = groups["last_token_s"].mean()
-    frame = pd.DataFrame(
-        {
-            "rows": groups.size(),
-            "start_s": start,
-            "span_s": end - start,
-            "last_row_s": end - half,
-            "waiting": (end - mean_end) / (end - start),
-        }
-    )
-    return frame.sort_values("start_s").reset_index(drop=True)
-
-
-def stragglers(times: pd.DataFrame) -> pd.Series:
-    """True for the rows that hold their batch back.
-
-    A row whose last token comes in the last quarter of its batch's time, in a batch of which half
-    the rows were done within the first half.
-    """
-    groups = times.groupby("batch_uuid", sort=False)
-    start = groups["queued_s"].transform("min")
-    span = (groups["last_token_s"].transform("max") - start).clip(lower=1e-9)
-    done = (times["last_token_s"] - start) / span
-    half_early = done.groupby(times["batch_uuid"]).transform("median") <= 0.5
-    return (done > 0.75) & half_early

@@ -15,7 +15,7 @@ from typing import Any, Protocol, Self
 import pandas as pd
 
 from labkit.errors import LabError, reason
-from labkit.html_table import show
+from labkit.pages.html_table import show
 
 #: The look: one column that fits a phone and a projector; wide tables scroll inside themselves.
 STYLE = """

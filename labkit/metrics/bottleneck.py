@@ -8,7 +8,8 @@ from dataclasses import dataclass
 
 import pandas as pd
 
-from labkit.metrics import CORE, DRIVER, Metrics, batches
+from labkit.metrics.job_metrics import CORE, DRIVER, Metrics
+from labkit.metrics.row_times import batches
 
 #: The part of a job that one cause must take to be named as what bounds it.
 STARTUP, TAIL, PROMPTS = 0.5, 0.3, 0.5

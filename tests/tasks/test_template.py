@@ -12,7 +12,7 @@ from pydantic import BaseModel
 
 import labkit
 from labkit.errors import LabError
-from labkit.prompt_task import Template, prompt
+from labkit.tasks.template import Template, prompt
 
 SCHEMA = {"type": "object", "properties": {"n": {"type": "integer"}}, "required": ["n"]}
 

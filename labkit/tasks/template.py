@@ -11,7 +11,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from labkit.errors import LabError, lab_errors
-from labkit.tasks import Message, Row, Task, user_text
+from labkit.tasks.task import Message, Row, Task, user_text
 
 #: Output tokens at most, where nothing is said: of a text, and of a JSON object.
 MAX_TOKENS, MAX_TOKENS_JSON = 256, 512

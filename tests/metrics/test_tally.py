@@ -1,4 +1,4 @@
-"""labkit.tally: what is added up by parts says what `metrics.compute` says of all rows."""
+"""labkit.metrics.tally: what is added up by parts says what `metrics.compute` says of all rows."""
 
 from __future__ import annotations
 
@@ -11,10 +11,9 @@ import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
-from labkit import tally
-from labkit.metrics import EngineUse, Metrics, compute, timeline, tokens_until
-from labkit.tally import Histogram, Tally
-from tests.test_metrics import EXAMPLE, TICK, frame, jobs, row
+from labkit.metrics import EngineUse, Metrics, compute, tally, timeline, tokens_until
+from labkit.metrics.tally import Histogram, Tally
+from tests.metrics.test_job_metrics import EXAMPLE, TICK, frame, jobs, row
 
 PERCENTILES = {"latency_p50_s", "latency_p95_s", "ttft_p50_s", "tpot_p50_s"}
 PERCENTILES |= {"waiting_p50_s", "prefill_p50_s", "decode_p50_s"}

@@ -13,7 +13,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from labkit.html_table import show
+from labkit.pages.html_table import show
 from labkit.paths import short_path
 
 

@@ -1,0 +1,1 @@
+"""HTML for reading: tables, and pages that are whole in themselves."""
