@@ -57,8 +57,11 @@ class Machine:
     @property
     def dtype(self) -> str:
         """What an engine is to compute in, for vLLM's `dtype`: 'auto' (the model's own type), but
-        'float32' on cores that have no bfloat16, where that type crawls."""
-        return "float32" if self.device == "cpu" and not self.bfloat16 else "auto"
+        where there is no bfloat16 'float16' on a card, and 'float32' on cores, where that type
+        crawls."""
+        if self.device == "gpu":
+            return "auto" if all(gpu.bfloat16 for gpu in self.gpus) else "float16"
+        return "auto" if self.bfloat16 else "float32"
 
     @property
     def profile(self) -> str:

@@ -71,6 +71,10 @@ def test_an_engine_computes_in_float32_only_where_cores_have_no_bfloat16() -> No
     assert (CPU_ONLY.dtype, WITH_GPU.dtype) == ("auto", "auto")
     assert dataclasses.replace(CPU_ONLY, bfloat16=False).dtype == "float32"
     assert dataclasses.replace(WITH_GPU, bfloat16=False).dtype == "auto"
+    t4 = parse_gpus("0, Tesla T4, 15360, 15000, 7.5")
+    assert dataclasses.replace(WITH_GPU, gpus=t4).dtype == "float16"
+    assert dataclasses.replace(WITH_GPU, gpus=(WITH_GPU.gpus[0], *t4)).dtype == "float16"
+    assert dataclasses.replace(CPU_ONLY, gpus=t4).dtype == "auto", "this vLLM uses no card"
 
 
 def test_these_cores_are_judged_as_pytorch_judges_them() -> None:
