@@ -137,6 +137,30 @@ def test_the_memory_of_a_control_group_counts(monkeypatch: pytest.MonkeyPatch) -
         assert machines.usable_memory_gib() == expected
 
 
+@pytest.mark.parametrize(
+    ("env", "most"),
+    [
+        ({"JUPYTERHUB_USER": "ada", "MEM_LIMIT": str(3 * GIB)}, 3),
+        ({"JUPYTERHUB_USER": "ada", "MEM_LIMIT": ""}, 40),
+        ({"JUPYTERHUB_USER": "ada"}, 40),
+        ({"MEM_LIMIT": str(3 * GIB)}, 40),
+    ],
+)
+def test_a_learner_on_a_hub_has_the_limit_that_it_states(
+    env: dict[str, str], most: float, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("JUPYTERHUB_USER", "MEM_LIMIT"):
+        monkeypatch.delenv(name, raising=False)
+    for name, value in env.items():
+        monkeypatch.setenv(name, value)
+    whole = SimpleNamespace(total=40 * GIB, available=20 * GIB)
+    monkeypatch.setattr(machines.psutil, "virtual_memory", lambda: whole)
+    monkeypatch.setattr(machines.cgroup, "memory_bytes", lambda: [])
+    total, available = machines.usable_memory_gib()
+    assert total == most
+    assert available == 20 if most == 40 else 2 < available < 3, "this process has some of it"
+
+
 # --- what follows --------------------------------------------------------------------------------
 
 
