@@ -8,7 +8,7 @@
 #   QUICK=1        run them with as few rows as they work with, as the tests do
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help setup run test test-fast test-slow lab lint notebooks bench bundle site dist lock upgrade-check clean distclean
+.PHONY: help setup run test test-fast test-slow lab lint notebooks bench bundle site hub dist lock upgrade-check clean distclean
 
 VENV ?= .venv
 DEVICE ?= auto
@@ -65,6 +65,10 @@ site: ## Build the book (lessons and docs as a static site) into build/site
 	@$(FIND_PYTHON) scripts/setup.py site
 	@.venv-site/bin/python -m book
 
+hub: setup ## Try lesson 1 for four learners at once on a JupyterHub here, and print their peaks
+	@$(FIND_PYTHON) scripts/setup.py hub
+	@"$(BIN)/python" -m benchmarks.hub $(ARGS)
+
 dist: setup ## Build the source archive and the wheel into build/dist; nothing is published
 	@"$(BIN)/python" -m tools.dist
 
@@ -82,4 +86,4 @@ clean: ## Remove what builds, tests and checks leave behind
 distclean: clean ## Remove the environment as well, if `make setup` made it
 	@if [ -f "$(VENV)/labkit-setup.json" ]; then rm -rf "$(VENV)"; \
 	elif [ -e "$(VENV)" ]; then echo "$(VENV) was not made by make setup: left alone"; fi
-	@rm -rf .venv-site
+	@rm -rf .venv-site .venv-hub

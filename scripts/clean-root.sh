@@ -24,7 +24,7 @@ as_lab() {
 }
 ask='
 import json, time, urllib.request
-for _ in range(60):
+for _ in range(120):
     try:
         print(json.load(urllib.request.urlopen("http://127.0.0.1:8977/api"))); break
     except OSError: time.sleep(1)

@@ -15,13 +15,13 @@ system)
     apt-get update -qq
     # shellcheck disable=SC2086
     DEBIAN_FRONTEND=noninteractive apt-get install -qq --yes --no-install-recommends \
-        ca-certificates git make python3 python3-venv $compiler
+        ca-certificates git libnuma1 make python3 python3-venv $compiler
     rm -rf /var/lib/apt/lists/*
     useradd --create-home --uid 1000 --shell /bin/bash lab
     chown -R lab: "$lab"
     ;;
 lab)
-    PIP_NO_CACHE_DIR=1 make -C "$lab" setup DEVICE="$2"
+    PIP_NO_CACHE_DIR=1 UV_NO_CACHE=1 make -C "$lab" setup DEVICE="$2"
     ;;
 start)
     exec make -C "$lab" lab ARGS="--ip=0.0.0.0 --port=${PORT:-8888} --no-browser"

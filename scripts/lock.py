@@ -103,6 +103,7 @@ def main() -> None:
         print(name)
     compile_seat(resolver)
     compile_lock(resolver, "site")
+    compile_lock(resolver, "hub")
 
 
 if __name__ == "__main__":

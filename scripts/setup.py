@@ -2,7 +2,8 @@
 
 The first run takes minutes. A later one only compares a stamp; one that was cut short goes on.
 `setup.py site` makes the environment of `make site` instead: Sphinx and nothing of the lab;
-`setup.py here` installs the lock into the Python that runs it, for a notebook of another service.
+`setup.py hub` that of a JupyterHub (docs/hub.md). `setup.py here` installs the lock into the Python
+that runs it, for a notebook of another service.
 """
 
 from __future__ import annotations
@@ -23,7 +24,10 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parent.parent
 LOG = ROOT / "build" / "setup.log"
 TORCH_INDEX = "https://download.pytorch.org/whl/cpu"
-GIGABYTES = {"cpu": 5, "gpu": 16, "site": 0.5}  # an environment and, for a while, its downloads
+# An environment and, for a while, its downloads.
+GIGABYTES = {"cpu": 5, "gpu": 16, "site": 0.5, "hub": 0.5}
+#: Environments apart from the lab's, and what is in them.
+APART = {"site": "the book", "hub": "a JupyterHub"}
 
 # What a log says → why it failed, what to do. The first match counts: the surest stand first.
 HINTS = [
@@ -71,7 +75,7 @@ def lock_step(device: str) -> str:
 def pip_steps(device: str, env: Mapping[str, str]) -> list[tuple[str, list[str]]]:
     """The pip commands, in order. Nothing is resolved: the locks are complete."""
     lock = (lock_step(device), ["--require-hashes", "-r", f"locks/{device}.txt"])
-    if device == "site":
+    if device in APART:
         return [lock]
     steps = [lock, ("labkit", ["--no-build-isolation", "-e", "."])]
     if device == "cpu":  # first, since it is the one likely to fail: it has an index of its own
@@ -227,12 +231,12 @@ def make(venv: Path, want: dict[str, str], old: dict[str, str], what: str) -> No
         build(venv, want, old)
 
 
-def site() -> None:
-    """The environment of `make site`, apart from the lab's, on any system."""
+def apart(name: str) -> None:
+    """An environment of its own beside the lab's, on any system: `.venv-site`, `.venv-hub`."""
     os.chdir(ROOT)
-    venv, python = Path(".venv-site"), python_version()
-    want = stamp("site", python, ROOT / "locks") | {"at": str(venv.absolute())}
-    make(venv, want, read_record(venv), f"the book, Python {python}")
+    venv, python = Path(f".venv-{name}"), python_version()
+    want = stamp(name, python, ROOT / "locks") | {"at": str(venv.absolute())}
+    make(venv, want, read_record(venv), f"{APART[name]}, Python {python}")
 
 
 def here() -> None:
@@ -266,7 +270,11 @@ def main() -> None:
 
 if __name__ == "__main__":
     try:
-        {"site": site, "here": here}.get("".join(sys.argv[1:]), main)()
+        asked = "".join(sys.argv[1:])
+        if asked in APART:
+            apart(asked)
+        else:
+            {"here": here}.get(asked, main)()
     except KeyboardInterrupt:
         raise SystemExit("\nStopped. Run it again to go on: what is there is kept.") from None
     except OSError as error:

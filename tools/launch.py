@@ -25,10 +25,12 @@ CELL = """\
 import importlib.util, os, subprocess, sys
 
 if importlib.util.find_spec("labkit") is None:
-    subprocess.run(["git", "clone", "--depth=1", "{address}", "lab"], check=True)
-    subprocess.run([sys.executable, "lab/scripts/setup.py", "here"], check=True)
-    sys.path.insert(0, os.path.abspath("lab"))
-    os.chdir("lab/notebooks")
+    around = [f for f in (os.pardir, "lab") if os.path.exists(os.path.join(f, "scripts/setup.py"))]
+    if not around:
+        subprocess.run(["git", "clone", "--depth=1", "{address}", "lab"], check=True)
+    setup = os.path.join(*around[:1] or ["lab"], "scripts/setup.py")
+    subprocess.run([sys.executable, setup, "here"], check=True)
+    raise SystemExit("The lab is installed. Restart the kernel, then run all cells.")
 """
 #: What opens the lab from an address of GitHub, and whether a person has seen it work.
 PLACES = {

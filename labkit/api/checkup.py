@@ -12,7 +12,7 @@ from importlib import metadata
 import pandas as pd
 
 from labkit.errors import LabError, ModelError, lab_errors
-from labkit.hardware import classroom_seat, nvidia
+from labkit.hardware import classroom_seat, nvidia, system_libraries
 from labkit.hardware import machine as machines
 from labkit.hardware.classroom_seat import seated
 from labkit.hardware.machine import GIB, RAY_VLLM_PAIRS, Machine
@@ -131,6 +131,9 @@ def check_versions(machine: Machine) -> Check:
     if vllm.split("+")[0] != wanted:
         fix = f"ray {ray} needs vllm {wanted}: run make setup"
         return Check("Ray + vLLM", FAIL, found, fix)
+    if machine.vllm_build == "cpu" and (lacks := system_libraries.missing()):
+        found = f"vLLM needs {' and '.join(lacks)}, which this system lacks"
+        return Check("Ray + vLLM", FAIL, found, "install it; Debian: apt-get install libnuma1")
     return Check("Ray + vLLM", OK, found)
 
 

@@ -57,8 +57,11 @@ class Machine:
     @property
     def dtype(self) -> str:
         """What an engine is to compute in, for vLLM's `dtype`: 'auto' (the model's own type), but
-        'float32' on cores that have no bfloat16, where that type crawls."""
-        return "float32" if self.device == "cpu" and not self.bfloat16 else "auto"
+        where there is no bfloat16 'float16' on a card, and 'float32' on cores, where that type
+        crawls."""
+        if self.device == "gpu":
+            return "auto" if all(gpu.bfloat16 for gpu in self.gpus) else "float16"
+        return "auto" if self.bfloat16 else "float32"
 
     @property
     def profile(self) -> str:
@@ -158,11 +161,21 @@ def usable_cores() -> int:
     return max(1, int(min(cores or 1, cgroup.cpus() or math.inf)))
 
 
+def _learner_limit() -> list[tuple[int, int]]:
+    """(limit, what this process leaves of it), as JupyterHub tells it to a learner's server: a hub
+    without systemd or containers enforces none."""
+    stated = os.environ.get("MEM_LIMIT", "")
+    if "JUPYTERHUB_USER" not in os.environ or not stated.isdecimal():
+        return []
+    return [(int(stated), max(0, int(stated) - psutil.Process().memory_info().rss))]
+
+
 def usable_memory_gib() -> tuple[float, float]:
     """(total, available) memory in GiB; the limits of the process's control groups count, minus
-    what is used of them."""
+    what is used of them, and that of a learner on a JupyterHub."""
     memory = psutil.virtual_memory()
-    groups = [(limit, left) for limit, left in cgroup.memory_bytes() if limit < memory.total]
+    limits = [*cgroup.memory_bytes(), *_learner_limit()]
+    groups = [(limit, left) for limit, left in limits if limit < memory.total]
     total = min([memory.total, *(limit for limit, _ in groups)])
     available = min([memory.available, *(left for _, left in groups)])
     return total / GIB, available / GIB

@@ -27,6 +27,11 @@ class GPU:
     driver: str = ""
 
     @property
+    def bfloat16(self) -> bool:
+        """Whether it computes in bfloat16: from compute capability 8.0 on, not on a T4 (7.5)."""
+        return self.compute_capability >= (8, 0)
+
+    @property
     def visible_name(self) -> str:
         """What CUDA_VISIBLE_DEVICES calls it: its number; a slice, its UUID."""
         return self.uuid if self.uuid.startswith("MIG-") else str(self.index)

@@ -89,12 +89,13 @@ def gpu_engine(
     parallel: int,
     gpu_share: float,
 ) -> None:
-    """The engine's arguments on NVIDIA GPUs; the card with the least free memory decides."""
+    """The engine's arguments on NVIDIA GPUs; the card with the least free memory decides, and on
+    the type of its numbers the oldest."""
     card = min(machine.gpus, key=lambda gpu: gpu.free_gib)
-    modern = card.compute_capability >= (8, 0)
-    why = f"{card.name}, compute capability {'.'.join(map(str, card.compute_capability))}"
-    why += "" if modern else ": no bfloat16 before 8.0"
-    dtype = choose("vllm", "dtype", "bfloat16" if modern else "float16", why)
+    oldest = min(machine.gpus, key=lambda gpu: gpu.compute_capability)
+    why = f"{oldest.name}, compute capability {'.'.join(map(str, oldest.compute_capability))}"
+    why += "" if oldest.bfloat16 else ": no bfloat16 before 8.0"
+    dtype = choose("vllm", "dtype", "bfloat16" if oldest.bfloat16 else "float16", why)
     tokens, why = _tokens_a_step(card)
     tokens = choose("vllm", "max_num_batched_tokens", tokens, why)
     share, why = memory_fit.share_of(card)

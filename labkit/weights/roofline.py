@@ -47,16 +47,19 @@ def measure(repeats: int = 7) -> Limits:
     """Both limits of this computer's GPU (or CPU), by PyTorch: medians of `repeats`.
 
     Reading: the sum of a large vector. Multiplying: a square bf16 matrix product on random numbers
-    (zeros would need less power, and run faster than any model does).
+    (zeros would need less power, and run faster than any model does); fp16 on a card before 8.0,
+    which has no bf16.
     """
     import torch
 
     gpu = torch.cuda.is_available()
     place = torch.device("cuda" if gpu else "cpu")
-    numbers = torch.rand(2**31 if gpu else 2**26, dtype=torch.bfloat16, device=place)
+    old = gpu and torch.cuda.get_device_capability() < (8, 0)
+    dtype = torch.float16 if old else torch.bfloat16
+    numbers = torch.rand(2**31 if gpu else 2**26, dtype=dtype, device=place)
     side = 8192 if gpu else 1024
-    left = torch.randn(side, side, dtype=torch.bfloat16, device=place)
-    right = torch.randn(side, side, dtype=torch.bfloat16, device=place)
+    left = torch.randn(side, side, dtype=dtype, device=place)
+    right = torch.randn(side, side, dtype=dtype, device=place)
 
     def seconds(work: Any) -> float:
         found = []

@@ -64,6 +64,14 @@ def model_folder(folder: Path, weights_bytes: int) -> Path:
     return folder
 
 
+def test_a_library_that_the_system_lacks_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Else vLLM goes on without it, and each engine fails at its start."""
+    monkeypatch.setattr("labkit.hardware.system_libraries.missing", lambda: ["libnuma.so.1"])
+    check = check_versions(CPU_ONLY)
+    assert check.state == FAIL and "libnuma.so.1" in check.found and "libnuma1" in check.fix
+    assert check_versions(WITH_GPU).state == OK, "the CPU build's"
+
+
 @pytest.mark.parametrize(
     ("python", "state"),
     [

@@ -71,6 +71,10 @@ def test_an_engine_computes_in_float32_only_where_cores_have_no_bfloat16() -> No
     assert (CPU_ONLY.dtype, WITH_GPU.dtype) == ("auto", "auto")
     assert dataclasses.replace(CPU_ONLY, bfloat16=False).dtype == "float32"
     assert dataclasses.replace(WITH_GPU, bfloat16=False).dtype == "auto"
+    t4 = parse_gpus("0, Tesla T4, 15360, 15000, 7.5")
+    assert dataclasses.replace(WITH_GPU, gpus=t4).dtype == "float16"
+    assert dataclasses.replace(WITH_GPU, gpus=(WITH_GPU.gpus[0], *t4)).dtype == "float16"
+    assert dataclasses.replace(CPU_ONLY, gpus=t4).dtype == "auto", "this vLLM uses no card"
 
 
 def test_these_cores_are_judged_as_pytorch_judges_them() -> None:
@@ -131,6 +135,30 @@ def test_the_memory_of_a_control_group_counts(monkeypatch: pytest.MonkeyPatch) -
     ]:
         monkeypatch.setattr(machines.cgroup, "memory_bytes", lambda found=groups: found)
         assert machines.usable_memory_gib() == expected
+
+
+@pytest.mark.parametrize(
+    ("env", "most"),
+    [
+        ({"JUPYTERHUB_USER": "ada", "MEM_LIMIT": str(3 * GIB)}, 3),
+        ({"JUPYTERHUB_USER": "ada", "MEM_LIMIT": ""}, 40),
+        ({"JUPYTERHUB_USER": "ada"}, 40),
+        ({"MEM_LIMIT": str(3 * GIB)}, 40),
+    ],
+)
+def test_a_learner_on_a_hub_has_the_limit_that_it_states(
+    env: dict[str, str], most: float, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("JUPYTERHUB_USER", "MEM_LIMIT"):
+        monkeypatch.delenv(name, raising=False)
+    for name, value in env.items():
+        monkeypatch.setenv(name, value)
+    whole = SimpleNamespace(total=40 * GIB, available=20 * GIB)
+    monkeypatch.setattr(machines.psutil, "virtual_memory", lambda: whole)
+    monkeypatch.setattr(machines.cgroup, "memory_bytes", lambda: [])
+    total, available = machines.usable_memory_gib()
+    assert total == most
+    assert available == 20 if most == 40 else 2 < available < 3, "this process has some of it"
 
 
 # --- what follows --------------------------------------------------------------------------------

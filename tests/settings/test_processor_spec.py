@@ -135,6 +135,13 @@ def test_t4_has_no_bfloat16() -> None:
     assert "7.5" in spec.describe().loc[("vllm", "dtype"), "reason"]
 
 
+def test_the_oldest_of_several_cards_decides_on_bfloat16() -> None:
+    cards = (H100.gpus[0], dataclasses.replace(T4.gpus[0], index=1))
+    for both in (cards, cards[::-1]):
+        mixed = dataclasses.replace(H100, gpus=both)
+        assert (configure(HUB, mixed)["dtype"], mixed.dtype) == ("float16", "float16")
+
+
 def test_two_gpus_share_one_copy_or_hold_two() -> None:
     shared = configure(HUB, H100_X2, tensor_parallel=2)
     assert shared["tensor_parallel_size"] == 2

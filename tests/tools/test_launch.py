@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import json
 import subprocess
 import sys
@@ -56,32 +57,61 @@ def test_the_cell_comes_first_and_goes_again(path: Path) -> None:
     assert launch.with_cell(made, "") == notebook
 
 
-@pytest.mark.parametrize("there", [True, False])
-def test_the_cell_installs_only_where_the_lab_is_missing(
-    there: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    import importlib.util
-
-    called: list[list[str]] = []
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(sys, "path", [*sys.path])
-    monkeypatch.setattr(importlib.util, "find_spec", lambda name: object() if there else None)
+@pytest.fixture
+def ran(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[list[str]]:
+    """What the cell runs, in a folder of its own; `git clone` makes a checkout."""
+    found: list[list[str]] = []
 
     def run(command: list[str], **options: Any) -> None:
         assert options == {"check": True}
-        called.append(command)
-        (tmp_path / "lab" / "notebooks").mkdir(parents=True, exist_ok=True)
+        found.append(command)
+        if command[0] == "git":
+            checkout(Path(command[-1]))
 
     monkeypatch.setattr(subprocess, "run", run)
+    (tmp_path / "any where").mkdir()
+    monkeypatch.chdir(tmp_path / "any where")
+    return found
+
+
+def checkout(folder: Path) -> None:
+    (folder / "scripts").mkdir(parents=True)
+    (folder / "scripts" / "setup.py").touch()
+
+
+def run_cell(monkeypatch: pytest.MonkeyPatch, there: bool) -> None:
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: object() if there else None)
     exec(launch.CELL.format(address=ADDRESS), {})
-    if there:
-        assert not called and Path.cwd() == tmp_path
-    else:
-        assert called == [
-            ["git", "clone", "--depth=1", ADDRESS, "lab"],
-            [sys.executable, "lab/scripts/setup.py", "here"],
-        ]
-        assert Path.cwd() == tmp_path / "lab" / "notebooks" and sys.path[0] == str(tmp_path / "lab")
+
+
+def test_the_cell_does_nothing_where_the_lab_is(
+    ran: list[list[str]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run_cell(monkeypatch, there=True)
+    assert ran == []
+
+
+def test_the_cell_clones_installs_and_asks_for_a_restart(
+    ran: list[list[str]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The kernel has loaded other versions of what the lock brings."""
+    clone = ["git", "clone", "--depth=1", ADDRESS, "lab"]
+    install = [sys.executable, "lab/scripts/setup.py", "here"]
+    for commands in ([clone, install], [install]):  # a second try goes on with what is there
+        ran.clear()
+        with pytest.raises(SystemExit, match="Restart the kernel"):
+            run_cell(monkeypatch, there=False)
+        assert ran == commands
+
+
+def test_the_cell_takes_the_checkout_around_the_notebook(
+    ran: list[list[str]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As in an editor: nothing is cloned."""
+    checkout(Path(".."))
+    with pytest.raises(SystemExit, match="Restart the kernel"):
+        run_cell(monkeypatch, there=False)
+    assert ran == [[sys.executable, "../scripts/setup.py", "here"]]
 
 
 @pytest.mark.parametrize("device", ["cpu", "gpu"])
