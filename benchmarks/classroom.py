@@ -142,7 +142,7 @@ def measure(
             one.go({first: every[first]})
             for found in _watched(one):
                 note(alone=found[first]["curves"])
-            before = len(records(folder, "turns"))
+            before, jobs = len(records(folder, "turns")), len(records(folder, "log"))
             note(state="all seats")
             all_.go(every)
             for found in _watched(all_):
@@ -150,7 +150,7 @@ def measure(
                     learners={s: told["curves"][0] for s, told in found.items() if told["curves"]},
                     own={s: told["own"] for s, told in found.items()},
                     turns=waits(records(folder, "turns")[before:]),
-                    runs=records(folder, "log"),
+                    runs=records(folder, "log")[jobs:],
                 )
             note(state="done")
 
@@ -175,6 +175,7 @@ def summary(measured: dict[str, Any]) -> dict[str, Any]:
         found |= {
             "took_s": max(t["ended"] for t in turns) - min(t["arrived"] for t in turns),
             "turns_s": sum(t["ended"] - t["began"] for t in turns),
+            "jobs_s": sum(run["finished"] - run["began"] for run in measured.get("runs", [])),
             "waited_s": _range(waited),
             "longest_wait_by_turns_before": longest["waited"] / max(longest["before"], 1e-9),
             "waited_beyond_turns_before_s": max(over),
@@ -231,7 +232,8 @@ def report(measured: dict[str, Any]) -> str:
         low, median, high = found["waited_s"]
         lines = [
             f"{len(measured['learners'])} learners in {found['took_s']:.0f} s, "
-            f"{len(measured['turns'])} turns of {found['turns_s']:.0f} s in all; "
+            f"{len(measured['turns'])} turns of {found['turns_s']:.0f} s in all, "
+            f"{found['jobs_s']:.0f} s of it jobs; "
             f"{found['rows_of_others']} of {found['own_rows']} own rows came from others",
             f"wait for a turn: lowest {low:.1f} s, median {median:.1f} s, longest {high:.1f} s, "
             f"which is {found['longest_wait_by_turns_before']:.3f} times the turns before it; "

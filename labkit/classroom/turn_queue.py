@@ -219,19 +219,16 @@ class TurnQueue:
         """The job whose turn it is, from now on running; None where there is none."""
         with self.changed:
             self._tidy()
-            now = self._open
-            row = None
-            if now is not None:
-                row = self._next_of_turn(now)
-                if row is None and self._holds(now):
+            now, row = self._open, None
+            if now is not None and (row := self._next_of_turn(now)) is None:
+                if self._holds(now):
                     return None
-                if row is None:
-                    self._close_turn()
-            if row is None:
+                self._close_turn()
+            if now is None or row is None:
                 row = next(iter(self._eligible()), None)
                 if row is None:
                     return None
-                self._open = now = self._opened(row)
+                now = self._open = self._opened(row)
             now.rows, now.busy = now.rows + row["rows"], True
             self._write(
                 "UPDATE jobs SET state=?, attempt=attempt+1, began=? WHERE id=?",

@@ -104,12 +104,15 @@ def test_thirty_seats_and_a_server_that_is_killed(
     assert_fair(turns)
     for one in turns:
         assert one["waited"] <= 1.1 * one["before"] + SLACK_S, one
+    whole = {one["turn"]: one["ended"] - one["began"] for one in turns if one["ended"] is not None}
+    jobs = sum(run["finished"] - run["began"] for run in done if run["turn"] in whole)
+    assert jobs > 0.75 * sum(whole.values()), "a turn is not a time in which nothing runs"
     with capsys.disabled():
         curves = [one["curves"][0] for one in results.values()]
         measured = {"alone": curves, "learners": dict(zip(every, curves, strict=True))}
         own_rows = {seat: one["own"] for seat, one in results.items()}
         print(f"\n{took:.0f} s in all, {back - gone:.0f} s of it without a server")
-        print(report({**measured, "turns": turns, "own": own_rows}))
+        print(report({**measured, "turns": turns, "own": own_rows, "runs": done}))
 
 
 def until(true: Callable[[], bool], some: learners.Learners, most_s: float = 400) -> None:
