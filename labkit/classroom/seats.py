@@ -103,6 +103,6 @@ section {{ border: 1px dashed #888; padding: 0 1em; margin: 1em 0; break-inside:
 h2 {{ margin: .6em 0 0; font-size: 1.1em; }} p {{ margin: .5em 0; }}
 code, pre {{ font-size: 14px; overflow-wrap: anywhere; white-space: pre-wrap; }}
 pre {{ background: #f2f4f7; padding: .5em; }}
-section {{ overflow: hidden; }} .code {{ float: right; margin: .5em 0 .5em 1em; }}
+section, pre {{ overflow: hidden; }} .code {{ float: right; margin: .5em 0 .5em 1em; }}
 </style><h1>{title}</h1>{body}</html>
 """
