@@ -1,8 +1,10 @@
 """Thirty learners on one engine: how long each waits, and whether their curves are those of one.
 
-`python -m benchmarks.classroom` opens a class on this machine, has one seat run the panel of
-lesson 2 five times alone, then thirty seats at once, each a program of its own, and prints waits
-against the turns before them, and every point's range alone and in the class.
+`python -m benchmarks.classroom --out class.json` opens a class on this machine, has one seat run
+the panel of lesson 2 five times alone, then thirty at once, each a process of its own
+(`benchmarks.learners`). The file is written as it goes: what is there when the time is over counts.
+It holds every learner's curve beside those of one alone, and by the server's own records every
+turn: when it came into the line, began and ended, and the sum of the turns before it.
 """
 
 from __future__ import annotations
@@ -10,52 +12,26 @@ from __future__ import annotations
 import argparse
 import contextlib
 import json
-import os
+import math
 import sqlite3
 import statistics
 import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
+import labkit
+from benchmarks import learners
+from benchmarks.about import about
+from benchmarks.learners import Learners
 from labkit.classroom.seats import Seats
-from labkit.hardware.classroom_seat import CLASS
 from labkit.paths import REPO
 
-#: Seconds for a class to open, and for all its seats.
-OPEN_S, CLASS_S = 300.0, 3000.0
-#: Seats that load the lab at the same time.
-AT_ONCE = 3
-
-
-def seat(repeats: int) -> None:
-    """What a learner does, as a program: the panel of lesson 2, `repeats` times; prints JSON."""
-    import pandas as pd
-
-    import labkit
-    import labkit.widgets.panel
-    from labkit import tasks
-
-    print("ready", flush=True)
-    sys.stdin.readline()
-    machine, spec = labkit.this_machine(), labkit.configure(warm=True)
-    prompts = labkit.load_prompts()
-    alike = pd.concat([prompts] * 4, ignore_index=True).assign(max_tokens=12)
-    alike = alike.head(max(machine.rows(small=128, full=1280), spec.rows_in_flight))
-    points = labkit.in_flight(*(spec.rows_in_flight // n for n in (32, 8, 2, 1)))
-    curves = []
-    for _ in range(repeats):
-        panel = labkit.panel(tasks.creative(), alike, points, spec)
-        panel.run()
-        table = panel.result().table
-        assert int(table["failed"].sum()) == 0
-        assert set(table["rows"]) == {len(alike)}, "a row was lost, or came twice"
-        rates = table["output_tokens_per_s"]
-        curves.append(dict(zip(map(int, table["rows_in_flight"]), map(float, rates), strict=True)))
-    print(json.dumps(curves))
+#: Seconds for a class to open; between two looks at it.
+OPEN_S, LOOK_S = 300.0, 0.5
 
 
 @contextlib.contextmanager
@@ -64,7 +40,7 @@ def opened(folder: Path, seats: int, *more: str) -> Iterator[tuple[str, subproce
     log = folder / "server.log"
     command = [sys.executable, "-m", "labkit", "classroom", f"--seats={seats}"]
     command += [f"--folder={folder}", f"--sheet={folder / 'sheet.html'}", *more]
-    with log.open("a") as lines:
+    with log.open("w") as lines:
         server = subprocess.Popen(command, stdout=lines, stderr=lines, text=True, cwd=REPO)
     try:
         yield _url(server, log), server
@@ -85,129 +61,196 @@ def _url(server: subprocess.Popen[str], log: Path) -> str:
     raise RuntimeError(f"The class did not open: {log.read_text()[-2000:]}")
 
 
-def all_started(url: str, tokens: list[str], repeats: int = 1) -> list[subprocess.Popen[str]]:
-    """Seats as programs of their own: all load the lab, a few at a time; then all begin at once."""
-    seats: list[subprocess.Popen[str]] = []
-    for at in range(0, len(tokens), AT_ONCE):
-        some = [_started(url, token, repeats) for token in tokens[at : at + AT_ONCE]]
-        for one in some:
-            assert one.stdout is not None
-            if one.stdout.readline() != "ready\n":
-                raise RuntimeError("A seat did not start.")
-        seats += some
-    for one in seats:
-        assert one.stdin is not None
-        one.stdin.write("go\n")
-        one.stdin.flush()
-    return seats
+def links(folder: Path, seats: int, url: str) -> dict[str, str]:
+    """The link of each seat."""
+    tokens = Seats(folder, seats)
+    return {name: f"{url}/{tokens.token(name)}" for name in tokens.names()}
 
 
-def _started(url: str, token: str, repeats: int) -> subprocess.Popen[str]:
-    command = [sys.executable, "-W", "ignore", "-m", "benchmarks.classroom", "--seat", str(repeats)]
-    threads = dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS"), "1")
-    env = {**os.environ, **threads, CLASS: f"{url}/{token}"}
-    pipe = subprocess.PIPE
-    return subprocess.Popen(command, stdin=pipe, stdout=pipe, text=True, env=env, cwd=REPO)
+def records(folder: Path, table: str) -> list[dict[str, Any]]:
+    """What the class's server noted: `turns`, or in `log` the runs of jobs; in order."""
+    with contextlib.closing(sqlite3.connect(folder / "line.sqlite")) as line:
+        line.row_factory = sqlite3.Row
+        return [dict(row) for row in line.execute(f"SELECT * FROM {table} ORDER BY began")]
 
 
-def curves(seats: list[subprocess.Popen[str]]) -> list[dict[str, float]]:
-    """What they measured. None of them outlives this call."""
-    found: list[dict[str, float]] = []
-    try:
-        for one in seats:
-            said, _ = one.communicate(timeout=CLASS_S)
-            if one.returncode:
-                raise RuntimeError("A seat failed.")
-            found += json.loads(said.splitlines()[-1])
-    finally:
-        ended(seats)
+def waits(
+    turns: Sequence[dict[str, Any]], away: tuple[float, float] | None = None
+) -> list[dict[str, Any]]:
+    """The turns, each with `waited`: seconds from its arrival to its begin, and `before`: how much
+    of that others had turns. away: when there was no server; it is in neither. A turn without an
+    end was cut then, or is under way."""
+    gone, back = away or (math.inf, math.inf)
+
+    def there(first: float, last: float) -> float:
+        return max(0.0, last - first) - max(0.0, min(last, back) - max(first, gone))
+
+    def end(turn: dict[str, Any]) -> float:
+        if turn["ended"] is not None:
+            return float(turn["ended"])
+        return gone if turn["began"] < gone else math.inf
+
+    found = []
+    for turn in turns:
+        came, began = turn["arrived"], turn["began"]
+        others = [t for t in turns if t is not turn]
+        parts = ((max(t["began"], came), min(end(t), began)) for t in others)
+        before = sum(there(first, last) for first, last in parts if last > first)
+        found.append({**turn, "waited": there(came, began), "before": before})
     return found
 
 
-def ended(seats: list[subprocess.Popen[str]]) -> None:
-    """End the seats that still run."""
-    for one in seats:
-        one.kill()
-        one.wait()
+def points(
+    alone: Sequence[dict[str, float]], together: Sequence[dict[str, float]]
+) -> dict[str, dict[str, Any]]:
+    """Rows in flight → lowest, median and highest output tokens/s of one alone and of the class,
+    how many learners are within the range of one alone, and how far the others are outside at most
+    (a share of its end)."""
+    found: dict[str, dict[str, Any]] = {}
+    for point in alone[0] if alone else ():
+        one, all_ = ([curve[point] for curve in curves] for curves in (alone, together))
+        low, high = min(one), max(one)
+        outside = [max(low / rate, rate / high) - 1 for rate in all_ if not low <= rate <= high]
+        found[point] = {
+            "alone": _range(one),
+            "class": _range(all_) if all_ else None,
+            "inside": len(all_) - len(outside),
+            "of": len(all_),
+            "outside_at_most": round(max(outside, default=0.0), 4),
+        }
+    return found
 
 
-def runs(folder: Path) -> list[dict[str, Any]]:
-    """Every run of a job, as the class's line noted it."""
-    with contextlib.closing(sqlite3.connect(folder / "line.sqlite")) as line:
-        line.row_factory = sqlite3.Row
-        return [dict(row) for row in line.execute("SELECT * FROM log ORDER BY began")]
+def _range(rates: Sequence[float]) -> list[float]:
+    return [round(number, 1) for number in (min(rates), statistics.median(rates), max(rates))]
 
 
-def waits(found: list[dict[str, Any]]) -> list[tuple[float, float]]:
-    """(seconds from a turn's arrival to its begin, the sum of the turns between) of each turn."""
-    turns: dict[tuple[str, str], list[dict[str, Any]]] = {}
-    for run in found:
-        turns.setdefault((run["seat"], run["turn"]), []).append(run)
-    spans = {key: (t[0]["began"], t[-1]["finished"]) for key, t in turns.items()}
-    waited = []
-    for key, turn in turns.items():
-        came, began = turn[0]["arrived"], turn[0]["began"]
-        before = sum(
-            max(0.0, min(end, began) - max(begin, came))
-            for other, (begin, end) in spans.items()
-            if other != key
-        )
-        waited.append((began - came, before))
-    return waited
+def measure(
+    seats: int, alone: int, rows: int | None, note: Callable[..., None], *more: str
+) -> None:
+    """Open a class, measure one seat alone, then all at once; `note` is told what is known."""
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        with (
+            learners.loaded(folder / "alone", alone, rows) as one,
+            learners.loaded(folder / "class", 1, rows) as all_,
+            opened(folder, seats, "--port=0", *more) as (url, _),
+        ):
+            every = links(folder, seats, url)
+            first = next(iter(every))
+            note(state="one seat alone")
+            one.go({first: every[first]})
+            for found in _watched(one):
+                note(alone=found[first]["curves"])
+            before, jobs = len(records(folder, "turns")), len(records(folder, "log"))
+            note(state="all seats")
+            all_.go(every)
+            for found in _watched(all_):
+                note(
+                    learners={s: told["curves"][0] for s, told in found.items() if told["curves"]},
+                    own={s: told["own"] for s, told in found.items()},
+                    turns=waits(records(folder, "turns")[before:]),
+                    runs=records(folder, "log")[jobs:],
+                )
+            note(state="done")
+
+
+def _watched(some: Learners) -> Iterator[dict[str, dict[str, Any]]]:
+    working = True
+    while working:
+        time.sleep(LOOK_S)
+        working = some.working()
+        yield some.results()
+
+
+def summary(measured: dict[str, Any]) -> dict[str, Any]:
+    """What follows from what was measured: the points, and the waits in numbers."""
+    together = list(measured.get("learners", {}).values())
+    found: dict[str, Any] = {"points": points(measured.get("alone", []), together)}
+    turns = [turn for turn in measured.get("turns", []) if turn["ended"] is not None]
+    if turns:
+        waited = [turn["waited"] for turn in turns]
+        over = [turn["waited"] - turn["before"] for turn in turns]
+        longest = max(turns, key=lambda turn: turn["waited"])
+        found |= {
+            "took_s": max(t["ended"] for t in turns) - min(t["arrived"] for t in turns),
+            "turns_s": sum(t["ended"] - t["began"] for t in turns),
+            "jobs_s": sum(run["finished"] - run["began"] for run in measured.get("runs", [])),
+            "waited_s": _range(waited),
+            "longest_wait_by_turns_before": longest["waited"] / max(longest["before"], 1e-9),
+            "waited_beyond_turns_before_s": max(over),
+        }
+    own = [row for rows in measured.get("own", {}).values() for row in rows or []]
+    found["own_rows"] = len(own)
+    found["rows_of_others"] = strangers(own)
+    return found
+
+
+def strangers(own: Sequence[Sequence[int]]) -> int:
+    """How many rows have not the input tokens of their own words: a word is one token, and the
+    chat template adds as many to each."""
+    added = [tokens - words for words, tokens in own]
+    return sum(one != statistics.mode(added) for one in added) if added else 0
 
 
 def main() -> None:
-    """Open the class, measure alone, then all seats at once."""
+    """Measure, write the file as it goes, and print what was found."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--seat", type=int, metavar="REPEATS", help=argparse.SUPPRESS)
     parser.add_argument("--seats", type=int, default=30)
     parser.add_argument("--alone", type=int, default=5, help="panels of one seat alone")
+    parser.add_argument("--rows", type=int, help="of a run (default: as in lesson 2)")
     parser.add_argument("--model")
+    parser.add_argument("--out", type=Path, help="write the numbers to this JSON file")
     given = parser.parse_args()
-    if given.seat:
-        seat(given.seat)
-        return
-    more = ["--port=0", *([f"--model={given.model}"] if given.model else [])]
-    with tempfile.TemporaryDirectory() as name, opened(Path(name), given.seats, *more) as (url, _):
-        folder = Path(name)
-        tokens = Seats(folder, given.seats)
-        alone = curves(all_started(url, [tokens.token("01")], given.alone))
-        first = len(runs(folder))
-        seats = all_started(url, [tokens.token(name) for name in tokens.names()])
-        began = time.monotonic()
-        together = curves(seats)
-        took = time.monotonic() - began
-        print(report(alone, together, runs(folder)[first:], took))
+    began = time.monotonic()
+    measured = {**about("classroom", labkit.configure(given.model)), "seats": given.seats}
+
+    def note(**more: Any) -> None:
+        if more.get("state", measured.get("state")) != measured.get("state"):
+            print(f"{time.monotonic() - began:4.0f} s  {more['state']}", flush=True)
+        measured.update(more)
+        if given.out is not None:
+            part = given.out.with_name(f"{given.out.name}.part")
+            part.write_text(json.dumps({**measured, **summary(measured)}, indent=1))
+            part.replace(given.out)
+
+    if given.out is not None:
+        given.out.parent.mkdir(parents=True, exist_ok=True)
+    note(state="the engine starts")
+    model = [f"--model={given.model}"] if given.model else []
+    try:
+        measure(given.seats, given.alone, given.rows, note, *model)
+    finally:
+        print(report(measured))
 
 
-def report(
-    alone: list[dict[str, float]],
-    together: list[dict[str, float]],
-    found: list[dict[str, Any]],
-    took: float,
-) -> str:
+def report(measured: dict[str, Any]) -> str:
     """What was measured, in lines."""
-    waited = waits(found)
-    engine = sum(run["finished"] - run["began"] for run in found)
-    over = [w / b for w, b in waited if b > 0.5]
-    lines = [
-        f"{len(together)} seats in {took:.0f} s, {len(found)} jobs, {len(waited)} turns; jobs took "
-        f"{engine:.0f} s of it",
-        f"wait for a turn: median {statistics.median(w for w, _ in waited):.1f} s, longest "
-        f"{max(w for w, _ in waited):.1f} s; the longest by the turns before it: "
-        f"{max(over, default=1.0):.2f}",
-        f"{'rows in flight':>14} {'alone: lowest, median, highest':>32} {'class':>26}  inside",
-    ]
-    for point in alone[0]:
-        one = sorted(curve[point] for curve in alone)
-        all_ = sorted(curve[point] for curve in together)
-        inside = sum(one[0] <= rate <= one[-1] for rate in all_)
+    found = summary(measured)
+    lines = []
+    if "took_s" in found:
+        low, median, high = found["waited_s"]
+        lines = [
+            f"{len(measured['learners'])} learners in {found['took_s']:.0f} s, "
+            f"{len(measured['turns'])} turns of {found['turns_s']:.0f} s in all, "
+            f"{found['jobs_s']:.0f} s of it jobs; "
+            f"{found['rows_of_others']} of {found['own_rows']} own rows came from others",
+            f"wait for a turn: lowest {low:.1f} s, median {median:.1f} s, longest {high:.1f} s, "
+            f"which is {found['longest_wait_by_turns_before']:.3f} times the turns before it; "
+            f"at most {found['waited_beyond_turns_before_s']:.2f} s beyond them",
+        ]
+    alone = "alone: lowest, median, highest"
+    lines.append(f"{'rows in flight':>14} {alone:>32} {'class':>28}  inside  off at most")
+    for point, one in found["points"].items():
         lines.append(
-            f"{point:>14} {one[0]:>12,.0f} {statistics.median(one):>9,.0f} {one[-1]:>9,.0f} "
-            f"{all_[0]:>10,.0f} {statistics.median(all_):>8,.0f} {all_[-1]:>8,.0f}  "
-            f"{inside} of {len(all_)}"
+            f"{point:>14} {_shown(one['alone']):>32} {_shown(one['class']):>28}  "
+            f"{one['inside']:>2} of {one['of']:<2} {one['outside_at_most']:>8.1%}"
         )
     return "\n".join(lines)
+
+
+def _shown(rates: Sequence[float] | None) -> str:
+    return "–" if rates is None else " ".join(f"{rate:>9,.0f}" for rate in rates)
 
 
 if __name__ == "__main__":

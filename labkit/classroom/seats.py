@@ -62,15 +62,25 @@ def _key(file: Path) -> bytes:
 
 
 def sheet(seats: Seats, url: str, words: str) -> str:
-    """A page to print and cut: a box a seat, with its link and what to do with it. words: what the
-    class runs on."""
+    """A page to print and cut: a box a seat, with its link, as text and as a QR code, and what to
+    do with it. words: what the class runs on."""
     boxes = "".join(
-        f"<section><h2>Seat {name}</h2><p><code>{escape(f'{url}/{seats.token(name)}')}</code></p>"
+        f"<section>{code(link)}<h2>Seat {name}</h2><p><code>{escape(link)}</code></p>"
         "<p>Open it in a browser: it says how to go on. In a notebook, first of all:</p>"
-        f"<pre>%env LABKIT_CLASS={escape(f'{url}/{seats.token(name)}')}</pre></section>"
-        for name in seats.names()
+        f"<pre>%env LABKIT_CLASS={escape(link)}</pre></section>"
+        for name, link in ((name, f"{url}/{seats.token(name)}") for name in seats.names())
     )
     return PAGE.format(title=f"Seats of the class on {escape(words)}", body=boxes)
+
+
+def code(link: str) -> str:
+    """The link as a QR code (SVG); '' where the environment was set up before there were any."""
+    try:
+        import segno
+    except ModuleNotFoundError:
+        return ""
+    made = segno.make_qr(link)
+    return str(made.svg_inline(scale=3, svgclass="code", title="the link as a QR code"))
 
 
 def welcome(name: str, link: str, words: str) -> str:
@@ -93,5 +103,6 @@ section {{ border: 1px dashed #888; padding: 0 1em; margin: 1em 0; break-inside:
 h2 {{ margin: .6em 0 0; font-size: 1.1em; }} p {{ margin: .5em 0; }}
 code, pre {{ font-size: 14px; overflow-wrap: anywhere; white-space: pre-wrap; }}
 pre {{ background: #f2f4f7; padding: .5em; }}
+section, pre {{ overflow: hidden; }} .code {{ float: right; margin: .5em 0 .5em 1em; }}
 </style><h1>{title}</h1>{body}</html>
 """

@@ -25,6 +25,8 @@ from labkit.rows.requests import REQUEST
 
 #: Bytes of a job, at most; seconds that a call for a job's state may wait for news.
 MOST_BYTES, LONGEST_S = 8 * 2**20, 5.0
+#: What is larger is read so far, and thrown away: a seat that still sends can't read the refusal.
+MOST_READ = 8 * MOST_BYTES
 #: Calls that a seat, or an address with bad tokens, may make: so many at once, so many a second.
 BURST, RATE = 60, 20.0
 
@@ -61,6 +63,9 @@ class Server:
 
     def __init__(self, queue: TurnQueue, tokens: seats.Seats, about: dict[str, Any]):
         self.queue, self.tokens, self.about, self.rates = queue, tokens, about, Rates()
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._news = asyncio.Event()
+        queue.on_change.append(self._wake)
         routes = [
             Route("/about", self._guard(self._about)),
             Route("/jobs/{job}", self._guard(self._add), methods=["PUT"]),
@@ -118,14 +123,32 @@ class Server:
         end = time.monotonic() + _seconds(request)
         first = None
         while True:
+            changed = self._changed()  # first: what changes from here on is heard
             told = self.queue.status(job, seat)
             news = (told["state"], told.get("before"), told["attempt"])
             first = first or news
-            seen = self.queue.version
-            if news != first or told["state"] in ("done", "failed") or time.monotonic() >= end:
+            left = end - time.monotonic()
+            if news != first or told["state"] in ("done", "failed") or left <= 0:
                 return JSONResponse(told)
-            while seen == self.queue.version and time.monotonic() < end:
-                await asyncio.sleep(0.05)
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(changed.wait(), left)
+
+    def _changed(self) -> asyncio.Event:
+        """Set at the next change of the line; one for all calls that wait: no clock wakes them."""
+        loop = asyncio.get_running_loop()
+        if self._loop is not loop:
+            self._loop, self._news = loop, asyncio.Event()
+        return self._news
+
+    def _wake(self) -> None:
+        """The line has changed, by whatever thread."""
+        if self._loop is not None:
+            with contextlib.suppress(RuntimeError):  # it has ended
+                self._loop.call_soon_threadsafe(self._tell)
+
+    def _tell(self) -> None:
+        self._news.set()
+        self._news = asyncio.Event()
 
     async def _responses(self, request: Request, seat: str) -> Response:
         found = self.queue.result(_name(request, "job"), seat)
@@ -177,7 +200,10 @@ async def _body(request: Request) -> bytes:
     parts, size = [], 0
     async for part in request.stream():
         size += len(part)
-        if size > MOST_BYTES:
-            raise _Refuse(413, f"A job has at most {MOST_BYTES // 2**20} MiB: take fewer rows.")
-        parts.append(part)
+        if size <= MOST_BYTES:
+            parts.append(part)
+        elif size > MOST_READ:
+            break
+    if size > MOST_BYTES:
+        raise _Refuse(413, f"A job has at most {MOST_BYTES // 2**20} MiB: take fewer rows.")
     return b"".join(parts)

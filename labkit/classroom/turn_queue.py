@@ -21,7 +21,7 @@ from collections.abc import Callable
 from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
-from statistics import mean
+from statistics import fmean
 from typing import Any
 
 from labkit.errors import LabError
@@ -44,6 +44,7 @@ CREATE TABLE IF NOT EXISTS seats (
 CREATE TABLE IF NOT EXISTS log (
     seat TEXT, turn TEXT, id TEXT, rows INTEGER, attempt INTEGER, arrived REAL, began REAL,
     finished REAL, state TEXT);
+CREATE TABLE IF NOT EXISTS turns (seat TEXT, turn TEXT, arrived REAL, began REAL, ended REAL);
 """
 #: What waits, in order: what was cut is first in its round.
 LINE = """
@@ -65,13 +66,14 @@ class TooMuch(LabError):
 class Limits:
     """What a seat may ask for.
 
-    rows: of a job, and of all jobs of a turn. seconds: no job begins later than this in a turn, and
-    none takes longer. waiting: jobs of one seat in line. away_s: a seat that has not asked for so
-    many seconds is passed over, and what runs for it is stopped. gap_s: a turn waits so long for
-    its next job. keep_s: seconds that a job nobody asks for is kept.
+    rows: of a job, and of all jobs of a turn (lesson 2's panel has 6,400 on a GPU). seconds: no job
+    begins later than this in a turn, and none takes longer. waiting: jobs of one seat in line.
+    away_s: a seat that has not asked for so many seconds is passed over, and what runs for it is
+    stopped. gap_s: a turn waits so long for its next job. keep_s: seconds that a job nobody asks
+    for is kept.
     """
 
-    rows: int = 4096
+    rows: int = 8192
     seconds: float = 60.0
     waiting: int = 8
     away_s: float = 10.0
@@ -94,21 +96,23 @@ class Job:
 
 @dataclass
 class _Open:
-    """The turn under way."""
+    """The turn under way. number: its place in the table of turns. over: it has no more jobs."""
 
     seat: str
     turn: str
     round: int
     began: float
+    number: int
     rows: int = 0
     busy: bool = True
+    over: bool = False
     idle_since: float = 0.0
 
 
 class TurnQueue:
     """The line, in a file; every call may come from any thread.
 
-    version: grows with each change that a waiting seat may want to hear of.
+    on_change: called, in any thread, after each change that a waiting seat may want to hear of.
     """
 
     def __init__(
@@ -118,7 +122,7 @@ class TurnQueue:
         clock: Callable[[], float] = time.monotonic,
     ):
         self.limits, self.clock = limits or Limits(), clock
-        self.version = 0
+        self.on_change: list[Callable[[], None]] = []
         self.changed = threading.Condition(threading.RLock())
         self._db = sqlite3.connect(file, check_same_thread=False, isolation_level=None)
         self._db.row_factory = sqlite3.Row
@@ -128,10 +132,11 @@ class TurnQueue:
         self._done_rows: dict[str, int] = {}
         self._open: _Open | None = None
         self._took: deque[float] = deque(maxlen=REMEMBERED)
-        self._db.execute("UPDATE jobs SET state=? WHERE state=?", (WAITING, RUNNING))
-        self._db.execute(
+        self._line: list[sqlite3.Row] | None = None  # what waits, until something is written
+        self._write("UPDATE jobs SET state=? WHERE state=?", WAITING, RUNNING)
+        self._write(
             "UPDATE jobs SET state=?, words=? WHERE state=? AND attempt>=?",
-            (FAILED, _given_up(), WAITING, MOST_ATTEMPTS),
+            *(FAILED, _given_up(), WAITING, MOST_ATTEMPTS),
         )
 
     def close(self) -> None:
@@ -158,16 +163,12 @@ class TurnQueue:
                     f"A job of this class has at most {self.limits.rows:,} rows, not {rows:,}: "
                     "take fewer rows."
                 )
-            count = "SELECT COUNT(*) AS n FROM jobs WHERE seat=?"
-            if self._one(count, seat)["n"] >= self.limits.waiting:
-                raise TooMuch(
-                    f"This seat has {self.limits.waiting} jobs in line: wait for them, or cancel."
-                )
-            self._db.execute(
+            self._make_room(seat)
+            self._write(
                 "INSERT INTO jobs (id, seat, turn, round, number, rows, knobs, requests, state, "
                 "arrived) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
-                (job, seat, turn, self._round(seat, turn), self._number(), rows, knobs, requests)
-                + (WAITING, time.time()),
+                *(job, seat, turn, self._round(seat, turn), self._number(), rows, knobs, requests),
+                *(WAITING, time.time()),
             )
             self._change()
 
@@ -206,9 +207,11 @@ class TurnQueue:
         """The seat has no more jobs for this turn: the next seat need not wait for one."""
         with self.changed:
             now = self._open
-            if now and not now.busy and (now.seat, now.turn) == (seat, turn):
-                self._close_turn()
-                self._change()
+            if now and (now.seat, now.turn) == (seat, turn):
+                now.over = True
+                if not now.busy:
+                    self._close_turn()
+                    self._change()
 
     # --- for the engine --------------------------------------------------------------------------
 
@@ -216,25 +219,20 @@ class TurnQueue:
         """The job whose turn it is, from now on running; None where there is none."""
         with self.changed:
             self._tidy()
-            now = self._open
-            row = None
-            if now is not None:
-                row = self._next_of_turn(now)
-                if row is None and self._holds(now):
+            now, row = self._open, None
+            if now is not None and (row := self._next_of_turn(now)) is None:
+                if self._holds(now):
                     return None
-                if row is None:
-                    self._close_turn()
-            if row is None:
+                self._close_turn()
+            if now is None or row is None:
                 row = next(iter(self._eligible()), None)
                 if row is None:
                     return None
-                self._open = now = _Open(row["seat"], row["turn"], row["round"], self.clock())
-                self._note_round(row["seat"], row["round"])
-            assert now is not None
+                now = self._open = self._opened(row)
             now.rows, now.busy = now.rows + row["rows"], True
-            self._db.execute(
+            self._write(
                 "UPDATE jobs SET state=?, attempt=attempt+1, began=? WHERE id=?",
-                (RUNNING, time.time(), row["id"]),
+                *(RUNNING, time.time(), row["id"]),
             )
             self._done_rows[row["id"]] = 0
             self._change()
@@ -260,9 +258,9 @@ class TurnQueue:
         with self.changed:
             if self._runs(job):
                 state = FAILED if words else DONE
-                self._db.execute(
+                self._write(
                     "UPDATE jobs SET state=?, responses=?, words=?, finished=? WHERE id=?",
-                    (state, responses, words, time.time(), job.id),
+                    *(state, responses, words, time.time(), job.id),
                 )
             self._ended(job)
 
@@ -273,9 +271,7 @@ class TurnQueue:
             if self._runs(job):
                 state = WAITING if job.attempt < MOST_ATTEMPTS else FAILED
                 words = "" if state == WAITING else f"{_given_up()} {why}".strip()
-                self._db.execute(
-                    "UPDATE jobs SET state=?, words=? WHERE id=?", (state, words, job.id)
-                )
+                self._write("UPDATE jobs SET state=?, words=? WHERE id=?", state, words, job.id)
             self._ended(job)
 
     # --- inside ----------------------------------------------------------------------------------
@@ -283,17 +279,19 @@ class TurnQueue:
     def _ended(self, job: Job) -> None:
         self._log(job)
         self._done_rows.pop(job.id, None)
-        if self._open is not None:
-            self._open.busy, self._open.idle_since = False, self.clock()
+        if (now := self._open) is not None:
+            now.busy, now.idle_since = False, self.clock()
+            if now.over:
+                self._close_turn()
         self._change()
 
     def _log(self, job: Job) -> None:
         row = self._one("SELECT arrived, began, state FROM jobs WHERE id=?", job.id)
         if row is not None:
-            self._db.execute(
+            self._write(
                 "INSERT INTO log VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",
-                (job.seat, job.turn, job.id, job.rows, job.attempt, row["arrived"], row["began"])
-                + (time.time(), row["state"]),
+                *(job.seat, job.turn, job.id, job.rows, job.attempt, row["arrived"], row["began"]),
+                *(time.time(), row["state"]),
             )
 
     def _next_of_turn(self, now: _Open) -> sqlite3.Row | None:
@@ -322,11 +320,12 @@ class TurnQueue:
         if now is None:
             return
         self._took.append(max(0.0, now.idle_since - now.began))
+        self._write("UPDATE turns SET ended=? WHERE rowid=?", time.time(), now.number)
         for row in self._waiting():
             if (row["seat"], row["turn"]) == (now.seat, now.turn):
-                self._db.execute(
+                self._write(
                     "UPDATE jobs SET round=?, number=? WHERE id=?",
-                    (max(now.round + 1, self._current_round()), self._number(), row["id"]),
+                    *(max(now.round + 1, self._current_round()), self._number(), row["id"]),
                 )
 
     def _round(self, seat: str, turn: str) -> int:
@@ -345,12 +344,18 @@ class TurnQueue:
     def _current_round(self) -> int:
         return int(self._one("SELECT COALESCE(MAX(round), 1) AS n FROM seats")["n"])
 
-    def _note_round(self, seat: str, number: int) -> None:
-        self._db.execute(
+    def _opened(self, row: sqlite3.Row) -> _Open:
+        """The turn that begins with this job."""
+        seat, turn = row["seat"], row["turn"]
+        self._write(
             "INSERT INTO seats VALUES (?, ?, ?) ON CONFLICT (seat) DO UPDATE SET "
             "round=excluded.round, served=excluded.served",
-            (seat, number, self._number()),
+            *(seat, row["round"], self._number()),
         )
+        arrived = self._one("SELECT arrived FROM jobs WHERE id=?", row["id"])["arrived"]
+        statement = "INSERT INTO turns VALUES (?, ?, ?, ?, NULL)"
+        number = self._write(statement, seat, turn, arrived, time.time())
+        return _Open(seat, turn, row["round"], self.clock(), number)
 
     def _number(self) -> int:
         """Counts what comes into the line, and the turns."""
@@ -361,7 +366,9 @@ class TurnQueue:
         return int(row["n"])
 
     def _waiting(self) -> list[sqlite3.Row]:
-        return self._all(LINE, WAITING)
+        if self._line is None:
+            self._line = self._all(LINE, WAITING)
+        return self._line
 
     def _eligible(self) -> list[sqlite3.Row]:
         """Those in line whose seats are there."""
@@ -378,7 +385,7 @@ class TurnQueue:
         if current in turns:
             turns.remove(current)
         before = 0 if mine == current else turns.index(mine) if mine in turns else len(turns)
-        one = mean(self._took) if self._took else None
+        one = fmean(self._took) if self._took else None
         if now is None or mine == current:
             return before, None if one is None else before * one
         left = None if one is None else max(0.0, one - (self.clock() - now.began))
@@ -402,12 +409,31 @@ class TurnQueue:
             self._drop(job)
 
     def _drop(self, job: str) -> None:
-        self._db.execute("DELETE FROM jobs WHERE id=?", (job,))
+        self._write("DELETE FROM jobs WHERE id=?", job)
         self._seen.pop(job, None)
 
+    def _make_room(self, seat: str) -> None:
+        """Forget the seat's jobs that nobody asks for, as after a restart of its notebook, the
+        oldest first, where it has too many. Raises TooMuch where they are all asked for."""
+        mine = sorted(
+            (row["id"] for row in self._all("SELECT id FROM jobs WHERE seat=?", seat)),
+            key=lambda job: self._seen.get(job, -1e9),
+        )
+        for job in mine[: max(0, len(mine) - self.limits.waiting + 1)]:
+            if self._here(job):
+                raise TooMuch(
+                    f"This seat has {self.limits.waiting} jobs in line: wait for them, or cancel."
+                )
+            self._drop(job)
+
     def _change(self) -> None:
-        self.version += 1
         self.changed.notify_all()
+        for tell in self.on_change:
+            tell()
+
+    def _write(self, statement: str, *values: Any) -> int:
+        self._line = None
+        return self._db.execute(statement, values).lastrowid or 0
 
     def _all(self, statement: str, *values: Any) -> list[sqlite3.Row]:
         with closing(self._db.execute(statement, values)) as cursor:
@@ -422,6 +448,12 @@ class TurnQueue:
         seconds), state afterwards."""
         with self.changed:
             return [dict(row) for row in self._all("SELECT * FROM log ORDER BY began")]
+
+    def turns(self) -> list[dict[str, Any]]:
+        """Every turn, in order: seat, turn, arrived (its first job), began and ended (Unix seconds:
+        so long nobody else could have the engine; None: under way, or the server ended in it)."""
+        with self.changed:
+            return [dict(row) for row in self._all("SELECT * FROM turns ORDER BY began")]
 
 
 def _given_up() -> str:

@@ -17,7 +17,7 @@ def add(commands: Any) -> None:
     room.add_argument("--open", action="store_true", help="to the room: not to this machine alone")
     room.add_argument("--port", type=int, default=8899)
     room.add_argument("--model", help="registry name, Hugging Face id or folder")
-    room.add_argument("--rows", type=int, default=4096, help="of a turn, at most (default: 4096)")
+    room.add_argument("--rows", type=int, default=8192, help="of a turn, at most (default: 8192)")
     room.add_argument("--seconds", type=float, default=60.0, help="of a turn (default: 60)")
     room.add_argument("--folder", type=Path, help="of the line and the key (default: the cache)")
     room.set_defaults(call=_classroom)

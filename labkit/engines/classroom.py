@@ -31,9 +31,9 @@ from labkit.settings.setting import NEED_NO_RELOAD
 if TYPE_CHECKING:
     import ray.data
 
-#: Seconds that the server may wait with its word on a job: a change comes at once. Short enough
-#: that Cancel is heard.
-NEWS_S = 1.0
+#: Seconds that the server may wait with its word on a job: a change comes at once. Its rows are
+#: counted while it runs; thirty that wait must not keep the server busy.
+COUNT_S, NEWS_S = 1.0, 5.0
 #: Rows of a job where only answers are wanted (`labkit.write`), in rows in flight: what is finished
 #: is written after each.
 ROUNDS = 4
@@ -113,8 +113,7 @@ class _Job:
         body = {"turn": self.turn, "requests": columns, "knobs": knobs}
         self.body = json.dumps(body).encode()
         try:
-            self._send()
-            told = self._wait()
+            told = self._wait(self._send())
             found = self._call("GET", "/responses")
         finally:  # fetched, or given up: Cancel ends what runs
             with contextlib.suppress(LabError, OSError):
@@ -131,34 +130,36 @@ class _Job:
         table = wire.from_columns(result.pop("columns"), responses.RESPONSE)
         return table, {**result, "words": told["words"]}
 
-    def _send(self) -> None:
+    def _send(self) -> dict[str, Any]:
         self.sent += 1
-        self._call("PUT", "", self.body)
+        told: dict[str, Any] = self._call("PUT", "", self.body)
+        return told
 
-    def _wait(self) -> dict[str, Any]:
-        """Wait for the end, and tell the place in line meanwhile."""
-        while True:
+    def _wait(self, told: dict[str, Any]) -> dict[str, Any]:
+        """Wait for the end, and tell the place in line meanwhile. told: of the job when it came."""
+        while told["state"] not in ("done", "failed"):
+            self.say(words(told))
+            wait_s = COUNT_S if told["state"] == "running" else NEWS_S
             try:
-                told: dict[str, Any] = self._call("GET", f"?wait={NEWS_S:g}")
+                told = self._call("GET", f"?wait={wait_s:g}")
             except Refused as problem:
                 if problem.status != NOT_THERE or self.sent >= MOST_SENT:
                     raise
-                self._send()  # the line's file was lost: a power cut, or another folder
-                continue
+                told = self._send()  # the line's file was lost: a power cut, or another folder
             self.attempt = max(self.attempt, told["attempt"])
-            if told["state"] in ("done", "failed"):
-                return told
-            self.say(words(told))
+        return told
 
     def _call(self, method: str, path: str, body: bytes | None = None) -> Any:
         """A call, tried again while the server is away, as in a restart: a job is there once,
         however often it was sent."""
         deadline = time.monotonic() + AWAY_S
         while True:
-            if self.cancel is not None and self.cancel.is_set():
+            if self._given_up():
                 raise Cancelled("The job was given up, and its place in the class's line.")
             try:
-                return self.link.call(method, f"jobs/{self.name}{path}", body)
+                return self.link.call(
+                    method, f"jobs/{self.name}{path}", body, given_up=self._given_up
+                )
             except Refused as problem:
                 if problem.status != 429 and problem.status < 500:
                     raise
@@ -172,6 +173,9 @@ class _Job:
                 )
             self.say("the class's server is away: waiting for it, the job is kept")
             time.sleep(PAUSE_S)
+
+    def _given_up(self) -> bool:
+        return self.cancel is not None and self.cancel.is_set()
 
 
 def words(told: dict[str, Any]) -> str:

@@ -6,22 +6,26 @@ Knows the class's address and token, and how to ask it over HTTP; knows no job.
 
 from __future__ import annotations
 
+import contextlib
 import functools
-import http.client
 import json
 import os
+import selectors
+import socket
 import time
-import urllib.error
-import urllib.request
+from collections.abc import Callable
 from dataclasses import dataclass
+from http.client import HTTPConnection, HTTPException, HTTPSConnection
 from typing import Any
 from urllib.parse import urlsplit
 
-from labkit.errors import LabError
+from labkit.errors import Cancelled, LabError
 
 CLASS, TOKEN = "LABKIT_CLASS", "LABKIT_CLASS_TOKEN"
 #: Seconds that one call may take, and between the tries of a server that does not answer.
 CALL_S, PAUSE_S = 30.0, 1.0
+#: So soon Cancel is heard while the server waits with its answer. HTTP's status for an answer.
+HEAR_S, OK = 0.3, 200
 #: So long a seat waits for a server that is away, as in a restart (its engine starts anew, too).
 AWAY_S = 300.0
 
@@ -45,41 +49,55 @@ class Link:
         return f"Link({self.url!r})"
 
     def call(
-        self, method: str, path: str, body: bytes | None = None, timeout_s: float = CALL_S
+        self,
+        method: str,
+        path: str,
+        body: bytes | None = None,
+        timeout_s: float = CALL_S,
+        given_up: Callable[[], bool] = bool,
     ) -> Any:
-        """One call: the JSON of the answer. Raises Refused with the server's words, OSError when
-        there is no server."""
+        """One call: the JSON of the answer. given_up: asked while the answer is waited for.
+
+        Straight to the class: by no proxy, and no redirect carries the token elsewhere. Raises
+        Refused with the server's words, OSError when there is no server, Cancelled once given up.
+        """
+        parts = urlsplit(self.url)
+        kind = HTTPSConnection if parts.scheme == "https" else HTTPConnection
         headers = {"Authorization": f"Bearer {self.token}", "Content-Type": "application/json"}
-        request = urllib.request.Request(f"{self.url}/{path}", body, headers, method=method)
+        headers["Connection"] = "close"
         try:
-            with _opener().open(request, timeout=timeout_s) as response:
-                return json.load(response)
-        except urllib.error.HTTPError as problem:
-            with problem:
-                raise Refused(problem.code, _words(problem, self.url)) from None
-        except http.client.HTTPException as problem:
+            with contextlib.closing(kind(parts.netloc, timeout=timeout_s)) as connection:
+                connection.request(method, f"{parts.path}/{path}", body, headers)
+                _wait(connection.sock, timeout_s, given_up)
+                answer = connection.getresponse()
+                text = answer.read()
+        except HTTPException as problem:
             raise ConnectionError(f"it broke off ({type(problem).__name__})") from problem
-        except json.JSONDecodeError:
+        if answer.status != OK:
+            raise Refused(answer.status, _words(text, answer.status, self.url))
+        try:
+            return json.loads(text)
+        except ValueError:
             raise LabError(f"{self.url} answers, but not as a class of the lab does.") from None
 
 
-class _NoRedirect(urllib.request.HTTPRedirectHandler):
-    """A redirect would carry the token to another server."""
+def _wait(connection: socket.socket, timeout_s: float, given_up: Callable[[], bool]) -> None:
+    """Until the answer comes: Cancel is heard meanwhile, however long the server waits for news."""
+    deadline = time.monotonic() + timeout_s
+    with selectors.DefaultSelector() as waiting:
+        waiting.register(connection, selectors.EVENT_READ)
+        while not waiting.select(HEAR_S):
+            if given_up():
+                raise Cancelled("The call to the class was given up.")
+            if time.monotonic() > deadline:
+                raise TimeoutError("timed out")
 
-    def redirect_request(self, *_: Any) -> None:
-        return None
 
-
-def _opener() -> Any:
-    # Straight to the room's server: a proxy of the environment is for what lies outside.
-    return urllib.request.build_opener(_NoRedirect, urllib.request.ProxyHandler({}))
-
-
-def _words(problem: urllib.error.HTTPError, url: str) -> str:
+def _words(text: bytes, status: int, url: str) -> str:
     try:
-        return str(json.loads(problem.read())["error"])
-    except (ValueError, LookupError, TypeError, OSError, http.client.HTTPException):
-        return f"{url} answers, but not as a class of the lab does (HTTP {problem.code})."
+        return str(json.loads(text)["error"])
+    except (ValueError, LookupError, TypeError):
+        return f"{url} answers, but not as a class of the lab does (HTTP {status})."
 
 
 def seated() -> bool:

@@ -18,12 +18,14 @@ from labkit.api.sweep_jobs import check_points, sweep
 from labkit.charts import sweep_charts
 from labkit.charts.style import Chart, bundle, image
 from labkit.errors import LabError, lab_errors
+from labkit.hardware.classroom_seat import seated
 from labkit.hardware.machine import quick
 from labkit.pages.html_table import show
 from labkit.ray_session import session
 from labkit.results.sweep_result import RATE, Point, Sweep, check_rate, off_by, off_by_words
 from labkit.settings.processor_spec import ProcessorSpec
 from labkit.tasks import Row, Task
+from labkit.widgets.drawn_later import DrawnLater
 from labkit.widgets.panel_state import Experiment, Measure
 
 FULL = {"description_width": "initial"}
@@ -59,7 +61,10 @@ class Panel:
         rate: str = RATE,
     ):
         self._rate = rate
-        self.experiment = Experiment(measure, self._refresh)
+        # On a seat the class's engine stands still between two jobs of a turn; on an engine here a
+        # chart beside the next job would take the processor that feeds it.
+        watch = DrawnLater(self._refresh) if seated() else self._refresh
+        self.experiment = Experiment(measure, watch)
         self._lock = threading.Lock()
         self._drawn: Any = None
         self._picture: Chart | None = None  # of the state in _drawn; None: nothing to draw
@@ -118,6 +123,7 @@ class Panel:
         if self.state == "idle" and not self.chosen:
             raise LabError("No point is chosen: tick at least one.")
         found = self.experiment.result(self.chosen, self._repeats.value)
+        self._refresh()  # the last state may not be drawn yet
         if self._handle is not None and found is not self._kept:
             self._kept = found
             data, about = self._repr_mimebundle_()

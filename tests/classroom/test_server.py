@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import re
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -168,6 +170,18 @@ def test_a_link_says_how_to_go_on_and_the_sheet_has_all_links(room: Room) -> Non
     made = sheet(room.tokens, "http://host:1", "<b>a machine</b>")
     assert all(f"http://host:1/{room.tokens.token(seat)}" in made for seat in ("01", "02", "03"))
     assert "<b>a machine" not in made and "<b>" not in welcome("01", "x", "<b>")
+
+
+def test_a_sheet_has_a_code_for_each_link(room: Room, monkeypatch: pytest.MonkeyPatch) -> None:
+    """And is a sheet without the package that draws them."""
+    segno = pytest.importorskip("segno")
+    made = sheet(room.tokens, "http://host:1", "a machine")
+    for seat in room.tokens.names():
+        svg = segno.make_qr(f"http://host:1/{room.tokens.token(seat)}").svg_inline(scale=3)
+        (path,) = re.findall(r'd="([^"]+)"', svg)
+        assert path in made
+    monkeypatch.setitem(sys.modules, "segno", None)
+    assert "<svg" in made and "<svg" not in sheet(room.tokens, "http://host:1", "a machine")
 
 
 @pytest.mark.parametrize("number", [0, -1, 1000, True])

@@ -184,6 +184,58 @@ def test_cancel_ends_the_job_that_runs(room: Class) -> None:
     assert room.texts("02", "b") == ["02 B 0"]
 
 
+def test_a_cancelled_turn_is_over_at_once(room: Class) -> None:
+    """The seat says so while its job is being ended: nobody waits for a next job."""
+    room.add("01", "a", rows=50, turn="sweep")
+    room.add("02", "b")
+
+    def cancel() -> None:
+        room.engine.meanwhile = lambda: None
+        room.queue.forget("a", "01")
+        room.queue.end_turn("01", "sweep")
+
+    room.engine.meanwhile = cancel
+    assert room.turns.step()
+    assert room.turns.step(), "without a wait"
+    assert room.texts("02", "b") == ["02 B 0"]
+
+
+def test_jobs_of_a_notebook_that_is_gone_make_room(tmp_path: Path) -> None:
+    """Its kernel was started anew, again and again, while it waited."""
+    room = Class(tmp_path, Limits(waiting=2))
+    room.add("01", "old")
+    room.clock.now += 1
+    room.add("01", "older than new")
+    with pytest.raises(TooMuch, match="wait for them"):
+        room.add("01", "new")
+    room.clock.now += room.limits.away_s - 1
+    room.add("01", "new")
+    with pytest.raises(NoSuchJob):
+        room.queue.status("old", "01")
+    with pytest.raises(TooMuch, match="wait for them"):
+        room.add("01", "more")
+    room.add("02", "b")
+    room.serve()
+    assert sorted(room.order()) == ["b", "new", "older than new"]
+
+
+def test_the_line_notes_its_turns(room: Class) -> None:
+    """From the first job until the engine is free for another seat; the one that a restart cut has
+    no end."""
+    for job in ("s1", "s2"):
+        room.add("01", job, turn="sweep")
+    room.add("02", "b")
+    assert room.turns.step() and room.turns.step()
+    room.queue.end_turn("01", "sweep")
+    assert room.turns.step()
+    room.queue.close()
+    room.open()
+    one, other = room.queue.turns()
+    assert (one["seat"], one["turn"], other["seat"]) == ("01", "sweep", "02")
+    assert one["arrived"] <= one["began"] <= one["ended"] <= other["began"]
+    assert other["ended"] is None
+
+
 def test_who_does_not_ask_is_passed_over_and_keeps_the_place(room: Class) -> None:
     room.add("01", "a")
     room.clock.now += room.limits.away_s

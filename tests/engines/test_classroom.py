@@ -11,6 +11,7 @@ import threading
 import time
 from collections.abc import Iterator
 from dataclasses import asdict
+from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +20,7 @@ import pytest
 
 import labkit
 from labkit.classroom.seats import Seats
+from labkit.classroom.server import MOST_BYTES
 from labkit.classroom.turn_queue import Limits
 from labkit.classroom.turns import Turns, WarmEngine
 from labkit.engines import classroom
@@ -175,6 +177,66 @@ def test_cancel_gives_the_turn_up(room: Room) -> None:
     assert labkit.run(SAY, ROWS[:1], progress=False).metrics.rows == 1
     assert len(room.room.engine.asked[0]) < len(ROWS)
     assert [run["rows"] for run in room.room.queue.log()] == [1]
+
+
+def test_cancel_is_heard_while_the_server_waits_with_its_word(
+    room: Room, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Another seat has a long turn: there is no news for this one."""
+    cancel, over, shown = threading.Event(), threading.Event(), Lines()
+    room.room.engine.meanwhile = lambda: over.wait(20) and None
+    room.room.add("02", "long")
+    monkeypatch.setattr(classroom, "NEWS_S", 5.0)
+    threading.Timer(1.0, cancel.set).start()
+    began = time.monotonic()
+    with pytest.raises(Cancelled):
+        labkit.run(SAY, ROWS, cancel=cancel, progress=shown)
+    assert time.monotonic() - began < 3
+    over.set()
+    assert any("1 turn before yours" in line for line in shown.lines), shown.lines
+
+
+def test_a_change_is_told_at_once_and_without_asking(room: Room) -> None:
+    link = classroom_seat.link()
+    go = threading.Event()
+    room.room.engine.meanwhile = lambda: go.wait(20) and None
+    room.room.add("01", "mine")
+    while link.call("GET", "jobs/mine")["state"] != "running":
+        time.sleep(0.01)
+    threading.Timer(0.3, go.set).start()
+    began = time.monotonic()
+    assert link.call("GET", "jobs/mine?wait=5")["state"] == "done"
+    assert 0.2 < time.monotonic() - began < 2
+
+
+@pytest.mark.parametrize("size", [1, 8])
+def test_a_body_that_is_too_large_is_refused_with_words_that_arrive(room: Room, size: int) -> None:
+    """While it is still being sent, too."""
+    with pytest.raises(classroom_seat.Refused, match="at most 8 MiB") as refused:
+        classroom_seat.link().call("PUT", "jobs/big", b" " * (MOST_BYTES * size // 2 + MOST_BYTES))
+    assert refused.value.status == 413
+
+
+def test_no_redirect_carries_the_token_elsewhere(room: Room) -> None:
+    asked: list[str] = []
+
+    class Elsewhere(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            asked.append(self.path)
+            self.send_response(302)
+            self.send_header("Location", f"{room.url}/about")
+            self.end_headers()
+
+        def log_message(self, *_: object) -> None:
+            pass
+
+    with HTTPServer(("127.0.0.1", 0), Elsewhere) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        link = classroom_seat.Link(f"http://127.0.0.1:{server.server_port}", "01-a")
+        with pytest.raises(classroom_seat.Refused, match="not as a class"):
+            link.call("GET", "about")
+        server.shutdown()
+    assert asked == ["/about"]
 
 
 def test_a_turn_that_a_restart_cut_is_run_again_and_says_so(room: Room) -> None:
