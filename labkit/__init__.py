@@ -51,6 +51,7 @@ if TYPE_CHECKING:
     from labkit.weights.catalogue import choose as choose_model
     from labkit.weights.catalogue import get as get_model
     from labkit.weights.catalogue import models
+    from labkit.widgets.board_seat import share
     from labkit.widgets.panel import panel
     from labkit.widgets.replay import replay
 
@@ -88,6 +89,7 @@ _HOMES = {
     "prompt_task": "prompt",
     "tasks": "Task",
     "weights.catalogue": "cached_model=cached choose_model=choose get_model=get models",
+    "widgets.board_seat": "share",
     "widgets.panel": "panel",
     "widgets.replay": "replay",
 }
@@ -162,6 +164,7 @@ __all__ = [
     "run",
     "run_batch",
     "serve",
+    "share",
     "show",
     "start",
     "stop",

@@ -162,6 +162,10 @@ PUBLIC: list[tuple[Callable[[Path], Any], tuple[str, ...]]] = [
     ),
     (lambda _: labkit.recorded_short_rows(), ("results.recordings.RecordedSystems",)),
     (lambda _: labkit.serve(), ("api.serve_model.configure",)),
+    (
+        lambda _: labkit.share("a", link="http://127.0.0.1:9/01-a"),
+        ("widgets.board_seat.classroom_seat.link", "widgets.board_seat.BoardSeat"),
+    ),
     (lambda _: labkit.prompt("{a}", choices=["x"]), ("prompt_task._form",)),
 ]
 

@@ -173,6 +173,10 @@ assert "site" in labkit.__file__
 assert len(labkit.load_faq()) > 1000 and len(labkit.load_prompts()) > 100
 from labkit.widgets.scheduler_toy import scheduler_toy
 assert "window.schedule" in scheduler_toy()._repr_html_()
+from labkit.classroom import board_http
+assert "{{nonce}}" in board_http.PAGE.read_text(encoding="utf-8")
+from labkit.results import lesson_outline
+assert len(lesson_outline.lessons()) == 3 and len(lesson_outline.exercises()) > 10
 from labkit.engines import recorded_jobs
 assert len(recorded_jobs.about()["jobs"]) > 20 and recorded_jobs._responses().num_rows > 1000
 assert len(labkit.recordings()) > 2 and labkit.recorded_timeline("h100-smollm2-135m").caption
