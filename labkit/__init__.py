@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from labkit.engines.recorded_jobs import replayed
     from labkit.engines.warm_engine import stop as stop_engine
     from labkit.errors import Cancelled, CannotSchedule, JobFailed, LabError, ModelError, Stalled
+    from labkit.handed_in import hand_in
     from labkit.hardware.machine import detect as this_machine
     from labkit.html_table import show
     from labkit.job_report import report
@@ -46,6 +47,7 @@ if TYPE_CHECKING:
     )
     from labkit.results.sweep_result import Sweep, at_product, grid, in_flight
     from labkit.results.tuning import Tuning
+    from labkit.sweep_comparison import compare_sweeps
     from labkit.tasks import Task
     from labkit.weights.catalogue import cached as cached_model
     from labkit.weights.catalogue import choose as choose_model
@@ -73,6 +75,7 @@ _HOMES = {
     "engines.recorded_jobs": "replayed",
     "engines.warm_engine": "stop_engine=stop",
     "errors": "Cancelled CannotSchedule JobFailed LabError ModelError Stalled",
+    "handed_in": "hand_in",
     "hardware.machine": "this_machine=detect",
     "html_table": "show",
     "job_report": "report",
@@ -87,6 +90,7 @@ _HOMES = {
     "results.sweep_result": "Sweep at_product grid in_flight",
     "results.tuning": "Tuning",
     "prompt_task": "prompt",
+    "sweep_comparison": "compare_sweeps",
     "tasks": "Task",
     "weights.catalogue": "cached_model=cached choose_model=choose get_model=get models",
     "widgets.board_seat": "share",
@@ -133,12 +137,14 @@ __all__ = [
     "cached_model",
     "choose_model",
     "compare",
+    "compare_sweeps",
     "configure",
     "demo_kill",
     "doctor",
     "endpoint",
     "get_model",
     "grid",
+    "hand_in",
     "in_flight",
     "load_faq",
     "load_posts",

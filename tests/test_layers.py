@@ -39,7 +39,7 @@ ORDER = (
     {"engines"},
     {"results"},
     {"api"},
-    {"charts", "claims", "exercises", "job_report"},
+    {"charts", "claims", "exercises", "job_report", "handed_in", "sweep_comparison"},
     {"widgets", "classroom"},
     {"cli", "__main__", "__init__"},
 )

@@ -12,6 +12,7 @@ from typing import Any
 
 from labkit import __version__, paths
 from labkit.cli import batch as cli_batch
+from labkit.cli import compare as cli_compare
 from labkit.cli import plan as cli_plan
 from labkit.cli import run as cli_run
 from labkit.errors import LabError
@@ -67,6 +68,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     tune.add_argument("--out", type=Path, help="JSON-lines file; a search that was cut goes on")
     cli_batch.add(commands)
     cli_plan.add(commands)
+    cli_compare.add(commands)
     room = commands.add_parser("classroom", help="share this machine's engine with a class")
     room.add_argument("--seats", type=int, default=30, help="learners (default: 30)")
     room.add_argument("--sheet", type=Path, help="HTML page of the seats' links, to print")
@@ -101,6 +103,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         "sweep": _sweep,
         "tune": _tune,
         "batch": cli_batch.run,
+        "compare": cli_compare.run,
         "plan": lambda given: cli_plan.run(given, _asked),
         "classroom": _classroom,
         "bundle": _bundle,
