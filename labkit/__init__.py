@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from labkit.job_report import report
     from labkit.metrics import compare
     from labkit.page import Page
+    from labkit.preflight_check import preflight
     from labkit.prompt_task import prompt
     from labkit.ray_session.local_cluster import local_nodes
     from labkit.ray_session.session import quiet, start, stop
@@ -89,6 +90,7 @@ _HOMES = {
     "recorded_timeline recordings",
     "results.sweep_result": "Sweep at_product grid in_flight",
     "results.tuning": "Tuning",
+    "preflight_check": "preflight",
     "prompt_task": "prompt",
     "sweep_comparison": "compare_sweeps",
     "tasks": "Task",
@@ -155,6 +157,7 @@ __all__ = [
     "panel",
     "partial",
     "plan",
+    "preflight",
     "prompt",
     "quiet",
     "ready",

@@ -56,6 +56,7 @@ def test_help_lists_the_commands(capsys: pytest.CaptureFixture[str]) -> None:
         "batch",
         "plan",
         "compare",
+        "preflight",
         "bundle",
         "notebooks",
         "times",

@@ -166,6 +166,7 @@ PUBLIC: list[tuple[Callable[[Path], Any], tuple[str, ...]]] = [
         lambda _: labkit.compare_sweeps("h100.jsonl"),
         ("results.sweep_result.Sweep.load", "sweep_comparison._name"),
     ),
+    (lambda _: labkit.preflight(), ("preflight_check.doctor", "preflight_check.lesson_minutes")),
     (
         lambda at: labkit.hand_in(at / "h.html"),
         ("handed_in._machine", "handed_in.work.all_curves", "handed_in.write_whole"),

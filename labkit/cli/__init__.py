@@ -14,6 +14,7 @@ from labkit import __version__, paths
 from labkit.cli import batch as cli_batch
 from labkit.cli import compare as cli_compare
 from labkit.cli import plan as cli_plan
+from labkit.cli import preflight as cli_preflight
 from labkit.cli import run as cli_run
 from labkit.errors import LabError
 
@@ -69,6 +70,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     cli_batch.add(commands)
     cli_plan.add(commands)
     cli_compare.add(commands)
+    cli_preflight.add(commands)
     room = commands.add_parser("classroom", help="share this machine's engine with a class")
     room.add_argument("--seats", type=int, default=30, help="learners (default: 30)")
     room.add_argument("--sheet", type=Path, help="HTML page of the seats' links, to print")
@@ -104,6 +106,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         "tune": _tune,
         "batch": cli_batch.run,
         "compare": cli_compare.run,
+        "preflight": cli_preflight.run,
         "plan": lambda given: cli_plan.run(given, _asked),
         "classroom": _classroom,
         "bundle": _bundle,

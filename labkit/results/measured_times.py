@@ -22,10 +22,12 @@ def heading(source: str) -> str:
 
 def rows(text: str) -> Iterator[tuple[int, str, list[str], list[str]]]:
     """(line number, section, header, cells) of each row of a page's tables, without marks."""
-    section, header = "", []  # type: str, list[str]
+    section, header = "", list[str]()
     for number, line in enumerate(text.splitlines()):
         if line.startswith("#"):
-            section, header = heading(line), []
+            section = heading(line)
+        if not line.startswith("|"):  # the end of a table
+            header = []
         if line.startswith("| "):
             cells = [cell.strip().strip("*`") for cell in line.strip("|").split("|")]
             if header:
