@@ -27,10 +27,12 @@ if TYPE_CHECKING:
     from labkit.engines.recorded_jobs import replayed
     from labkit.engines.warm_engine import stop as stop_engine
     from labkit.errors import Cancelled, CannotSchedule, JobFailed, LabError, ModelError, Stalled
+    from labkit.handed_in import hand_in
     from labkit.hardware.machine import detect as this_machine
     from labkit.metrics import compare
     from labkit.pages.html_table import show
     from labkit.pages.page import Page
+    from labkit.preflight_check import preflight
     from labkit.ray_session.local_cluster import local_nodes
     from labkit.ray_session.session import quiet, start, stop
     from labkit.results.job import Job, partial
@@ -45,12 +47,14 @@ if TYPE_CHECKING:
     )
     from labkit.results.sweep_result import Sweep, at_product, grid, in_flight
     from labkit.results.tuning import Tuning
+    from labkit.sweep_comparison import compare_sweeps
     from labkit.tasks import Task
     from labkit.tasks.template import prompt
     from labkit.weights.catalogue import cached as cached_model
     from labkit.weights.catalogue import choose as choose_model
     from labkit.weights.catalogue import get as get_model
     from labkit.weights.catalogue import models
+    from labkit.widgets.board_seat import share
     from labkit.widgets.panel import panel
     from labkit.widgets.replay import replay
 
@@ -73,6 +77,7 @@ _HOMES = {
     "engines.recorded_jobs": "replayed",
     "engines.warm_engine": "stop_engine=stop",
     "errors": "Cancelled CannotSchedule JobFailed LabError ModelError Stalled",
+    "handed_in": "hand_in",
     "hardware.machine": "this_machine=detect",
     "metrics": "compare",
     "pages.html_table": "show",
@@ -85,9 +90,12 @@ _HOMES = {
     "recorded_timeline recordings",
     "results.sweep_result": "Sweep at_product grid in_flight",
     "results.tuning": "Tuning",
+    "preflight_check": "preflight",
+    "sweep_comparison": "compare_sweeps",
     "tasks": "Task",
     "tasks.template": "prompt",
     "weights.catalogue": "cached_model=cached choose_model=choose get_model=get models",
+    "widgets.board_seat": "share",
     "widgets.panel": "panel",
     "widgets.replay": "replay",
 }
@@ -131,12 +139,14 @@ __all__ = [
     "cached_model",
     "choose_model",
     "compare",
+    "compare_sweeps",
     "configure",
     "demo_kill",
     "doctor",
     "endpoint",
     "get_model",
     "grid",
+    "hand_in",
     "in_flight",
     "load_faq",
     "load_posts",
@@ -147,6 +157,7 @@ __all__ = [
     "panel",
     "partial",
     "plan",
+    "preflight",
     "prompt",
     "quiet",
     "ready",
@@ -162,6 +173,7 @@ __all__ = [
     "run",
     "run_batch",
     "serve",
+    "share",
     "show",
     "start",
     "stop",

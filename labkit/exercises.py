@@ -8,20 +8,23 @@ reach the goal, and numbers of any type.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import functools
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from html import escape
 from numbers import Integral, Real
-from typing import Any
+from typing import Any, ParamSpec
 
 from labkit import scheduling
 from labkit.errors import LabError
+from labkit.results.class_work import work
 from labkit.results.job import Job
 from labkit.results.sweep_result import RATE, Point, Sweep
 from labkit.settings.processor_spec import ProcessorSpec
 from labkit.tasks import LABELS
 
 OPEN, RIGHT, WRONG = "open", "right", "not yet"
+P = ParamSpec("P")
 
 
 @dataclass(frozen=True)
@@ -46,6 +49,18 @@ class Verdict:
         return f'<p style="color:{color};font-weight:600">{escape(first)}</p>{listed}'
 
 
+def noted(check: Callable[P, Verdict]) -> Callable[P, Verdict]:
+    """A check whose verdicts are noted, for `labkit.hand_in`."""
+
+    @functools.wraps(check)
+    def wrapped(*args: P.args, **kwargs: P.kwargs) -> Verdict:
+        verdict = check(*args, **kwargs)
+        work.note_exercise(check.__name__, verdict.state)
+        return verdict
+
+    return wrapped
+
+
 def _open(answer: Any) -> Verdict | None:
     return (
         Verdict(OPEN, "replace None with your answer and run the cell") if answer is None else None
@@ -66,12 +81,18 @@ def _close(answer: Any, expected: float, hint: str, done: str, within: float = 0
 class Question:
     """Options by letter, each with what to say to whoever chooses it; one of them is right."""
 
+    name: str
     options: Mapping[str, str]
     replies: Mapping[str, str]
     right: str
 
     def __call__(self, answer: str | None = None) -> Verdict:
         """The verdict on a letter; untouched, the options."""
+        verdict = self._verdict(answer)
+        work.note_exercise(self.name, verdict.state)
+        return verdict
+
+    def _verdict(self, answer: str | None) -> Verdict:
         if answer is None:
             return Verdict(OPEN, "replace None with a letter, such as 'a'", self.options)
         letter = str(answer).strip().strip(")").lower()
@@ -80,11 +101,11 @@ class Question:
         return Verdict(RIGHT if letter == self.right else WRONG, self.replies[letter])
 
 
-def _question(right: str, *options: tuple[str, str]) -> Question:
+def _question(name: str, right: str, *options: tuple[str, str]) -> Question:
     letters = "abcdefgh"[: len(options)]
     words = {letter: option for letter, (option, _) in zip(letters, options, strict=True)}
     replies = {letter: reply for letter, (_, reply) in zip(letters, options, strict=True)}
-    return Question(words, replies, right)
+    return Question(name, words, replies, right)
 
 
 def _job(answer: Any) -> Verdict | None:
@@ -100,6 +121,7 @@ def _job(answer: Any) -> Verdict | None:
 
 #: Where a pipeline is changed so that it answers in French.
 in_french = _question(
+    "in_french",
     "b",
     ("the dataset", "the rows are the questions: they stay as they are"),
     ("preprocess", "it makes the messages, and a message can say: answer in French"),
@@ -109,6 +131,7 @@ in_french = _question(
 
 #: Why many rows in flight have not as many times the throughput.
 why_not_perfect = _question(
+    "why_not_perfect",
     "c",
     ("each row needs the weights read for itself", "no: one reading serves all rows of a step"),
     ("Ray hands over one row at a time", "no: whole batches, as many at once as you allow"),
@@ -120,6 +143,7 @@ why_not_perfect = _question(
 )
 
 
+@noted
 def rows_in_flight(
     answer: ProcessorSpec | None, wanted: int = 32, largest_batch: int = 8
 ) -> Verdict:
@@ -137,6 +161,7 @@ def rows_in_flight(
     return Verdict(RIGHT, "small batches, and as many rows in flight as you wanted")
 
 
+@noted
 def before_the_first_token(job: Job, answer: float | None) -> Verdict:
     """Seconds from the first row scheduled to the first token of any row (within 2%)."""
     times = job.timeline()
@@ -148,6 +173,7 @@ def before_the_first_token(job: Job, answer: float | None) -> Verdict:
     )
 
 
+@noted
 def rows_until_worth_it(cold: Job, job: Job, answer: float | None) -> Verdict:
     """The rows at which the engine works for 90% of startup + engine span (within 2%).
 
@@ -161,6 +187,7 @@ def rows_until_worth_it(cold: Job, job: Job, answer: float | None) -> Verdict:
     )
 
 
+@noted
 def mean_rows_in_flight(answer: Job | None, low: float = 20, high: float = 30) -> Verdict:
     """A job, run by the learner, whose mean rows in flight lie between `low` and `high`."""
     if wrong := _job(answer):
@@ -176,6 +203,7 @@ def mean_rows_in_flight(answer: Job | None, low: float = 20, high: float = 30) -
 
 #: What can change an answer at temperature 0.
 at_temperature_zero = _question(
+    "at_temperature_zero",
     "b",
     ("another seed", "no: nothing is drawn, so no seed is used"),
     (
@@ -189,6 +217,7 @@ at_temperature_zero = _question(
 
 #: What comes first in a prompt, for the prefix cache.
 what_comes_first = _question(
+    "what_comes_first",
     "c",
     ("the time of the request", "it is another one in every prompt: nothing after it is shared"),
     ("the customer's question", "it is another one in every prompt: nothing after it is shared"),
@@ -197,6 +226,7 @@ what_comes_first = _question(
 )
 
 
+@noted
 def toy_lengths(answer: Sequence[int] | None, slower: float = 1.5) -> Verdict:
     """64 to 512 lengths for which the toy takes `slower` times as long in batches of 16 × 4 as in
     1 × 64."""
@@ -218,6 +248,7 @@ def toy_lengths(answer: Sequence[int] | None, slower: float = 1.5) -> Verdict:
     return Verdict(WRONG, f"{ratio:.2f} times as long: what must a batch hold to wait for long?")
 
 
+@noted
 def order_the_rows(before: Job, answer: Job | None, more: float = 1.2) -> Verdict:
     """A job with the rows and the limit of `before`, in another order, that has `more` times the
     mean rows in flight."""
@@ -239,6 +270,7 @@ def order_the_rows(before: Job, answer: Job | None, more: float = 1.2) -> Verdic
     return Verdict(WRONG, f"{ratio:.2f} times as many: which rows should share a batch?")
 
 
+@noted
 def fewest_rows(sweep: Sweep, answer: int | Point | None, share: float = 0.8) -> Verdict:
     """The fewest rows in flight among the points of a sweep that reach `share` of the best."""
     if untouched := _open(answer):
@@ -254,6 +286,7 @@ def fewest_rows(sweep: Sweep, answer: int | Point | None, share: float = 0.8) ->
     return Verdict(WRONG, f"which points reach {share:.0%} of the fastest? take the first of them")
 
 
+@noted
 def shared_tokens(answer: float | None, alike: int = 90, block: int = 32) -> Verdict:
     """How many of `alike` tokens that two prompts begin with are reused: whole blocks only."""
     return _close(
@@ -269,6 +302,7 @@ def shared_tokens(answer: float | None, alike: int = 90, block: int = 32) -> Ver
 
 #: What structured output promises.
 valid_is_not_right = _question(
+    "valid_is_not_right",
     "a",
     (
         "that every answer is one of the three labels",
@@ -282,6 +316,7 @@ valid_is_not_right = _question(
 
 #: Why several engines on one card help with one-word answers.
 why_more_engines = _question(
+    "why_more_engines",
     "d",
     ("each engine reads a part of the weights", "no: each has a copy of its own, and reads it all"),
     ("the card computes faster with more programs", "no: it is the same card"),
@@ -294,6 +329,7 @@ why_more_engines = _question(
 )
 
 
+@noted
 def f1_of(job: Job, label: str, answer: float | None) -> Verdict:
     """F1 of one label, from the columns `label` (people) and `says` (model) of `job.answers`
     (within 2%)."""
@@ -307,6 +343,7 @@ def f1_of(job: Job, label: str, answer: float | None) -> Verdict:
     )
 
 
+@noted
 def says_it(answer: Job | None, label: str = "neutral", rows: int = 60, often: int = 3) -> Verdict:
     """A job over at least `rows` posts, run with the learner's own prompt or examples, in which the
     model says `label` at least `often` times and is right about it more often than by chance."""
@@ -328,6 +365,7 @@ def says_it(answer: Job | None, label: str = "neutral", rows: int = 60, often: i
     return Verdict(RIGHT, f"{label} {said.sum()} times, right {right:.0%}, by chance {share:.0%}")
 
 
+@noted
 def rows_for(job: Job, price_per_hour: float, answer: float | None, money: float = 10) -> Verdict:
     """How many rows `money` buys at the job's rows/s over its engine span (within 2%)."""
     return _close(
@@ -338,6 +376,7 @@ def rows_for(job: Job, price_per_hour: float, answer: float | None, money: float
     )
 
 
+@noted
 def rows_to_resume(answer: float | None) -> Verdict:
     """70 of 100 rows on disk, 5 of them failed, `retry_failed=True`: how many are computed?"""
     return _close(

@@ -55,6 +55,8 @@ def test_help_lists_the_commands(capsys: pytest.CaptureFixture[str]) -> None:
         "tune",
         "batch",
         "plan",
+        "compare",
+        "preflight",
         "bundle",
         "notebooks",
         "times",

@@ -169,6 +169,19 @@ PUBLIC: list[tuple[Callable[[Path], Any], tuple[str, ...]]] = [
     ),
     (lambda _: labkit.recorded_short_rows(), ("results.recordings.RecordedSystems",)),
     (lambda _: labkit.serve(), ("api.serve_model.configure",)),
+    (
+        lambda _: labkit.compare_sweeps("h100.jsonl"),
+        ("results.sweep_result.Sweep.load", "sweep_comparison._name"),
+    ),
+    (lambda _: labkit.preflight(), ("preflight_check.doctor", "preflight_check.lesson_minutes")),
+    (
+        lambda at: labkit.hand_in(at / "h.html"),
+        ("handed_in._machine", "handed_in.work.all_curves", "handed_in.write_whole"),
+    ),
+    (
+        lambda _: labkit.share("a", link="http://127.0.0.1:9/01-a"),
+        ("widgets.board_seat.classroom_seat.link", "widgets.board_seat.BoardSeat"),
+    ),
     (lambda _: labkit.prompt("{a}", choices=["x"]), ("tasks.template._form",)),
 ]
 

@@ -38,7 +38,15 @@ ORDER = (
     {"engines"},
     {"results"},
     {"api"},
-    {"charts", "claims", "exercises"},
+    {
+        "charts",
+        "claims",
+        "exercises",
+        "handed_in",
+        "sweep_comparison",
+        "preflight_check",
+        "preflight_room",
+    },
     {"widgets", "classroom"},
     {"cli", "__main__", "__init__"},
 )
@@ -154,6 +162,7 @@ import pandas as pd
 import labkit
 from labkit import charts, exercises, metrics, quality, tasks
 labkit.panel, labkit.replay, labkit.Sweep, labkit.compare, labkit.load_faq
+labkit.share, labkit.hand_in, labkit.compare_sweeps, labkit.preflight
 sweep = labkit.recorded("h100-smollm2-135m-in-flight")
 assert len(charts.png(charts.saturation, sweep)) > 10_000
 panel = labkit.replay("h100-smollm2-135m-in-flight")
@@ -197,6 +206,12 @@ assert "site" in labkit.__file__
 assert len(labkit.load_faq()) > 1000 and len(labkit.load_prompts()) > 100
 from labkit.widgets.scheduler_toy import scheduler_toy
 assert "window.schedule" in scheduler_toy()._repr_html_()
+from labkit.classroom import board_http
+assert "{{nonce}}" in board_http.PAGE.read_text(encoding="utf-8")
+from labkit.results import lesson_outline
+from labkit.results.lesson_minutes import lesson_minutes
+assert [one.minutes > 1 for one in lesson_minutes(labkit.this_machine(), 30, 50)] == [True] * 3
+assert len(lesson_outline.lessons()) == 3 and len(lesson_outline.exercises()) > 10
 from labkit.engines import recorded_jobs
 assert len(recorded_jobs.about()["jobs"]) > 20 and recorded_jobs._responses().num_rows > 1000
 assert len(labkit.recordings()) > 2 and labkit.recorded_timeline("h100-smollm2-135m").caption

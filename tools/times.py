@@ -10,11 +10,12 @@ import contextlib
 import json
 import os
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from labkit.hardware import machine as machines
+from labkit.results.measured_times import heading, kind, rows, tables
 
 ROOT = Path(__file__).resolve().parent.parent
 BUILD = ROOT / "build" / "times"
@@ -28,13 +29,6 @@ PHRASES = {
     "2 cores without AVX-512": "without AVX-512",
     "H100": "on an H100",
 }
-
-
-def kind(machine: machines.Machine) -> str:
-    """The column of docs/times.md for this machine."""
-    if machine.device == "gpu":
-        return machine.gpus[0].name.removeprefix("NVIDIA ").removesuffix(" 80GB HBM3")
-    return f"{machine.cores} cores {'with' if machine.bfloat16 else 'without'} AVX-512"
 
 
 def as_a_reader() -> bool:
@@ -70,35 +64,6 @@ def record(what: str, name: str, seconds: Mapping[str, Any]) -> None:
 
 
 # --- the page ------------------------------------------------------------------------------------
-
-
-def heading(source: str) -> str:
-    """The text of a cell's heading, without marks."""
-    return source.splitlines()[0].lstrip("# ").strip()
-
-
-def _rows(text: str) -> Iterator[tuple[int, str, list[str], list[str]]]:
-    """(line number, section, header, cells) of each row of a page's tables, without marks."""
-    section, header = "", []  # type: str, list[str]
-    for number, line in enumerate(text.splitlines()):
-        if line.startswith("#"):
-            section, header = heading(line), []
-        if line.startswith("| "):
-            cells = [cell.strip().strip("*`") for cell in line.strip("|").split("|")]
-            if header:
-                yield number, section, header, cells
-            else:
-                header = cells
-
-
-def tables(text: str) -> dict[str, dict[str, dict[str, float]]]:
-    """{section of the page: {first column: {kind: seconds}}} of a page such as docs/times.md."""
-    found: dict[str, dict[str, dict[str, float]]] = {}
-    for _, section, header, (name, *cells) in _rows(text):
-        known = {k: c.replace(",", "") for k, c in zip(header[1:], cells, strict=True)}
-        seconds = {k: float(c) for k, c in known.items() if c.replace(".", "").isdigit()}
-        found.setdefault(section, {})[name] = seconds
-    return found
 
 
 def page() -> dict[str, dict[str, dict[str, float]]]:
@@ -156,7 +121,7 @@ def put_into_page() -> list[str]:
     """Write what was measured on this machine into its column of docs/times.md; what changed."""
     kind_, found = measured()
     lines, changed = PAGE.read_text().splitlines(), []
-    for number, section, header, (name, *_) in _rows(PAGE.read_text()):
+    for number, section, header, (name, *_) in rows(PAGE.read_text()):
         seconds = found.get(section, {}).get(name)
         if seconds is None or kind_ not in header:
             continue

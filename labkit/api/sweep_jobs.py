@@ -20,6 +20,7 @@ from labkit.hardware.recorded_machine import about as recorded_machine
 from labkit.hardware.recorded_machine import replaying
 from labkit.progress import Named, View, view_of
 from labkit.ray_session import job_lock
+from labkit.results.class_work import work
 from labkit.results.sweep_file import about_sweep, resume
 from labkit.results.sweep_result import Point, Sweep
 from labkit.rows import user_data
@@ -97,9 +98,9 @@ def sweep(
             words = f"run {number + 1} of {len(plan)}: {point}, {point.rows_in_flight} in flight"
             shown = Named(view, words, _part(number, len(plan)))
             some = _some(rows, point, rounds, spec.replicas)
-            found = _one(task, some, spec, point, shown, cancel, stall_s)
+            one = _one(task, some, spec, point, shown, cancel, stall_s)
             about_run = {"repeat": repeat, "order": order, "repeated_prompts": again[len(some)]}
-            done.append({**found, **about_run})
+            done.append({**one, **about_run})
             if path is not None:
                 with Path(path).open("a", encoding="utf-8") as file:
                     file.write(json.dumps(done[-1]) + "\n")
@@ -108,7 +109,9 @@ def sweep(
         if view is not None:
             view.show(f"done: {len(done)} runs at {len(todo)} points", 1.0)
             view.close()
-        return Sweep(pd.DataFrame(done), about)
+        found = Sweep(pd.DataFrame(done), about)
+        work.note_sweep(found)
+        return found
 
 
 @lab_errors("The engines could not be compared")

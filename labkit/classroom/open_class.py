@@ -16,7 +16,9 @@ from typing import Any
 import uvicorn
 from filelock import FileLock, Timeout
 
+from labkit.classroom import board_http
 from labkit.classroom import seats as class_seats
+from labkit.classroom.board import Board
 from labkit.classroom.server import Server
 from labkit.classroom.turn_queue import Limits, TurnQueue
 from labkit.classroom.turns import Turns, WarmEngine
@@ -70,12 +72,15 @@ def open_class(
             for name in tokens.names() if sheet is None else ():
                 say(f"seat {name}  {url}/{tokens.token(name)}")
             queue = TurnQueue(own / "line.sqlite", limits)
+            board = Board(own / "board", tokens.names())
+            say(f"The board, for the projector: {url}/board/{board_http.token(tokens)}")
             opened = (
                 f"The class is open at {url}: {about['words']}. Ctrl-C ends it; jobs in line are "
                 "kept."
             )
             try:
-                serve(Turns(queue, WarmEngine(spec)), tokens, about, listener, lambda: say(opened))
+                turns = Turns(queue, WarmEngine(spec))
+                serve(turns, tokens, about, listener, lambda: say(opened), board)
             finally:
                 queue.close()
                 session.stop()
@@ -87,9 +92,10 @@ def serve(
     about: dict[str, Any],
     listener: socket.socket,
     ready: Callable[[], None] = lambda: None,
+    board: Board | None = None,
 ) -> None:
     """Take jobs over HTTP and run them in this thread, until `turns.stop`, Ctrl-C or SIGTERM."""
-    app = Server(turns.queue, tokens, about).app
+    app = Server(turns.queue, tokens, about, board).app
     settings = uvicorn.Config(
         app, log_level="critical", access_log=False, lifespan="off", timeout_graceful_shutdown=1,
         server_header=False, h11_max_incomplete_event_size=16384, limit_concurrency=500,

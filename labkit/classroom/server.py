@@ -18,6 +18,8 @@ from starlette.responses import HTMLResponse, JSONResponse, Response
 from starlette.routing import Route
 
 from labkit.classroom import asked, seats
+from labkit.classroom.board import Board
+from labkit.classroom.board_http import BoardPages
 from labkit.classroom.turn_queue import NoSuchJob, TooMuch, TurnQueue, text
 from labkit.errors import LabError
 from labkit.rows import wire
@@ -59,13 +61,22 @@ Handler = Callable[[Request, str], Awaitable[Response]]
 
 
 class Server:
-    """The HTTP application of a class: `app`. about: what a seat is told of engine and limits."""
+    """The HTTP application of a class: `app`. about: what a seat is told of engine and limits.
+    board: what is shown of the class; None for one in memory."""
 
-    def __init__(self, queue: TurnQueue, tokens: seats.Seats, about: dict[str, Any]):
+    def __init__(
+        self,
+        queue: TurnQueue,
+        tokens: seats.Seats,
+        about: dict[str, Any],
+        board: Board | None = None,
+    ):
         self.queue, self.tokens, self.about, self.rates = queue, tokens, about, Rates()
         self._loop: asyncio.AbstractEventLoop | None = None
         self._news = asyncio.Event()
         queue.on_change.append(self._wake)
+        board = board or Board(None, tokens.names())
+        pages = BoardPages(board, queue, tokens, about["words"], self._allow)
         routes = [
             Route("/about", self._guard(self._about)),
             Route("/jobs/{job}", self._guard(self._add), methods=["PUT"]),
@@ -73,9 +84,13 @@ class Server:
             Route("/jobs/{job}", self._guard(self._forget), methods=["DELETE"]),
             Route("/jobs/{job}/responses", self._guard(self._responses)),
             Route("/turns/{turn}", self._guard(self._end_turn), methods=["DELETE"]),
+            *pages.routes(self._guard),
             Route("/{token}", self._welcome),
         ]
         self.app = Starlette(routes=routes)
+
+    def _allow(self, name: str) -> bool:
+        return self.rates.allow(name)
 
     def _seat(self, request: Request, token: str) -> str:
         """Who asks. Raises _Refuse for a bad token, and for too many calls."""

@@ -213,6 +213,27 @@ class TurnQueue:
                     self._close_turn()
                     self._change()
 
+    # --- for the board ---------------------------------------------------------------------------
+
+    def overview(self) -> dict[str, Any]:
+        """The line as all may see it: `turn` (None: the engine is free) with its `seat`, `rows` and
+        `rows_done`; `waiting`, in order, each with its `seat` and `wait_s` (None: not known)."""
+        with self.changed:
+            now, one = self._open, fmean(self._took) if self._took else None
+            turns = list(dict.fromkeys((r["seat"], r["turn"]) for r in self._eligible()))
+            turn, left = None, 0.0
+            if now is not None:
+                turns = [mine for mine in turns if mine != (now.seat, now.turn)]
+                running = self._one("SELECT SUM(rows) AS n FROM jobs WHERE state=?", RUNNING)["n"]
+                done = now.rows - (running or 0) + sum(self._done_rows.values())
+                turn = {"seat": now.seat, "rows": now.rows, "rows_done": done}
+                left = max(0.0, (one or 0.0) - (self.clock() - now.began))
+            waits = [None if one is None else left + at * one for at in range(len(turns))]
+            waiting = [
+                {"seat": seat, "wait_s": wait} for (seat, _), wait in zip(turns, waits, strict=True)
+            ]
+            return {"turn": turn, "waiting": waiting}
+
     # --- for the engine --------------------------------------------------------------------------
 
     def next(self) -> Job | None:

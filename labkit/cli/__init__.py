@@ -7,11 +7,24 @@ import sys
 from collections.abc import Sequence
 
 from labkit import __version__
-from labkit.cli import batch, classroom, get, label, look, plan, repository, run, sweep, tune
+from labkit.cli import (
+    batch,
+    classroom,
+    compare,
+    get,
+    label,
+    look,
+    plan,
+    preflight,
+    repository,
+    run,
+    sweep,
+    tune,
+)
 from labkit.errors import LabError
 
 #: Each adds its commands, in the order of the help.
-ROOM = (run, look, get, label, sweep, tune, batch, plan, classroom, repository)
+ROOM = (run, look, get, label, sweep, tune, batch, plan, compare, preflight, classroom, repository)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

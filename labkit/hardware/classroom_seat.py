@@ -105,12 +105,14 @@ def seated() -> bool:
     return bool(os.environ.get(CLASS, "").strip())
 
 
-def link() -> Link:
+def link(given: str | None = None) -> Link:
     """Where the class is, by LABKIT_CLASS (its link ends with the token) and LABKIT_CLASS_TOKEN.
 
-    Raises LabError for a URL that can't be one, and where there is no token.
+    given: a whole link instead. Raises LabError for a URL that can't be one, and where there is no
+    token.
     """
-    given = os.environ.get(CLASS, "").strip().rstrip("/")
+    token = "" if given else os.environ.get(TOKEN, "").strip()
+    given = (given or os.environ.get(CLASS, "")).strip().rstrip("/")
     try:
         parts = urlsplit(given)
         good = parts.scheme in ("http", "https") and parts.hostname and (parts.port or 1)
@@ -122,7 +124,6 @@ def link() -> Link:
             "Ask your teacher for yours."
         )
     *folders, last = parts.path.split("/") if parts.path else [""]
-    token = os.environ.get(TOKEN, "").strip()
     path = parts.path if token else "/".join(folders)
     token = token or last
     if not token.isascii() or not token.isprintable() or not token:

@@ -108,9 +108,12 @@ class Page:
         alt = escape(picture.alt)
         return self._add(f'<figure><img src="data:image/png;base64,{data}" alt="{alt}"></figure>')
 
-    def code(self, text: str) -> Self:
-        """Text as it is: a prompt, a command, JSON."""
-        return self._add(f"<pre>{escape(text)}</pre>")
+    def code(self, text: str, *, folded: str = "") -> Self:
+        """Text as it is: a prompt, a command, JSON. folded: as in `table`."""
+        code = f"<pre>{escape(text)}</pre>"
+        if folded:
+            code = f"<details><summary>{escape(folded)}</summary>{code}</details>"
+        return self._add(code)
 
     def html(self) -> str:
         """The whole page."""

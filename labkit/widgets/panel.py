@@ -22,6 +22,7 @@ from labkit.hardware.classroom_seat import seated
 from labkit.hardware.machine import quick
 from labkit.pages.html_table import show
 from labkit.ray_session import session
+from labkit.results.class_work import work
 from labkit.results.sweep_result import RATE, Point, Sweep, check_rate, off_by, off_by_words
 from labkit.settings.processor_spec import ProcessorSpec
 from labkit.tasks import Row, Task
@@ -124,6 +125,7 @@ class Panel:
             raise LabError("No point is chosen: tick at least one.")
         found = self.experiment.result(self.chosen, self._repeats.value)
         self._refresh()  # the last state may not be drawn yet
+        work.note_sweep(found, self.guess, self._rate)
         if self._handle is not None and found is not self._kept:
             self._kept = found
             data, about = self._repr_mimebundle_()

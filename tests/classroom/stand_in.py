@@ -15,6 +15,7 @@ from typing import Any
 
 import pyarrow as pa
 
+from labkit.classroom.board import Board
 from labkit.classroom.open_class import serve
 from labkit.classroom.seats import Seats
 from labkit.classroom.turn_queue import Limits, TurnQueue, text
@@ -138,14 +139,18 @@ class Class:
 
 @contextlib.contextmanager
 def opened(
-    turns: Turns, tokens: Seats, about: dict[str, Any], port: int = 0
+    turns: Turns,
+    tokens: Seats,
+    about: dict[str, Any],
+    port: int = 0,
+    board: Board | None = None,
 ) -> Iterator[tuple[str, int]]:
     """A class that is served in threads of this program: (its URL, its port)."""
     with socket.create_server(("127.0.0.1", port)) as listener:
         port = listener.getsockname()[1]
         ready = threading.Event()
         server = threading.Thread(
-            target=serve, args=(turns, tokens, about, listener, ready.set), daemon=True
+            target=serve, args=(turns, tokens, about, listener, ready.set, board), daemon=True
         )
         server.start()
         assert ready.wait(20)

@@ -11,13 +11,16 @@ from typing import Any
 import pytest
 from starlette.testclient import TestClient
 
-from labkit.classroom import server
+from labkit.classroom import board_http, server
+from labkit.classroom.board import MOST_BYTES as BOARD_BYTES
 from labkit.classroom.seats import Seats, sheet, welcome
 from labkit.classroom.server import BURST, MOST_BYTES, Rates, Server
 from labkit.classroom.turn_queue import Limits
 from labkit.errors import LabError
 from tests.classroom.stand_in import Class, Clock
 from tests.classroom.test_asked import job, sent
+from tests.classroom.test_board import HTML
+from tests.classroom.test_board import sent as shown
 
 ABOUT = {"words": "a machine", "machine": {}}
 
@@ -59,6 +62,7 @@ def test_a_job_goes_in_and_its_responses_come_out(room: Room) -> None:
 
 CALLS = [("GET", "/about"), ("PUT", "/jobs/j1"), ("GET", "/jobs/j1"), ("DELETE", "/jobs/j1")]
 CALLS += [("GET", "/jobs/j1/responses"), ("DELETE", "/turns/t1")]
+CALLS += [("PUT", "/board"), ("DELETE", "/board")]
 
 
 @pytest.mark.parametrize("token", [None, "", "01", "01-", "01-" + "0" * 20, "99-" + "0" * 20, "é"])
@@ -199,3 +203,57 @@ def test_a_damaged_key_is_said(tmp_path: Path) -> None:
 def test_the_key_is_for_its_owner_alone(room: Room, tmp_path: Path) -> None:
     assert (tmp_path / "key").stat().st_mode & 0o077 == 0
     assert json.loads(room.ask("GET", "/about").text)["seat"] == "01"
+
+
+# --- the board -----------------------------------------------------------------------------------
+
+
+def test_a_seat_shows_itself_and_the_projector_s_link_shows_the_class(room: Room) -> None:
+    assert room.ask("PUT", "/board", content=shown(name=HTML)).status_code == 200
+    link = f"/board/{board_http.token(room.tokens)}"
+    told = room.http.get(f"{link}/state")
+    assert told.status_code == 200 and told.headers["content-type"] == "application/json"
+    assert told.json()["shown"] == 1 and HTML[:20] in told.json()["lessons"][0].__str__()
+    page = room.http.get(link)
+    assert page.status_code == 200 and ABOUT["words"] in page.text and HTML not in page.text
+    assert "default-src 'none'" in page.headers["content-security-policy"]
+    for text in (page.text, told.text):
+        assert not [n for n in ("board", *room.tokens.names()) if room.tokens.token(n) in text]
+
+
+def test_the_board_s_link_opens_nothing_else_and_no_seat_s_token_opens_the_board(
+    room: Room,
+) -> None:
+    link = board_http.token(room.tokens)
+    for method, path in CALLS:
+        assert room.ask(method, path, link).status_code == 401
+    for token in (room.tokens.token("01"), "board", "board-" + "0" * 20, "é", "x" * 5000):
+        for end in ("", "/state"):
+            assert room.http.get(f"/board/{token}{end}").status_code == 401
+
+
+def test_a_page_s_scripts_run_by_a_number_that_is_used_once(room: Room) -> None:
+    link = f"/board/{board_http.token(room.tokens)}"
+    policies = {room.http.get(link).headers["content-security-policy"] for _ in range(3)}
+    assert len(policies) == 3
+    assert "{{" not in room.http.get(link).text
+
+
+def test_what_is_too_large_or_no_entry_is_refused(room: Room) -> None:
+    for content in (b" " * (BOARD_BYTES + 1), b"", b"{}", b"\x80\x04\x95.", shown(lesson=99)):
+        answer = room.ask("PUT", "/board", content=content)
+        assert answer.status_code == 400 and answer.json()["error"]
+    assert room.ask("PUT", "/board", content=shown()).status_code == 200
+    assert room.ask("DELETE", "/board").status_code == 200
+
+
+def test_one_look_at_the_line_serves_all_and_too_many_looks_are_slowed_down(
+    room: Room, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    looks, overview = [], room.queue.overview
+    monkeypatch.setattr(room.queue, "overview", lambda: (looks.append(1), overview())[1])
+    room.server.rates.clock = Clock()
+    link = f"/board/{board_http.token(room.tokens)}/state"
+    states = [room.http.get(link).status_code for _ in range(BURST + 1)]
+    assert states == [200] * BURST + [429] and len(looks) < BURST / 4
+    assert room.ask("GET", "/about").status_code == 200

@@ -25,7 +25,9 @@ class Picture:
 def whole() -> Page:
     page = Page(BAD, BAD).facts({BAD: BAD}).section(BAD).text(BAD).text(BAD, kind="warning")
     frame = pd.DataFrame({BAD[:-1]: [BAD[:-1], None], "n": [1, 2]})  # pandas takes no half pairs
-    return page.table(frame).table(frame, folded=BAD).chart(Picture()).code(BAD)
+    return (
+        page.table(frame).table(frame, folded=BAD).chart(Picture()).code(BAD).code(BAD, folded=BAD)
+    )
 
 
 class Tags(HTMLParser):

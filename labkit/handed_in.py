@@ -1,0 +1,292 @@
+"""What a learner hands in: exercises, machine, guesses, curves and a job of their own, as one page
+and the same as JSON.
+
+Each lesson is a program of its own: a later call puts its work beside what lies in the file.
+Nothing is in it that the learner can't read on the page, and no answer of an exercise.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from labkit import __version__
+from labkit.charts.compare_charts import curves as draw_curves
+from labkit.errors import LabError, lab_errors
+from labkit.hardware import classroom_seat
+from labkit.hardware import machine as machines
+from labkit.hardware.classroom_seat import seated
+from labkit.hardware.recorded_machine import replaying
+from labkit.pages.page import Page
+from labkit.paths import full_path
+from labkit.results.class_work import STATES, Tried, work
+from labkit.results.curve import Curve, curve, plain_text
+from labkit.results.job import Job
+from labkit.results.lesson_outline import exercises as places
+from labkit.results.lesson_outline import lessons
+from labkit.results.sweep_file import write_whole
+
+KIND = "labkit hand-in"
+#: Characters of a name and of a cell, rows of the learner's own job, bytes of a file: at most.
+NAME, CELL, ROWS, MOST_BYTES = 60, 160, 8, 2**20
+#: Tries that a file may claim.
+MOST_TRIES = 10**6
+
+
+@dataclass(frozen=True)
+class HandIn:
+    """What was handed in. A notebook shows its page.
+
+    exercises: by the name of their check. curves: of the learner's sweeps. machine: facts by name.
+    capstone: numbers and first rows of the learner's own job; None where there is none.
+    """
+
+    name: str
+    made: str
+    machine: Mapping[str, str]
+    exercises: Mapping[str, Tried]
+    curves: tuple[Curve, ...]
+    capstone: Mapping[str, Any] | None
+
+    @property
+    def right(self) -> int:
+        """How many exercises are right: points, for nbgrader."""
+        return sum(one.state == STATES[-1] for one in self.exercises.values())
+
+    @property
+    def of(self) -> int:
+        """How many exercises the lessons have."""
+        return len({*places(), *self.exercises})
+
+    def table(self) -> pd.DataFrame:
+        """A row an exercise of the lessons: lesson, state, answers that were given, section."""
+        rows = []
+        for name in dict.fromkeys([*places(), *self.exercises]):
+            one, at = self.exercises.get(name, Tried(STATES[0], 0)), places().get(name)
+            lesson, section = (at.lesson, at.section) if at else ("–", "–")
+            rows.append((lesson, name.replace("_", " "), one.state, one.tries, section))
+        columns = ["lesson", "exercise", "state", "answers", "section"]
+        return pd.DataFrame(rows, columns=columns)
+
+    def guesses(self) -> pd.DataFrame:
+        """A row a guess: rows in flight, what was expected and what was measured (speed-ups), and
+        the factor between the two."""
+        rows = [
+            (one.task, n, said, true, max(said / true, true / said) if said and true else math.nan)
+            for one in self.curves
+            for n, (said, true) in one.guesses().items()
+        ]
+        columns = ["task", "rows in flight", "expected (×)", "measured (×)", "off by"]
+        return pd.DataFrame(rows, columns=columns)
+
+    def page(self) -> Page:
+        """The page that is handed in."""
+        done = self.right
+        page = Page(f"Handed in by {self.name}" if self.name else "Handed in", self._lead())
+        facts = {"exercises right": f"{done} of {self.of}"}
+        for number, lesson in enumerate(lessons(), 1):
+            names = [name for name, at in places().items() if at.lesson == number]
+            right = sum(self.exercises.get(n, Tried("", 0)).state == STATES[-1] for n in names)
+            facts[" ".join(lesson.title.split(":")[0].split())] = f"{right} of {len(names)}"
+        page.facts(facts)
+        page.section("Exercises").table(self.table())
+        page.section("Guesses against what was measured")
+        guesses = self.guesses()
+        page.table(guesses.round(2)) if len(guesses) else page.text("No guess was written down.")
+        page.section("Curves")
+        if not self.curves:
+            page.text("No curve was measured.")
+        for what in dict.fromkeys(one.what for one in self.curves):
+            some = [one for one in self.curves if one.what == what]
+            small = "\n".join(
+                f"{'recorded' if one.recorded else 'measured'} on {one.device} · {one.model} · "
+                f"task {one.task}"
+                for one in some
+            )
+            page.chart(draw_curves([(one.device, one) for one in some], small))
+        page.section("A job of their own")
+        if self.capstone is None:
+            page.text("None was handed in (capstone=…).")
+        else:
+            page.facts(self.capstone["numbers"])
+            page.table(pd.DataFrame(self.capstone["rows"], columns=self.capstone["columns"]))
+        page.section("Machine")
+        page.table(pd.DataFrame(list(self.machine.items()), columns=["what", "value"]))
+        return page.text(
+            "Exercises, guesses and curves are as the learner's own notebooks noted them: a record "
+            "of work, not a proof.",
+            kind="small",
+        )
+
+    def to_json(self) -> dict[str, Any]:
+        """The same as plain lists, numbers and texts."""
+        return {
+            "kind": KIND,
+            "labkit": __version__,
+            "made": self.made,
+            "name": self.name,
+            "right": self.right,
+            "of": self.of,
+            "machine": dict(self.machine),
+            "exercises": [
+                {"name": name, "state": one.state, "tries": one.tries}
+                for name, one in self.exercises.items()
+            ],
+            "curves": [one.to_json() for one in self.curves],
+            "capstone": None if self.capstone is None else dict(self.capstone),
+        }
+
+    def _lead(self) -> str:
+        return f"{self.right} of {self.of} exercises are right. Made on {self.made}."
+
+    def _repr_html_(self) -> str:
+        return self.page()._repr_html_()
+
+    def __repr__(self) -> str:
+        return self._lead()
+
+
+@lab_errors("The work could not be handed in")
+def hand_in(
+    path: str | Path = "hand_in.html", *, name: str | None = None, capstone: Job | None = None
+) -> HandIn:
+    """Write what you did in the lessons as one page, and as JSON beside it, for your teacher.
+
+    path: the page; the JSON has its name with .json. Where a JSON of yours lies there already, as
+    from another lesson, what it holds is kept: an exercise that was right stays right.
+    name: what stands on it; None: as it was, else nothing. capstone: the job of your own rows; its
+    numbers and first rows go in.
+
+    `.right` of what comes back counts exercises: as the last value of a cell that nbgrader grades,
+    it is the points.
+
+    Raises LabError where the files can't be written, or what lies there is no hand-in or another
+    learner's: nothing is overwritten then.
+    """
+    page = full_path(path)
+    if page.suffix.lower() not in (".html", ".htm"):
+        raise LabError(f"path is the page's file, such as 'hand_in.html', not {str(path)!r}.")
+    if name is not None and not isinstance(name, str):
+        raise LabError(f"name is a text, not {name!r}.")
+    if capstone is not None and not isinstance(capstone, Job):
+        kind = type(capstone).__name__
+        raise LabError(f"capstone is a job of yours, the value of labkit.run(…), not {kind}.")
+    file = page.with_suffix(".json")
+    before = read(file) if file.exists() else None
+    shown = None if name is None else plain_text(name, NAME)
+    if before is not None and before.name and shown and before.name != shown:
+        raise LabError(
+            f"{file} holds the work of {before.name!r}: give another path, or move it away."
+        )
+    done = HandIn(
+        name=shown if shown is not None else before.name if before else "",
+        made=time.strftime("%Y-%m-%d"),
+        machine=_machine(),
+        exercises=work.all_exercises(),
+        curves=tuple(work.all_curves()),
+        capstone=None if capstone is None else _own_job(capstone),
+    )
+    done = done if before is None else merged(before, done)
+    done.page().save(page)
+    write_whole(file, json.dumps(done.to_json(), indent=1, ensure_ascii=False, allow_nan=False))
+    return done
+
+
+def merged(before: HandIn, now: HandIn) -> HandIn:
+    """Both: the best state of each exercise, the newer of two curves and of two jobs."""
+    exercises = dict(before.exercises)
+    for name, one in now.exercises.items():
+        there = exercises.get(name, Tried(STATES[0], 0))
+        state = max(there.state, one.state, key=STATES.index)
+        exercises[name] = Tried(state, max(there.tries, one.tries))
+    curves = {(*one.what, one.device): one for one in before.curves}
+    for new in now.curves:
+        key = (*new.what, new.device)
+        guess = new.guess if new.guesses() or key not in curves else curves[key].guess
+        curves[key] = replace(new, guess=guess)
+    return replace(
+        now,
+        exercises=exercises,
+        curves=tuple(curves.values()),
+        capstone=now.capstone or before.capstone,
+    )
+
+
+def read(file: Path) -> HandIn:
+    """A file that `hand_in` wrote. Raises LabError for any other."""
+    try:
+        if file.stat().st_size > MOST_BYTES:
+            raise ValueError("it is too large")
+        held = json.loads(file.read_text(encoding="utf-8"))
+        if held["kind"] != KIND:
+            raise ValueError("it is of another kind")
+        texts = {key: str(value) for key, value in dict(held["machine"]).items()}
+        return HandIn(
+            name=plain_text(held["name"], NAME),
+            made=plain_text(held["made"], NAME),
+            machine={plain_text(key): plain_text(value, CELL) for key, value in texts.items()},
+            exercises={plain_text(one["name"]): _tried(one) for one in held["exercises"]},
+            curves=tuple(map(curve, held["curves"])),
+            capstone=_capstone(held["capstone"]),
+        )
+    except (OSError, ValueError, LookupError, TypeError, RecursionError, LabError) as problem:
+        raise LabError(
+            f"{file} is not what labkit.hand_in wrote ({problem}): give another path, or move it "
+            "away."
+        ) from problem
+
+
+def _tried(one: Mapping[str, Any]) -> Tried:
+    if one["state"] not in STATES or type(one["tries"]) is not int:
+        raise ValueError("an exercise has a state and a number of tries")
+    return Tried(one["state"], min(MOST_TRIES, max(0, one["tries"])))
+
+
+def _machine() -> dict[str, str]:
+    """On what the work was done; no name of a host or a user, and no token."""
+    machine = machines.detect()
+    facts = {"machine": machine.described, "memory": f"{machine.memory_gib:.0f} GiB"}
+    if replaying():
+        facts["engine"] = "none: jobs were played back from the recording"
+    elif seated():
+        facts["engine"] = classroom_seat.words()
+    versions = [f"{name} {version}" for name, version in machine.versions.items() if version]
+    return {**facts, "versions": ", ".join([f"labkit {__version__}", *versions])}
+
+
+def _own_job(job: Job) -> dict[str, Any]:
+    """Numbers and first rows of a job, as JSON."""
+    m = job.metrics
+    numbers = {"answered": f"{m.rows:,}", "failed": f"{len(job.failed):,}"}
+    for words, rate in (("rows/s", m.rows_per_s), ("output tokens/s", m.output_tokens_per_s)):
+        if math.isfinite(rate):
+            numbers[words] = f"{rate:,.1f}"
+    frame = job.answers.head(ROWS)
+    return {
+        "numbers": numbers,
+        "columns": [plain_text(column) for column in frame.columns],
+        "rows": [[_cell(value) for value in row] for row in frame.to_numpy(object)],
+    }
+
+
+def _cell(value: Any) -> str:
+    text = plain_text(value, CELL + 1)
+    return text if len(text) <= CELL else f"{text[: CELL - 2]} …"
+
+
+def _capstone(held: Any) -> dict[str, Any] | None:
+    if held is None:
+        return None
+    columns = [plain_text(column) for column in list(held["columns"])]
+    rows = [[plain_text(value, CELL) for value in list(row)] for row in list(held["rows"])[:ROWS]]
+    if any(len(row) != len(columns) for row in rows):
+        raise ValueError("its rows have other columns")
+    numbers = {plain_text(k): plain_text(v, CELL) for k, v in dict(held["numbers"]).items()}
+    return {"numbers": numbers, "columns": columns, "rows": rows}
