@@ -87,7 +87,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     books.add_argument("names", nargs="*", type=Path, help="notebooks (default: all lessons)")
     books.add_argument("--out", type=Path, default=Path("build/notebooks"), help="output folder")
     books.add_argument("--in-place", action="store_true", help="write the outputs into the lessons")
-    commands.add_parser("times", help="put measured minutes into docs/times.md and the lessons")
+    commands.add_parser("times", help="put measured minutes into docs/times.md, lessons and plans")
     given = parser.parse_args(arguments)
     run = {
         "run": cli_run.run,
@@ -306,8 +306,9 @@ def _notebooks(given: argparse.Namespace) -> int:
 
 
 def _times(given: argparse.Namespace) -> int:
+    from tools.teaching.pages import put_into_pages
     from tools.times import put_into_lessons, put_into_page
 
-    changed = put_into_page() + put_into_lessons()
-    print("\n".join(changed) or "docs/times.md and the lessons are up to date.")
+    changed = put_into_page() + put_into_lessons() + put_into_pages()
+    print("\n".join(changed) or "docs/times.md, the lessons and docs/teaching are up to date.")
     return 0
