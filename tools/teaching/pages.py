@@ -103,7 +103,7 @@ def rates(name: str) -> str:
     import labkit
 
     sweep = labkit.recorded(name)
-    lines = ["| rows in flight | output tokens/s | lowest to highest | p95 of a row, s |"]
+    lines = ["| rows in flight | output tokens/s | range | p95 of a row, s |"]
     lines.append("|---:|---:|---:|---:|")
     for row in sweep.summary().to_dict("records"):
         rate, low, high = (f"{row[k]:,.0f}" for k in ("output tokens/s", "lowest", "highest"))

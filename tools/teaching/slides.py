@@ -34,8 +34,7 @@ def slides() -> str:
         pictures = PICTURE.findall(part)
         body = _html(PICTURE.sub("", f"## {part}"))
         images = "".join(_image(page.parent / file, alt) for alt, file in pictures)
-        wide = any(_is_wide(page.parent / file) for _, file in pictures)
-        kind = ("wide" if wide else "pictured") if pictures else "plain"
+        kind = _layout([page.parent / file for _, file in pictures])
         made.append(
             f'<section class="{kind}" id="{number}"><div>{body}</div>{images}'
             f'<span class="number">{number} / {len(parts)}</span></section>'
@@ -71,12 +70,15 @@ def _image(file: Path, alt: str) -> str:
     return f'<img src="data:{kind};base64,{code}" alt="{escape(alt)}">'
 
 
-def _is_wide(file: Path) -> bool:
-    """Whether a picture belongs below the text, not beside it: a PNG twice as wide as high."""
-    if file.suffix != ".png":
-        return False
-    width, height = struct.unpack(">II", file.read_bytes()[16:24])  # PNG, section 11.2.2
-    return bool(width > 2 * height)
+def _layout(pictures: list[Path]) -> str:
+    """Where a slide has its picture: a chart twice as wide as high below the text, else beside it;
+    a picture of a screen with more room than a diagram."""
+    if not pictures:
+        return "plain"
+    if pictures[0].suffix != ".png":
+        return "pictured"
+    width, height = struct.unpack(">II", pictures[0].read_bytes()[16:24])  # PNG, section 11.2.2
+    return "wide" if width > 2 * height else "shot"
 
 
 def _page(title: str, look: str, body: str) -> str:
