@@ -166,6 +166,7 @@ def _label(given: argparse.Namespace) -> int:
         given.model,
         batch_size=given.batch_size,
         max_concurrent_batches=given.max_concurrent_batches,
+        warm=True,  # for its start alone: on 2 cores 30 s instead of 46 for 20 rows
     )
     posts = labkit.load_posts(given.rows)
     out = labkit.write(tasks.sentiment(), posts, given.out, spec, id_column="id", into="says")
