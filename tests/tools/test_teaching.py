@@ -42,6 +42,15 @@ def test_a_page_says_what_lessons_and_times_say_now(path: Path) -> None:
     assert path.read_text() == pages.written(path), "run: python -m labkit times"
 
 
+@pytest.mark.parametrize("path", PAGES, ids=[path.name for path in PAGES])
+def test_no_page_skips_a_level_of_headings(path: Path) -> None:
+    """Sphinx warns of it, and a warning ends `make site`."""
+    body = re.sub(r"^```.*?^```", "", path.read_text(), flags=re.M | re.S)
+    levels = [len(marks) for marks in re.findall(r"^(#+) ", body, re.M)]
+    assert levels[0] == 1 and levels.count(1) == 1
+    assert all(b <= a + 1 for a, b in zip(levels, levels[1:], strict=False))
+
+
 def test_other_minutes_of_the_machine_change_the_plans(monkeypatch: pytest.MonkeyPatch) -> None:
     """So that the test above fails when a plan contradicts docs/times.md."""
     page, plan = times.page(), text("plans")
@@ -167,7 +176,7 @@ def test_each_quiz_question_has_exactly_one_answer_among_its_options() -> None:
 
 
 def test_each_task_of_the_exam_has_exactly_one_solution() -> None:
-    tasks, solved = by_heading("exam", "###"), by_heading("answers", "###")
+    tasks, solved = by_heading("exam"), by_heading("answers", "###")
     points = [int(number) for name in tasks for number in re.findall(r"\((\d+) points\)", name)]
     assert [re.sub(r" \(\d+ points\)$", "", name) for name in tasks] == list(solved)
     assert len(points) == len(tasks) == 10 and sum(points) == 40
