@@ -8,7 +8,7 @@
 #   QUICK=1        run them with as few rows as they work with, as the tests do
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help setup run test test-fast test-slow lab lint notebooks bench bundle site hub dist lock upgrade-check clean distclean
+.PHONY: help setup run test test-fast test-slow lab lint notebooks bench bundle teaching site hub dist lock upgrade-check clean distclean
 
 VENV ?= .venv
 DEVICE ?= auto
@@ -60,6 +60,9 @@ bench: setup ## Measure batching, and what a warm engine saves, on this machine
 
 bundle: setup ## Pack the lab for a host without Internet (ARGS="--part-mib 500", see labkit bundle --help)
 	@"$(BIN)/python" -m labkit bundle $(ARGS)
+
+teaching: setup ## Build slides, cheat sheet and the lessons without solutions into build/teaching
+	@"$(BIN)/python" -m tools.teaching
 
 site: ## Build the book (lessons and docs as a static site) into build/site
 	@$(FIND_PYTHON) scripts/setup.py site

@@ -13,6 +13,7 @@ from labkit.cli import (
     compare,
     get,
     label,
+    lessons,
     look,
     plan,
     preflight,
@@ -24,7 +25,21 @@ from labkit.cli import (
 from labkit.errors import LabError
 
 #: Each adds its commands, in the order of the help.
-ROOM = (run, look, get, label, sweep, tune, batch, plan, compare, preflight, classroom, repository)
+ROOM = (
+    run,
+    look,
+    get,
+    lessons,
+    label,
+    sweep,
+    tune,
+    batch,
+    plan,
+    compare,
+    preflight,
+    classroom,
+    repository,
+)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

@@ -24,7 +24,7 @@ def add(commands: Any) -> None:
     books.add_argument("--in-place", action="store_true", help="write the outputs into the lessons")
     books.set_defaults(call=_notebooks)
     times = commands.add_parser(
-        "times", help="put measured minutes into docs/times.md and the lessons"
+        "times", help="put measured minutes into docs/times.md, lessons and plans"
     )
     times.set_defaults(call=_times)
 
@@ -58,8 +58,9 @@ def _notebooks(given: argparse.Namespace) -> int:
 
 
 def _times(given: argparse.Namespace) -> int:
+    from tools.teaching.pages import put_into_pages
     from tools.times import put_into_lessons, put_into_page
 
-    changed = put_into_page() + put_into_lessons()
-    print("\n".join(changed) or "docs/times.md and the lessons are up to date.")
+    changed = put_into_page() + put_into_lessons() + put_into_pages()
+    print("\n".join(changed) or "docs/times.md, the lessons and docs/teaching are up to date.")
     return 0

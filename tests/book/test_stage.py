@@ -18,7 +18,7 @@ from book.stage import ROOT, facts, lessons, prepare
 
 #: What stands in the book, as a reader of the repository knows it.
 SOURCES = [ROOT / "book" / "index.md", *(ROOT / page for page in stage.PAGES)]
-SOURCES += [*sorted((ROOT / "docs").glob("*.md")), *lessons()]
+SOURCES += [*sorted((ROOT / "docs").rglob("*.md")), *lessons()]
 IMG = re.compile(r"<img [^>]+>")
 
 
