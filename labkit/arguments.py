@@ -51,6 +51,8 @@ TYPES: dict[str, tuple[Callable[[Any], bool], str]] = {
     "Task": (_named("Task"), "a labkit.Task, such as labkit.tasks.faq() makes"),
     "Model": (_named("Model"), "what labkit.get_model(…) gives"),
     "Machine": (_named("Machine"), "what labkit.this_machine() gives"),
+    "Sweep": (_named("Sweep"), "what labkit.sweep gave"),
+    "Job": (_named("Job"), "what labkit.run gave"),
     "Written": (_named("Written"), "what labkit.write gave"),
     "JobSpec": (_is_spec, "what labkit.configure() or labkit.endpoint(…) makes"),
     "ProcessorSpec": (_is_spec, "what labkit.configure() makes"),

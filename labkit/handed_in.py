@@ -173,11 +173,6 @@ def hand_in(
     page = full_path(path)
     if page.suffix.lower() not in (".html", ".htm"):
         raise LabError(f"path is the page's file, such as 'hand_in.html', not {str(path)!r}.")
-    if name is not None and not isinstance(name, str):
-        raise LabError(f"name is a text, not {name!r}.")
-    if capstone is not None and not isinstance(capstone, Job):
-        kind = type(capstone).__name__
-        raise LabError(f"capstone is a job of yours, the value of labkit.run(…), not {kind}.")
     file = page.with_suffix(".json")
     before = read(file) if file.exists() else None
     shown = None if name is None else plain_text(name, NAME)

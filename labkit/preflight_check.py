@@ -186,8 +186,6 @@ def preflight(
     for what, value in (("seconds", seconds), ("limit_min", limit_min)):
         if isinstance(value, bool) or not 0 < value < math.inf:
             raise LabError(f"{what} must be a number above 0, not {value!r}.")
-    if not isinstance(name, str):
-        raise LabError(f"name is a text, not {name!r}.")
     if replaying():
         raise LabError(f"Nothing runs while jobs are played back: unset {REPLAY}.")
     checks, problem = list(doctor(model=model).checks), ""

@@ -147,8 +147,8 @@ def test_odd_values_of_a_learner_s_own_rows_are_texts(mine: Work, tmp_path: Path
     [
         ({"path": "h.txt"}, "such as 'hand_in.html'"),
         ({"path": "h.json"}, "such as 'hand_in.html'"),
-        ({"name": 3}, "name is a text"),
-        ({"capstone": pd.DataFrame()}, "a job of yours"),
+        ({"name": 3}, "name must be text"),
+        ({"capstone": pd.DataFrame()}, "what labkit.run gave"),
     ],
 )
 def test_what_can_not_be_handed_in_is_said(

@@ -118,7 +118,7 @@ def test_the_run_ends_after_its_seconds_and_has_two_parts_at_least(
         ({"seconds": math.nan}, "seconds must be"),
         ({"limit_min": math.inf}, "limit_min must be"),
         ({"limit_min": True}, "limit_min must be"),
-        ({"name": None}, "name is a text"),
+        ({"name": None}, "name must be text"),
     ],
 )
 def test_arguments_that_can_not_be_used_are_said(

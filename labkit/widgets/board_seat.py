@@ -117,8 +117,6 @@ def share(name: str = "", *, stop: bool = False, link: str | None = None) -> Boa
     Raises LabError where there is no class, or it does not answer.
     """
     global _now
-    if not isinstance(name, str):
-        raise LabError(f"name is a text, not {name!r}.")
     if stop:
         before, _now = _now, None
         if before is None:

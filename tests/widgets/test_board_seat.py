@@ -168,7 +168,7 @@ def test_a_link_of_another_class_is_refused_and_its_token_is_in_no_text(
         assert not shell.callbacks["pre_run_cell"] and board_seat._now is None
     with pytest.raises(LabError, match="no seat of a class.*hand_in"):
         labkit.share("Ada")
-    with pytest.raises(LabError, match="name is a text"):
+    with pytest.raises(LabError, match="name must be text"):
         labkit.share(3)  # type: ignore[arg-type]
     seat = labkit.share("Ada", link=server.link("01"))
     assert server.tokens.token("01") not in repr(seat)
