@@ -148,7 +148,7 @@ def settled(
     spec: JobSpec, task: Task, asked: Batches | ray.data.Dataset, rows: int | None = None
 ) -> JobSpec:
     """The specification that a job runs with: as many engines on a card as its rows take. Batches
-    take its size from now on. rows: how many a Dataset has, where that is known."""
+    take its size from now on. rows: how many there are, where these are not all."""
     if not isinstance(spec, ProcessorSpec) or isinstance(spec, SeatSpec):
         return spec
     running = warm_engine.current() if spec.warm else None
@@ -167,7 +167,7 @@ def _work(
     if first is not None:
         inputs = sum(map(len, first["messages"].to_pylist())) / len(first) / CHARACTERS
         sampling = [requests.sampling_of(text) for text in first["sampling"].to_pylist()]
-        rows = asked.rows
+        rows = rows or asked.rows
     else:
         inputs, sampling = 256.0, [dict(task.sampling)]
     outputs = sum(map(_output_tokens, sampling)) / len(sampling)
