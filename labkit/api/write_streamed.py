@@ -202,7 +202,8 @@ def _computed(
 ) -> Metrics | None:
     """Ask and write the rows that are not done, `todo` of them; their metrics."""
     assert source.dataset is not None
-    spec = dispatch.settled(spec, task, source.dataset)
+    head = requests.Batches(task, source.head, dispatch.parameter_of(spec), user_data.HEAD)
+    spec = dispatch.settled(spec, task, head if source.head else source.dataset, todo)
     parameter, size = dispatch.parameter_of(spec), dispatch.block_rows(spec, todo)
     asked = source.asked(task, parameter, parts.id_column, done, size)
     assert not isinstance(asked, requests.Batches)

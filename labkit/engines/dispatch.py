@@ -84,7 +84,8 @@ def blocks(
     use: EngineUse | None = None,
 ) -> Iterator[tuple[Sequence[Station], Any]]:
     """A Dataset of requests → (stations, the reference of a block) for workers that read the
-    responses: the block goes to any of the stations, which are the same for all blocks. Nothing
+    responses: the block goes to any of the stations, which are the same for all blocks. The first
+    block is None: workers take seconds to start, and so does Ray Data until it has one. Nothing
     of the rows comes to this process, but for those of a recording and of a class's engine. The
     rest is as in `answer`."""
     import ray
@@ -108,6 +109,7 @@ def blocks(
         nodes = [node["NodeID"] for node in ray.nodes() if node["Alive"]]
         stations = [Answered(node) for node in nodes]
         asked = ray_data_llm.answered(asked, spec, cancel)
+    yield stations, None
     for block, _ in internals.blocks(asked):
         yield stations, block
 
@@ -142,28 +144,32 @@ def made_ready(asked: Batches | ray.data.Dataset, spec: JobSpec) -> None:
         asked.all()
 
 
-def settled(spec: JobSpec, task: Task, asked: Batches | ray.data.Dataset) -> JobSpec:
+def settled(
+    spec: JobSpec, task: Task, asked: Batches | ray.data.Dataset, rows: int | None = None
+) -> JobSpec:
     """The specification that a job runs with: as many engines on a card as its rows take. Batches
-    take its size from now on."""
+    take its size from now on. rows: how many there are, where these are not all."""
     if not isinstance(spec, ProcessorSpec) or isinstance(spec, SeatSpec):
         return spec
     running = warm_engine.current() if spec.warm else None
-    spec = engines_on_card.settle(spec, _work(task, asked), running)
+    spec = engines_on_card.settle(spec, _work(task, asked, rows), running)
     if isinstance(asked, Batches):
         asked.size = spec["batch_size"]
     return spec
 
 
-def _work(task: Task, asked: Batches | ray.data.Dataset) -> engines_on_card.Work:
+def _work(
+    task: Task, asked: Batches | ray.data.Dataset, rows: int | None = None
+) -> engines_on_card.Work:
     """What is known of the rows: four characters a token, and the whole of `max_tokens`, but for
     choices, whose longest is known."""
     first = asked.first() if isinstance(asked, Batches) else None
     if first is not None:
         inputs = sum(map(len, first["messages"].to_pylist())) / len(first) / CHARACTERS
         sampling = [requests.sampling_of(text) for text in first["sampling"].to_pylist()]
-        rows = asked.rows
+        rows = rows or asked.rows
     else:
-        inputs, sampling, rows = 256.0, [dict(task.sampling)], None
+        inputs, sampling = 256.0, [dict(task.sampling)]
     outputs = sum(map(_output_tokens, sampling)) / len(sampling)
     return engines_on_card.Work(rows, inputs, outputs)
 

@@ -6,7 +6,7 @@ The driver hands out references of blocks; what is in them never comes to it.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from typing import Any, Protocol
 
 import pyarrow as pa
@@ -52,20 +52,25 @@ class Answered:
         """Nothing ends the job here."""
 
 
-class AskReplica:
-    """The blocks are requests, which one replica of a warm engine answers: in batches of `size`,
-    of which at most `batches` are with it. replica: see `engine_actor.Replica`; job: its number."""
+class AskReplicas:
+    """The blocks are requests, which some replicas of a warm engine answer, all on one node: in
+    batches of `size`, of which at most `batches` are with each. replicas: see
+    `engine_actor.Replica`; job: its number."""
 
-    def __init__(self, replica: Any, job: int, size: int, batches: int, node: str):
-        self.replica, self.job, self.size, self.batches = replica, job, size, batches
-        self.node, self.blocks = node, 2  # the next one is there when one runs out
-        self.room: asyncio.Semaphore | None = None
+    def __init__(self, replicas: Sequence[Any], job: int, size: int, batches: int, node: str):
+        self.replicas, self.job, self.size, self.batches = replicas, job, size, batches
+        self.node, self.blocks = node, 2 * len(replicas)  # the next one is there when one runs out
+        #: Each replica as often as it has room for a batch: the one that waits longest comes first.
+        self.free: asyncio.Queue[Any] | None = None
 
     async def answers(self, block: pa.Table) -> AsyncIterator[pa.Table]:
         """Each batch when it is answered."""
-        self.room = self.room or asyncio.Semaphore(self.batches)
+        if self.free is None:
+            self.free = asyncio.Queue()
+            for replica in [*self.replicas] * self.batches:
+                self.free.put_nowait(replica)
         asked = [
-            asyncio.ensure_future(self._answer(block.slice(first, self.size), self.room))
+            asyncio.ensure_future(self._answer(block.slice(first, self.size), self.free))
             for first in range(0, block.num_rows, self.size)
         ]
         try:
@@ -75,12 +80,15 @@ class AskReplica:
             for one in asked:
                 one.cancel()
 
-    async def _answer(self, batch: pa.Table, room: asyncio.Semaphore) -> pa.Table:
+    async def _answer(self, batch: pa.Table, free: asyncio.Queue[Any]) -> pa.Table:
         # A copy: a slice would be sent with all rows of the table that it is a view of.
         places = pa.array(range(batch.num_rows), pa.int64())
         requests = batch.select(REQUEST.names).take(places).set_column(0, "row_id", places)
-        async with room:
-            answered: pa.Table = await self.replica.answer(self.job, requests)
+        replica = await free.get()
+        try:
+            answered: pa.Table = await replica.answer(self.job, requests)
+        finally:
+            free.put_nowait(replica)
         return answered.append_column("row", batch["row"])
 
     def rest(self) -> list[pa.Table]:

@@ -32,8 +32,8 @@ def part_seconds(workers: int, seconds: float) -> float:
 
 
 class PartWorkers:
-    """They are started for the first block and ended with the `with` block: what waits is written
-    then, whatever ended it.
+    """They are started when the stations are known and ended with the `with` block: what waits is
+    written then, whatever ended it.
 
     here: all are on the node of this process, which alone has the folder.
     """
@@ -41,7 +41,7 @@ class PartWorkers:
     def __init__(self, work: Work, here: bool):
         self.work, self.here = work, here
         self.actors: list[Any] = []
-        self.limit = 1
+        self.limits: list[int] = []  # how many blocks each takes at a time
         self.pending: dict[Any, int] = {}
         self.at_each: list[int] = []
         self.asked: list[Any] = []
@@ -58,8 +58,10 @@ class PartWorkers:
         for stations, block in blocks:
             if not self.actors:
                 self._start(stations)
-            yield from self._room(self.limit * len(self.actors))
-            at = min(range(len(self.actors)), key=self.at_each.__getitem__)
+            if block is None:
+                continue
+            yield from self._room(sum(self.limits))
+            at = min(range(len(self.actors)), key=lambda n: self.at_each[n] / self.limits[n])
             self.at_each[at] += 1
             self.pending[self.actors[at].take.remote(block)] = at
         yield from self._room(1)
@@ -77,7 +79,7 @@ class PartWorkers:
             if self.here or station.node:
                 options["scheduling_strategy"] = on_node("" if self.here else station.node)
             self.actors.append(actor.options(**options).remote(work, station))
-        self.limit = max(station.blocks for station in stations)
+        self.limits = [station.blocks for station in stations]
         self.at_each = [0] * len(stations)
 
     def _room(self, blocks: int) -> Iterator[Counts | None]:

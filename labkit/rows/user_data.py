@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import sys
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
@@ -28,6 +29,8 @@ if TYPE_CHECKING:
 
 #: The columns about an answer that `write` adds beside it and its error.
 ABOUT_AN_ANSWER = (*COUNTS, "finish_reason")
+#: So many rows of files are looked at for how long they are.
+HEAD = 64
 EMPTY = "There are no rows to run: the data is empty."
 
 
@@ -36,13 +39,14 @@ class Source:
     """The user's rows: a table in memory, or a Ray Dataset that is streamed (neither where a worker
     has some of its rows).
 
-    schema: their types in the files.
+    schema: their types in the files. head: the first rows of files.
     """
 
     schema: pa.Schema
     table: pa.Table | None = None
     dataset: ray.data.Dataset | None = None
     missing: pa.Table = field(default_factory=lambda: pa.table({}))
+    head: list[Row] = field(default_factory=list)
 
     def ids(self, id_column: str) -> Iterator[pa.Array]:
         """The ids of all rows, some at a time."""
@@ -123,11 +127,14 @@ def source(data: Any) -> Source:
 
     Raises LabError for data of another kind, without rows, or of mixed types in a column.
     """
+    head: list[Row] = []
     if isinstance(data, str | Path):
         files = user_files.opened(data)
         data = files.dataset()
+        with contextlib.suppress(pa.ArrowException, OSError, LabError):  # said where they are read
+            head = files.head(HEAD).to_pylist()
         if files.schema is not None:
-            return Source(files.schema, dataset=data)
+            return Source(files.schema, dataset=data, head=head)
     if is_dataset(data):
         found = data.schema()
         if found is None:
@@ -135,7 +142,8 @@ def source(data: Any) -> Source:
         if not isinstance(found.base_schema, pa.Schema):
             data = data.map_batches(lambda table: table, batch_format="pyarrow")
             found = data.schema()
-        return Source(pa.schema(list(zip(found.names, found.types, strict=True))), dataset=data)
+        schema = pa.schema(list(zip(found.names, found.types, strict=True)))
+        return Source(schema, dataset=data, head=head)
     table = arrow_types.table(data)
     if table.num_rows == 0:
         raise LabError(EMPTY)

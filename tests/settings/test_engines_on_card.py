@@ -175,3 +175,14 @@ def test_rows_are_sent_in_batches_of_the_size_that_is_settled() -> None:
     spec = dispatch.settled(asked, sentiment(), batches)
     first, second = itertools.islice(batches, 2)
     assert first.num_rows == second.num_rows == spec["batch_size"] == 256
+
+
+def test_rows_of_a_file_get_the_engines_and_batches_of_rows_in_memory() -> None:
+    """A guess at their length gave six engines instead of eight, and batches of 64."""
+    rows, asked = [{"text": "x" * 80}] * 33_600, configure(TINY, H100, warm=True)
+    every = requests.Batches(sentiment(), rows, for_vllm, 64)
+    head = requests.Batches(sentiment(), rows[:64], for_vllm, 64)
+    both = [dispatch.settled(asked, sentiment(), every)]
+    both.append(dispatch.settled(asked, sentiment(), head, len(rows)))
+    sizes = [(spec.replicas, spec["batch_size"]) for spec in both]
+    assert sizes[0] == sizes[1] and sizes[0][1] == 256
