@@ -162,11 +162,7 @@ def write(
         assert source.table is not None
         user_data.check_ids(ids := source.table[id_column], id_column)
         with parts.open():
-            source.use(kept := parts.schema())
-            known = parts.check(job_fingerprint.about(task, spec, source.schema, id_column, into))
-            job_fingerprint.check_prompt(task, parts, known)
-            if kept:  # a kill may have left parts of two types
-                parts.retype(into, kept.field(into).type)
+            known = job_fingerprint.compared(task, spec, source, parts, into)
             there = parts.rows()
             if retry_failed and there.num_rows:
                 failed = there.filter(there["failed"])["id"]

@@ -61,11 +61,7 @@ def write_streamed(
     with _watched("looking at the data", progress, stall_s, "the ids: ") as (shown, watch):
         source, every = _looked_at(task, data, id_column, into, shown, watch)
     with parts.open():
-        source.use(kept := parts.schema())
-        known = parts.check(job_fingerprint.about(task, spec, source.schema, id_column, into))
-        job_fingerprint.check_prompt(task, parts, known)
-        if kept:  # a kill may have left parts of two types
-            parts.retype(into, kept.field(into).type)
+        known = job_fingerprint.compared(task, spec, source, parts, into)
         with _watched("looking at the parts", False, stall_s) as (_, watch):
             done, failed = _ids_of(parts, source, watch)
             if retry_failed and failed:

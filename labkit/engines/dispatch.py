@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
 from labkit.engines import classroom, recorded_jobs, warm_engine
+from labkit.engines.refusals import Refusals
 from labkit.engines.station import Answered, Station
 from labkit.hardware.recorded_machine import replaying
 from labkit.metrics import EngineUse
@@ -99,7 +100,7 @@ def blocks(
             yield stations, ray.put(table)
         return
     if isinstance(spec, EndpointSpec):
-        stations = [endpoint_client.Refusals(spec.url, spec["max_concurrent_batches"])]
+        stations = [Refusals(spec.url, spec["max_concurrent_batches"])]
         asked = endpoint_client.answered(asked, spec, stall_s, cancel)
     elif isinstance(spec, ProcessorSpec) and spec.warm:
         stations = warm_engine.stations(spec, say, cancel)

@@ -14,6 +14,7 @@ import pyarrow as pa
 
 from labkit.errors import LabError
 from labkit.results.parquet_folder import ANOTHER, Parts
+from labkit.rows.user_data import Source
 from labkit.settings.endpoint_spec import EndpointSpec
 from labkit.settings.processor_spec import ProcessorSpec
 from labkit.settings.seat_spec import SeatSpec
@@ -29,6 +30,17 @@ OF_THE_MODEL = (
 ENDS = 2**20
 #: So many characters of a prompt are kept to be shown; its hash is that of all.
 SHOWN = 2000
+
+
+def compared(task: Task, spec: JobSpec, source: Source, parts: Parts, into: str) -> dict[str, Any]:
+    """Compare a job with its folder, or note it in a new one; what is noted. The source takes over
+    the types of the parts, and all parts get one. Raises LabError for another job's folder."""
+    source.use(kept := parts.schema())
+    known = parts.check(about(task, spec, source.schema, parts.id_column, into))
+    check_prompt(task, parts, known)
+    if kept:  # a kill may have left parts of two types
+        parts.retype(into, kept.field(into).type)
+    return known
 
 
 def about(

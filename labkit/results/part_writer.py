@@ -7,6 +7,7 @@ import ctypes
 import itertools
 import sys
 import time
+from abc import ABC, abstractmethod
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any, Self
 
@@ -33,7 +34,7 @@ EXACT = {pa.string(): str, pa.int64(): int, pa.float64(): float, pa.bool_(): boo
 WAITING_ROWS = 1000
 
 
-class RowsToParts:
+class RowsToParts(ABC):
     """Gathers finished rows and writes them as parts. Which of them are new, and what is kept of
     them, is for those that build on it (`new`, `count`).
 
@@ -56,13 +57,13 @@ class RowsToParts:
         self.thread = ThreadPoolExecutor(1)
         self.part: Future[None] | None = None
 
+    @abstractmethod
     def new(self, ids: pa.ChunkedArray) -> np.ndarray:
         """True for the rows that are wanted and have not come before."""
-        raise NotImplementedError
 
+    @abstractmethod
     def count(self, times: pa.Table, failed: int) -> None:
         """Rows are in a part now: what is known of their times (responses.ABOUT)."""
-        raise NotImplementedError
 
     def take(self, finished: pa.Table) -> None:
         """Responses: written now, or with those of the next seconds."""

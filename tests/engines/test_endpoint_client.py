@@ -29,8 +29,9 @@ from hypothesis import strategies as st
 import labkit
 from labkit.engines import endpoint_client
 from labkit.engines.endpoint_check import check_server
-from labkit.engines.endpoint_client import FIRST_ROWS, Client, unless_refused
+from labkit.engines.endpoint_client import Client, unless_refused
 from labkit.engines.endpoint_reply import QUOTA, Reply, error_message, read_answer, retry_after
+from labkit.engines.refusals import FIRST_ROWS
 from labkit.errors import JobFailed, LabError
 from labkit.rows import responses
 from labkit.rows.requests import make
