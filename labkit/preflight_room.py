@@ -191,8 +191,15 @@ def _preflight(held: Any) -> Preflight:
         tokens_per_s=_number(held["tokens_per_s"]),
         problem=plain_text(held["problem"], TEXT),
         lessons=tuple(lessons),
-        limit_min=_number(held["limit_min"]),
+        limit_min=_limit(held["limit_min"]),
     )
+
+
+def _limit(value: Any) -> float:
+    found = _number(value)
+    if not found > 0:
+        raise ValueError(f"{value!r:.40} is no limit in minutes")
+    return found
 
 
 def _number(value: Any) -> float:

@@ -13,12 +13,17 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
-from hypothesis import settings
+from hypothesis import HealthCheck, settings
 
 from tests import engine_starts
 
-settings.register_profile("lab", max_examples=20, deadline=None)
-settings.load_profile("lab")
+# The same examples on every machine: what a change is tested by must not depend on a draw. The wide
+# profile (LABKIT_EXAMPLES=wide) draws 500 new ones a test, to look for what nobody thought of.
+settings.register_profile("lab", max_examples=20, deadline=None, derandomize=True, database=None)
+settings.register_profile(
+    "wide", max_examples=500, deadline=None, suppress_health_check=list(HealthCheck)
+)
+settings.load_profile(os.environ.get("LABKIT_EXAMPLES", "lab"))
 os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
 
 # A shell starts what it runs in the background with Ctrl-C ignored; some tests press it.

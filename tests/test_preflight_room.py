@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from labkit.cli import main
@@ -43,6 +43,7 @@ def test_a_file_of_another_kind_is_named(content: bytes, tmp_path: Path) -> None
         read(tmp_path / "bad.html")
 
 
+@example("limit_min", None)
 @given(st.sampled_from(list(FINE.to_json())), JSON)
 def test_any_json_is_a_preflight_or_an_error_of_the_lab(
     tmp_path_factory: pytest.TempPathFactory, name: str, value: Any
