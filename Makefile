@@ -40,7 +40,7 @@ test: setup lint ## Run what no change may break, lessons and browser too (17 mi
 	@LABKIT_TESTS="make $@" "$(BIN)/python" -m pytest $(SIDE_BY_SIDE)
 
 test-fast: setup ## Run the tests without engine and browser (1 min)
-	@LABKIT_TESTS="make $@" "$(BIN)/python" -m pytest tests \
+	@LABKIT_TESTS="make $@" "$(BIN)/python" -m pytest tests -n 2 --dist loadgroup --no-loadscope-reorder \
 		-m "not engine and not browser and not slow and not endurance"
 
 test-slow: setup ## Run the lessons on real weights, and the faults (takes long)

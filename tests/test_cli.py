@@ -209,6 +209,7 @@ def test_importing_labkit_starts_nothing_heavy() -> None:
     assert (done.returncode, done.stdout.strip(), done.stderr) == (0, "", "")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("arguments", "points", "chart"),
     [

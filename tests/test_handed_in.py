@@ -73,6 +73,7 @@ def test_the_work_of_a_notebook_is_on_the_page_and_in_the_json(mine: Work, tmp_p
     assert read(tmp_path / "a.json") == done and done._repr_html_() in page
 
 
+@pytest.mark.slow
 def test_each_lesson_adds_to_what_lies_there(
     mine: Work, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

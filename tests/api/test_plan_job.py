@@ -65,6 +65,7 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
     return Clock(monkeypatch)
 
 
+@pytest.mark.slow
 def test_runs_with_rows_of_their_own_tell_the_job(clock: Clock, spec: Any) -> None:
     plan = labkit.plan(TASK, questions(5000), spec, seconds=30, progress=False)
     (first, *sizes) = [rows for rows, _ in clock.runs]

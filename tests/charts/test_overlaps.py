@@ -154,6 +154,7 @@ def inner(text: Text, by: float = 1) -> Bbox:
     return text.get_window_extent().padded(-by)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("machine", [*OTHERS, machines.MACHINES[2]])
 @pytest.mark.parametrize("name", CHARTS)
 def test_no_text_lies_on_anything(name: str, machine: str, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -30,6 +30,7 @@ def test_timeline_has_a_bar_a_row_and_marks_the_stragglers() -> None:
     assert "last quarter of its batch's time" in words(figure)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("rows", [1, 3, 4, 8, 12, 16, 20, 64])
 def test_stragglers_are_those_of_whole_batches_however_many_rows_are_shown(rows: int) -> None:
     """The fourth row of every first batch is late beside those before it, but half come later."""

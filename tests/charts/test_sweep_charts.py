@@ -39,6 +39,7 @@ def test_a_guess_whose_first_point_is_not_measured_meets_the_curve_at_the_next()
     assert list(line.get_ydata()) == [20, 40, 160]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("guess", [{}, {4: 0}, {1: 1}, {999: 5}, {1: 1, 4: None}])
 def test_odd_guesses_are_drawn_without_an_error(guess: dict[int, Any]) -> None:
     assert sweep_charts.saturation(measured({(1, 4): [40]}), guess).axes

@@ -103,6 +103,7 @@ def test_the_class_s_machine_stands_for_this_one(room: Room, about: dict[str, An
     assert "tmp" not in json.dumps(about)
 
 
+@pytest.mark.slow
 def test_a_sweep_and_a_panel_are_one_turn_each(room: Room) -> None:
     sweep = labkit.sweep(SAY, ROWS, labkit.in_flight(1, 4), repeats=2, progress=False)
     assert len(sweep.table) == 4 and "7 CPU cores (Acme 5" in sweep.caption()

@@ -119,6 +119,7 @@ def test_a_replay_gives_the_recorded_runs_and_says_what_it_is() -> None:
     assert "Recorded" in found.caption()
 
 
+@pytest.mark.slow
 def test_a_replay_of_some_points_once() -> None:
     panel = labkit.replay(NAMES[0], speed=math.inf)
     for box in panel._chosen[2:]:

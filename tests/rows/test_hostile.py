@@ -358,6 +358,7 @@ def test_every_parameter_of_vllm_has_a_type() -> None:
 DICTS = ["logit_bias", "extra_args", "repetition_detection"]
 
 
+@pytest.mark.slow
 @given(st.sampled_from([*sampling_values.KINDS, *sampling_values.LISTS, *DICTS]), values)
 @example("extra_args", {"a": [1, None, {"b": (True, 0.5, "x")}]})
 @example("extra_args", {1: 2})

@@ -381,6 +381,7 @@ def test_a_doubled_bos_is_taken_out_of_the_template(smollm2: Any, tmp_path: Path
     assert tokenizer(text)["input_ids"].count(0) == 1
 
 
+@pytest.mark.slow
 def test_the_mended_template_reaches_ray(smollm2: Any, tmp_path: Path) -> None:
     model = tokenizer_folder(smollm2, tmp_path, adds_bos=True, template=TEMPLATE)
     spec = configure(model, LAPTOP)
@@ -402,6 +403,7 @@ def test_a_single_bos_is_left_alone(
     assert configure(model, LAPTOP)["chat_template_stage"] == {"num_cpus": STAGE_CPUS}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("default", ["default", "other"])
 def test_one_of_several_templates_is_mended(default: str, smollm2: Any, tmp_path: Path) -> None:
     """Command R and others have one for tools, one for documents; without a default there is none

@@ -265,6 +265,7 @@ FAULTS: dict[str, tuple[Callable[..., None], str]] = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", FAULTS)
 def test_else_the_package_is_taken_with_the_reason_in_one_line(
     kind: str, lab: Path, server: Any, monkeypatch: pytest.MonkeyPatch
@@ -292,6 +293,7 @@ def no_listener() -> str:
         return f"http://127.0.0.1:{taken.getsockname()[1]}"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("variables", "reason"),
     [
@@ -395,6 +397,7 @@ ensure(Repository(**json.loads(sys.argv[1])), Path(sys.argv[2]))
 """
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("end", [signal.SIGINT, signal.SIGKILL])
 def test_after_a_stop_it_is_fetched_anew(
     end: signal.Signals, repository: Repository, server: Any, tmp_path: Path

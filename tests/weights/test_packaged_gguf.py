@@ -213,6 +213,7 @@ def test_a_cache_that_is_a_file(package: Package, tmp_path: Path) -> None:
 # --- a stop half-way -----------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("step", ["_fetch", "convert"])
 def test_a_stop_half_way_leaves_nothing(
     step: str, package: Package, tmp_path: Path, monkeypatch: pytest.MonkeyPatch

@@ -45,6 +45,7 @@ def test_at_first_it_is_idle_with_all_points_chosen() -> None:
     assert "A &lt;title&gt;</b>: a panel, idle" in shown["text/html"]
 
 
+@pytest.mark.slow
 def test_short_answers_are_shown_in_rows_a_second() -> None:
     measure = Measured()
     measure.let(3)
@@ -85,6 +86,7 @@ def test_a_guess_starts_empty_and_takes_numbers_as_they_are_typed() -> None:
     assert "left out" not in panel._words.value
 
 
+@pytest.mark.slow
 def test_without_a_guess_there_is_nothing_to_be_off_by() -> None:
     measure = Measured()
     measure.let(3)
@@ -95,6 +97,7 @@ def test_without_a_guess_there_is_nothing_to_be_off_by() -> None:
     assert panels.show(table)._repr_html_() and sweep_charts.saturation(panel.result(), panel.guess)
 
 
+@pytest.mark.slow
 def test_a_page_keeps_a_picture_of_the_guess_and_then_of_what_was_measured(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
@@ -148,6 +151,7 @@ def test_a_run_from_button_to_chart() -> None:
     assert len(found.table) == 2
 
 
+@pytest.mark.slow
 def test_the_verdict_on_a_guess_comes_at_the_end() -> None:
     measure = Measured()
     measure.let(3)
@@ -171,6 +175,7 @@ def test_cancel_says_so_and_the_next_cell_fails() -> None:
         panel.result()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("order", ["made before", "made meanwhile"])
 def test_any_panel_can_cancel_the_sweep_that_is_under_way(order: str) -> None:
     """A cell that is run again shows a new panel, and the old one's buttons are gone."""
