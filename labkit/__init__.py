@@ -45,7 +45,8 @@ if TYPE_CHECKING:
         recorded_timeline,
         recordings,
     )
-    from labkit.results.sweep_result import Sweep, at_product, grid, in_flight
+    from labkit.results.sweep_point import at_product, grid, in_flight
+    from labkit.results.sweep_result import Sweep
     from labkit.results.tuning import Tuning
     from labkit.sweep_comparison import compare_sweeps
     from labkit.tasks import Task
@@ -88,7 +89,8 @@ _HOMES = {
     "results.planning": "Plan",
     "results.recordings": "recorded recorded_labels recorded_limits recorded_short_rows "
     "recorded_timeline recordings",
-    "results.sweep_result": "Sweep at_product grid in_flight",
+    "results.sweep_point": "at_product grid in_flight",
+    "results.sweep_result": "Sweep",
     "results.tuning": "Tuning",
     "preflight_check": "preflight",
     "sweep_comparison": "compare_sweeps",

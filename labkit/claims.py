@@ -16,8 +16,9 @@ import pandas as pd
 from labkit import metrics
 from labkit.hardware.recorded_machine import replaying
 from labkit.quality import Quality
+from labkit.results.guess import off_by, off_by_words
 from labkit.results.job import Job
-from labkit.results.sweep_result import NOISE, RATE, Sweep, off_by, off_by_words
+from labkit.results.sweep_result import NOISE, RATE, Sweep
 
 #: A curve keeps to perfect scaling as long as its points reach this share of it.
 STRAIGHT = 0.8

@@ -19,7 +19,8 @@ from labkit import scheduling
 from labkit.errors import LabError
 from labkit.results.class_work import work
 from labkit.results.job import Job
-from labkit.results.sweep_result import RATE, Point, Sweep
+from labkit.results.sweep_point import Point
+from labkit.results.sweep_result import RATE, Sweep
 from labkit.settings.processor_spec import ProcessorSpec
 from labkit.tasks import LABELS
 

@@ -16,9 +16,10 @@ from typing import Any
 import pandas as pd
 
 from labkit import __version__, tasks
-from labkit.api.checkup import FAIL, OK, WARN, Check, doctor
+from labkit.api.checkup import doctor
 from labkit.api.configure import configure
 from labkit.api.measure_job import measure
+from labkit.api.report import FAIL, OK, WARN, Check, Report
 from labkit.datasets import load_faq
 from labkit.errors import LabError, lab_errors
 from labkit.hardware import machine as machines
@@ -69,7 +70,7 @@ class Preflight:
     @property
     def works(self) -> bool:
         """Whether an engine ran here."""
-        return not self.problem and all(check.state != FAIL for check in self.checks)
+        return not self.problem and Report(self.checks).healthy
 
     @property
     def ready(self) -> bool:
@@ -124,8 +125,7 @@ class Preflight:
             )
         page.text(f"{self.model} on {self.machine}", kind="small")
         page.section("The doctor")
-        rows = [(c.name, c.state, c.found, c.fix) for c in self.checks]
-        page.table(pd.DataFrame(rows, columns=["check", "state", "found", "what to do"]))
+        page.table(Report(self.checks).table().reset_index())
         page.text(f"Made on {self.made} with labkit {__version__}.", kind="small")
         data = json.dumps(self.to_json(), ensure_ascii=False, allow_nan=False)
         return page.code(data, folded="The same for a program (labkit preflight --room)")
@@ -188,11 +188,11 @@ def preflight(
             raise LabError(f"{what} must be a number above 0, not {value!r}.")
     if replaying():
         raise LabError(f"Nothing runs while jobs are played back: unset {REPLAY}.")
-    checks, problem = list(doctor(model=model).checks), ""
+    report, problem = doctor(model=model), ""
     machine = machines.detect()
     start_s = rows_per_s = tokens_per_s = math.nan
     chosen = model or ""
-    if all(check.state != FAIL for check in checks):
+    if report.healthy:
         try:
             sizes = {"batch_size": BATCH_SIZE, "max_concurrent_batches": BATCHES}
             spec = configure(model, warm=True).with_(**sizes)
@@ -221,7 +221,7 @@ def preflight(
         made=time.strftime("%Y-%m-%d"),
         machine=machine.described,
         model=chosen,
-        checks=tuple(checks),
+        checks=report.checks,
         start_s=start_s,
         rows_per_s=rows_per_s,
         tokens_per_s=tokens_per_s,

@@ -13,7 +13,7 @@ import pytest
 
 import labkit
 from labkit import preflight_check
-from labkit.api.checkup import FAIL, OK, Check, Report
+from labkit.api.report import FAIL, OK, Check, Report
 from labkit.cli import main
 from labkit.errors import JobFailed, LabError
 from labkit.hardware import machine as machines

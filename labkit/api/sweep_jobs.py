@@ -22,7 +22,8 @@ from labkit.progress import Named, View, view_of
 from labkit.ray_session import job_lock
 from labkit.results.class_work import work
 from labkit.results.sweep_file import about_sweep, resume
-from labkit.results.sweep_result import Point, Sweep
+from labkit.results.sweep_point import Point
+from labkit.results.sweep_result import Sweep
 from labkit.rows import user_data
 from labkit.settings.processor_spec import ProcessorSpec
 from labkit.tasks import Row, Task

@@ -7,22 +7,10 @@ from typing import Any, cast
 
 import pandas as pd
 
+from labkit.charts.axes import DASHES, MARKERS, TONES, log2_axis, shown, text_tone, times
 from labkit.charts.style import ACCENT, GREY, MID, Chart, Sheet, styled
-from labkit.charts.sweep_charts import (
-    DASHES,
-    MARKERS,
-    RATE,
-    TONES,
-    caption_of,
-    fastest,
-    in_rate,
-    log2_axis,
-    shown,
-    text_tone,
-    times,
-    with_range,
-)
-from labkit.results.sweep_result import Sweep
+from labkit.charts.sweep_charts import caption_of, fastest, in_rate, with_range
+from labkit.results.sweep_result import RATE, Sweep
 from labkit.weights.architecture import Shape
 from labkit.weights.roofline import Limits, step_seconds
 

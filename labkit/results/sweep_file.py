@@ -11,7 +11,7 @@ from typing import Any
 
 from labkit.errors import LabError, reason
 from labkit.results.job_fingerprint import model_hash
-from labkit.results.sweep_result import read_runs
+from labkit.results.sweep_lines import read_runs
 from labkit.settings import redaction
 from labkit.settings.processor_spec import ProcessorSpec
 from labkit.settings.setting import NEED_NO_RELOAD, check_counts
