@@ -72,8 +72,8 @@ class HandIn:
         done = self.right
         page = Page(f"Handed in by {self.name}" if self.name else "Handed in", self._lead())
         facts = {"exercises right": f"{done} of {self.of}"}
-        for number, lesson in enumerate(lessons(), 1):
-            names = [name for name, at in places().items() if at.lesson == number]
+        for lesson in lessons():
+            names = [name for name, at in places().items() if at.lesson == lesson.number]
             right = sum(self.exercises.get(n, Tried("", 0)).state == STATES[-1] for n in names)
             facts[" ".join(lesson.title.split(":")[0].split())] = f"{right} of {len(names)}"
         page.facts(facts)

@@ -74,8 +74,8 @@ class Preflight:
 
     @property
     def ready(self) -> bool:
-        """Whether all lessons can be done here, in their time."""
-        return all(self.advice(one) == RUNS for one in self.lessons)
+        """Whether there are lessons, and all can be done here, in their time."""
+        return bool(self.lessons) and all(self.advice(one) == RUNS for one in self.lessons)
 
     def advice(self, lesson: LessonMinutes) -> str:
         """What to do about a lesson, in a few words."""
@@ -90,6 +90,10 @@ class Preflight:
             why = f"the doctor found: {', '.join(bad)}" if bad else "the engine did not run"
             return f"No lesson runs here ({why}). Mend it as said below, or use {INSTEAD}."
         long = [one.title.split(":")[0] for one in self.lessons if self.advice(one) != RUNS]
+        if not self.lessons:
+            return (
+                "An engine runs here, but no lesson can be read here: take a fresh copy of the lab."
+            )
         if not long:
             return "Ready: all lessons run here."
         return (

@@ -67,6 +67,11 @@ def here(monkeypatch: pytest.MonkeyPatch) -> SimpleNamespace:
     return found
 
 
+def test_without_lessons_nothing_is_ready() -> None:
+    none = replace(FINE, lessons=())
+    assert none.works and not none.ready and "no lesson" in none.sentence()
+
+
 def test_a_machine_that_is_as_the_measured_one_is_ready(here: SimpleNamespace) -> None:
     found = labkit.preflight(name=" Ada ")
     assert found.ready and found.works and found.name == "Ada"
