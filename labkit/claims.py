@@ -129,7 +129,7 @@ def sharing(sweep: Sweep, rate: str = RATE) -> Sentence:
 def scaling(sweep: Sweep, rate: str = RATE) -> pd.DataFrame:
     """A curve beside perfect scaling: by rows in flight, `measured` and `perfect` as multiples of
     the first point, and `share`, the one over the other (perfect stops at `max_num_seqs`)."""
-    best = sweep.summary().groupby("rows_in_flight")[rate].max()
+    best = sweep.fastest(rate).set_index("rows_in_flight")[rate]
     decoding = pd.Series(best.index, index=best.index, dtype=float).clip(upper=sweep.limit)
     measured, perfect = best / best.iloc[0], decoding / decoding.iloc[0]
     return pd.DataFrame({"measured": measured, "perfect": perfect, "share": measured / perfect})

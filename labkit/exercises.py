@@ -276,7 +276,7 @@ def fewest_rows(sweep: Sweep, answer: int | Point | None, share: float = 0.8) ->
     """The fewest rows in flight among the points of a sweep that reach `share` of the best."""
     if untouched := _open(answer):
         return untouched
-    best = sweep.summary().groupby("rows_in_flight")[RATE].max()
+    best = sweep.fastest().set_index("rows_in_flight")[RATE]
     wanted = int(best[best >= share * best.max()].index.min())
     rows: Any = answer.rows_in_flight if isinstance(answer, Point) else answer
     if isinstance(rows, bool) or not isinstance(rows, Integral):

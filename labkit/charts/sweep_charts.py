@@ -57,7 +57,7 @@ def saturation(
     Raises LabError for another rate.
     """
     sweep = in_rate(sweep, rate)
-    points = fastest(sweep.summary())
+    points = sweep.fastest()
     known = {rows: ratio for rows, ratio in (guess or {}).items() if ratio and ratio > 0}
     sheet = Sheet(width=12, height=4.2, columns=2, width_ratios=[1.25, 1])
     (left, right) = sheet.axes[0]
@@ -280,12 +280,6 @@ def _claim(sweep: Sweep) -> str:
 def _is_point(points: pd.DataFrame, point: Point) -> pd.Series:
     same = points["batch_size"].eq(point.batch_size)
     return same & points["max_concurrent_batches"].eq(point.max_concurrent_batches)
-
-
-def fastest(points: pd.DataFrame) -> pd.DataFrame:
-    """One point for each number of rows in flight: the fastest."""
-    best = points.sort_values(RATE).groupby("rows_in_flight").tail(1)
-    return best.sort_values("rows_in_flight").reset_index(drop=True)
 
 
 def _scale(points: pd.DataFrame, guess: Mapping[int, float]) -> float:

@@ -12,7 +12,7 @@ import pandas as pd
 
 from labkit.errors import LabError
 from labkit.pages.html_table import show
-from labkit.results.sweep_lines import read_runs
+from labkit.results.sweep_lines import read_lines
 from labkit.results.sweep_point import Point
 
 #: A point is good enough when its throughput reaches this share of the best one.
@@ -69,6 +69,12 @@ class Sweep:
             }
         )
         return frame.reset_index()
+
+    def fastest(self, rate: str = RATE) -> pd.DataFrame:
+        """One point of `summary` for each number of rows in flight: the fastest."""
+        points = self.summary(rate).sort_values(rate, na_position="first")
+        best = points.groupby("rows_in_flight").tail(1)
+        return best.sort_values("rows_in_flight").reset_index(drop=True)
 
     def near_best(self, rate: str = RATE) -> pd.DataFrame:
         """The points of `summary` that can't be told from the fastest, which is one of them.
@@ -193,7 +199,7 @@ class Sweep:
 
         Raises LabError when it is none, or holds no run.
         """
-        about, runs, _ = read_runs(path)
+        about, runs, _ = read_lines(path)
         if not runs:
             raise LabError(f"{path} is a sweep that was stopped before its first run had ended.")
         return Sweep(pd.DataFrame(runs), about)
