@@ -15,7 +15,7 @@ import pandas as pd
 
 from labkit.metrics.histogram import Histogram
 from labkit.metrics.in_time import ENDED, QUEUED, QUEUED_AT, SLOPE, SLOPE_AT, TOKENS, InTime
-from labkit.metrics.job_metrics import CUT, EngineUse, Metrics, nothing_answered
+from labkit.metrics.job_metrics import CUT, EngineUse, Metrics, nothing_answered, over_span
 from labkit.metrics.row_times import OTHER_HOST_S, ROW_COLUMNS
 
 #: The spans of a row of which a job's metrics have percentiles.
@@ -114,7 +114,7 @@ class Tally:
             return nothing_answered(failed, wall)
         clock = self._one_clock()
         began = clock.offset - started  # seconds of the job at which the clock was 0
-        begin, end, span = clock.first, clock.last, max(clock.last - clock.first, 1e-9)
+        begin, end = clock.first, clock.last
         edges = clock.in_time.edges()
         flight = clock.in_time.until(QUEUED) - clock.in_time.until(ENDED)
         peak = float(flight.max())
@@ -123,34 +123,23 @@ class Tally:
         at = int(np.searchsorted(edges, tail_at))
         done = clock.in_time.until(TOKENS) + edges * clock.in_time.until(SLOPE)
         before_tail = float((done - clock.in_time.until(SLOPE_AT))[at])
-        steady = tail_at - begin
         inputs, outputs, cached = (
             math.nan if lacking else int(tokens)
             for tokens, lacking in zip(self.tokens, self.unknown, strict=True)
         )
         if math.isnan(outputs):
             before_tail = math.nan
-        return Metrics(
-            rows=self.answered,
+        in_span = self.in_engine_s - _before(clock.in_time, begin)
+        moments = (at + began for at in (begin, tail_at, end))
+        return over_span(
+            *(self.answered, inputs, outputs, *moments, wall, before_tail, in_span),
             failed=failed,
             cut=self.cut,
-            input_tokens=inputs,
-            output_tokens=outputs,
-            wall_s=wall,
-            startup_s=begin + began,
-            engine_span_s=span,
-            tail_s=end - tail_at,
-            shutdown_s=wall - (end + began),
-            rows_per_s=self.answered / span,
-            output_tokens_per_s=outputs / span,
-            total_tokens_per_s=(inputs + outputs) / span,
-            steady_output_tokens_per_s=before_tail / steady if steady > 0 else outputs / span,
             latency_p50_s=self.spans["latency"].quantile(0.5),
             latency_p95_s=self.spans["latency"].quantile(0.95),
             ttft_p50_s=self.spans["ttft"].quantile(0.5),
             tpot_p50_s=self.spans["tpot"].quantile(0.5),
             peak_rows_in_flight=round(peak),
-            mean_rows_in_flight=(self.in_engine_s - _before(clock.in_time, begin)) / span,
             prefix_hit_rate=cached / inputs if inputs else math.nan,
             preemptions=(use or EngineUse()).preemptions,
             waiting_p50_s=self.spans["waiting"].quantile(0.5),
