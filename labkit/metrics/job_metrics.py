@@ -180,17 +180,15 @@ def compute(
     after_first = (times["num_generated_tokens"] - 1).where(times["num_generated_tokens"] > 1)
     tpot = (times["last_token_s"] - times["first_token_s"]) / after_first
     return over_span(
-        *(
-            len(times),
-            inputs,
-            outputs,
-            begin,
-            tail_at,
-            end,
-            wall,
-            before_tail,
-            float(in_span.sum()),
-        ),
+        rows=len(times),
+        inputs=inputs,
+        outputs=outputs,
+        begin=begin,
+        tail_at=tail_at,
+        end=end,
+        wall=wall,
+        before_tail=before_tail,
+        in_span=float(in_span.sum()),
         failed=failed,
         cut=int((times["finish_reason"] == CUT).sum()) if "finish_reason" in times else 0,
         latency_p50_s=float(latency.quantile(0.5)),
@@ -207,6 +205,7 @@ def compute(
 
 
 def over_span(
+    *,
     rows: int,
     inputs: float,
     outputs: float,

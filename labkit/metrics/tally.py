@@ -129,10 +129,16 @@ class Tally:
         )
         if math.isnan(outputs):
             before_tail = math.nan
-        in_span = self.in_engine_s - _before(clock.in_time, begin)
-        moments = (at + began for at in (begin, tail_at, end))
         return over_span(
-            *(self.answered, inputs, outputs, *moments, wall, before_tail, in_span),
+            rows=self.answered,
+            inputs=inputs,
+            outputs=outputs,
+            begin=begin + began,
+            tail_at=tail_at + began,
+            end=end + began,
+            wall=wall,
+            before_tail=before_tail,
+            in_span=self.in_engine_s - _before(clock.in_time, begin),
             failed=failed,
             cut=self.cut,
             latency_p50_s=self.spans["latency"].quantile(0.5),
