@@ -15,7 +15,7 @@ from pathlib import Path
 
 import labkit
 from labkit import tasks
-from labkit.results.sweep_result import Point
+from labkit.results.sweep_point import Point
 from labkit.tasks import Task, ask
 
 #: What the timeline chart reads of a row (`metrics.timeline`).

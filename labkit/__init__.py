@@ -3,6 +3,7 @@
 The names load when they are first used (PEP 562): a worker of Ray that needs two modules does not
 load fifty, and metrics, charts and panels work where Ray and vLLM are missing.
 """
+# ruff: noqa: F401 (imported for readers and type checkers; at run time by _HOMES)
 
 from __future__ import annotations
 
@@ -45,7 +46,8 @@ if TYPE_CHECKING:
         recorded_timeline,
         recordings,
     )
-    from labkit.results.sweep_result import Sweep, at_product, grid, in_flight
+    from labkit.results.sweep_point import at_product, grid, in_flight
+    from labkit.results.sweep_result import Sweep
     from labkit.results.tuning import Tuning
     from labkit.sweep_comparison import compare_sweeps
     from labkit.tasks import Task
@@ -88,7 +90,8 @@ _HOMES = {
     "results.planning": "Plan",
     "results.recordings": "recorded recorded_labels recorded_limits recorded_short_rows "
     "recorded_timeline recordings",
-    "results.sweep_result": "Sweep at_product grid in_flight",
+    "results.sweep_point": "at_product grid in_flight",
+    "results.sweep_result": "Sweep",
     "results.tuning": "Tuning",
     "preflight_check": "preflight",
     "sweep_comparison": "compare_sweeps",
@@ -120,67 +123,4 @@ def __dir__() -> list[str]:
 
 
 __version__ = "0.2.0"
-__all__ = [
-    "Batch",
-    "Cancelled",
-    "CannotSchedule",
-    "Job",
-    "JobFailed",
-    "LabError",
-    "ModelError",
-    "Page",
-    "Plan",
-    "Stalled",
-    "Sweep",
-    "Task",
-    "Tuning",
-    "Written",
-    "at_product",
-    "cached_model",
-    "choose_model",
-    "compare",
-    "compare_sweeps",
-    "configure",
-    "demo_kill",
-    "doctor",
-    "endpoint",
-    "get_model",
-    "grid",
-    "hand_in",
-    "in_flight",
-    "load_faq",
-    "load_posts",
-    "load_prompts",
-    "local_nodes",
-    "measure",
-    "models",
-    "panel",
-    "partial",
-    "plan",
-    "preflight",
-    "prompt",
-    "quiet",
-    "ready",
-    "recorded",
-    "recorded_labels",
-    "recorded_limits",
-    "recorded_short_rows",
-    "recorded_timeline",
-    "recordings",
-    "replay",
-    "replayed",
-    "report",
-    "run",
-    "run_batch",
-    "serve",
-    "share",
-    "show",
-    "start",
-    "stop",
-    "stop_engine",
-    "sweep",
-    "sweep_engines",
-    "this_machine",
-    "tune",
-    "write",
-]
+__all__ = sorted(_NAMES)

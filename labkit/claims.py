@@ -16,8 +16,9 @@ import pandas as pd
 from labkit import metrics
 from labkit.hardware.recorded_machine import replaying
 from labkit.quality import Quality
+from labkit.results.guess import off_by, off_by_words
 from labkit.results.job import Job
-from labkit.results.sweep_result import NOISE, RATE, Sweep, off_by, off_by_words
+from labkit.results.sweep_result import NOISE, RATE, Sweep
 
 #: A curve keeps to perfect scaling as long as its points reach this share of it.
 STRAIGHT = 0.8
@@ -128,7 +129,7 @@ def sharing(sweep: Sweep, rate: str = RATE) -> Sentence:
 def scaling(sweep: Sweep, rate: str = RATE) -> pd.DataFrame:
     """A curve beside perfect scaling: by rows in flight, `measured` and `perfect` as multiples of
     the first point, and `share`, the one over the other (perfect stops at `max_num_seqs`)."""
-    best = sweep.summary().groupby("rows_in_flight")[rate].max()
+    best = sweep.fastest(rate).set_index("rows_in_flight")[rate]
     decoding = pd.Series(best.index, index=best.index, dtype=float).clip(upper=sweep.limit)
     measured, perfect = best / best.iloc[0], decoding / decoding.iloc[0]
     return pd.DataFrame({"measured": measured, "perfect": perfect, "share": measured / perfect})

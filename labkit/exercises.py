@@ -19,7 +19,8 @@ from labkit import scheduling
 from labkit.errors import LabError
 from labkit.results.class_work import work
 from labkit.results.job import Job
-from labkit.results.sweep_result import RATE, Point, Sweep
+from labkit.results.sweep_point import Point
+from labkit.results.sweep_result import RATE, Sweep
 from labkit.settings.processor_spec import ProcessorSpec
 from labkit.tasks import LABELS
 
@@ -275,7 +276,7 @@ def fewest_rows(sweep: Sweep, answer: int | Point | None, share: float = 0.8) ->
     """The fewest rows in flight among the points of a sweep that reach `share` of the best."""
     if untouched := _open(answer):
         return untouched
-    best = sweep.summary().groupby("rows_in_flight")[RATE].max()
+    best = sweep.fastest().set_index("rows_in_flight")[RATE]
     wanted = int(best[best >= share * best.max()].index.min())
     rows: Any = answer.rows_in_flight if isinstance(answer, Point) else answer
     if isinstance(rows, bool) or not isinstance(rows, Integral):

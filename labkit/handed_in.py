@@ -1,8 +1,7 @@
-"""What a learner hands in: exercises, machine, guesses, curves and a job of their own, as one page
-and the same as JSON.
+"""Hand in: the work of this notebook beside what lies in the file, and reading such a file back.
 
-Each lesson is a program of its own: a later call puts its work beside what lies in the file.
-Nothing is in it that the learner can't read on the page, and no answer of an exercise.
+Each lesson is a program of its own: a later call puts its work beside what lies in the file. No
+answer of an exercise is in it.
 """
 
 from __future__ import annotations
@@ -11,146 +10,27 @@ import json
 import math
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import pandas as pd
-
 from labkit import __version__
-from labkit.charts.compare_charts import curves as draw_curves
 from labkit.errors import LabError, lab_errors
+from labkit.hand_in_page import KIND, HandIn
 from labkit.hardware import classroom_seat
 from labkit.hardware import machine as machines
 from labkit.hardware.classroom_seat import seated
 from labkit.hardware.recorded_machine import replaying
-from labkit.pages.page import Page
 from labkit.paths import full_path
 from labkit.results.class_work import STATES, Tried, work
-from labkit.results.curve import Curve, curve, plain_text
+from labkit.results.curve import curve, plain_text
 from labkit.results.job import Job
-from labkit.results.lesson_outline import exercises as places
-from labkit.results.lesson_outline import lessons
 from labkit.results.sweep_file import write_whole
 
-KIND = "labkit hand-in"
 #: Characters of a name and of a cell, rows of the learner's own job, bytes of a file: at most.
 NAME, CELL, ROWS, MOST_BYTES = 60, 160, 8, 2**20
 #: Tries that a file may claim.
 MOST_TRIES = 10**6
-
-
-@dataclass(frozen=True)
-class HandIn:
-    """What was handed in. A notebook shows its page.
-
-    exercises: by the name of their check. curves: of the learner's sweeps. machine: facts by name.
-    capstone: numbers and first rows of the learner's own job; None where there is none.
-    """
-
-    name: str
-    made: str
-    machine: Mapping[str, str]
-    exercises: Mapping[str, Tried]
-    curves: tuple[Curve, ...]
-    capstone: Mapping[str, Any] | None
-
-    @property
-    def right(self) -> int:
-        """How many exercises are right: points, for nbgrader."""
-        return sum(one.state == STATES[-1] for one in self.exercises.values())
-
-    @property
-    def of(self) -> int:
-        """How many exercises the lessons have."""
-        return len({*places(), *self.exercises})
-
-    def table(self) -> pd.DataFrame:
-        """A row an exercise of the lessons: lesson, state, answers that were given, section."""
-        rows = []
-        for name in dict.fromkeys([*places(), *self.exercises]):
-            one, at = self.exercises.get(name, Tried(STATES[0], 0)), places().get(name)
-            lesson, section = (at.lesson, at.section) if at else ("–", "–")
-            rows.append((lesson, name.replace("_", " "), one.state, one.tries, section))
-        columns = ["lesson", "exercise", "state", "answers", "section"]
-        return pd.DataFrame(rows, columns=columns)
-
-    def guesses(self) -> pd.DataFrame:
-        """A row a guess: rows in flight, what was expected and what was measured (speed-ups), and
-        the factor between the two."""
-        rows = [
-            (one.task, n, said, true, max(said / true, true / said) if said and true else math.nan)
-            for one in self.curves
-            for n, (said, true) in one.guesses().items()
-        ]
-        columns = ["task", "rows in flight", "expected (×)", "measured (×)", "off by"]
-        return pd.DataFrame(rows, columns=columns)
-
-    def page(self) -> Page:
-        """The page that is handed in."""
-        done = self.right
-        page = Page(f"Handed in by {self.name}" if self.name else "Handed in", self._lead())
-        facts = {"exercises right": f"{done} of {self.of}"}
-        for number, lesson in enumerate(lessons(), 1):
-            names = [name for name, at in places().items() if at.lesson == number]
-            right = sum(self.exercises.get(n, Tried("", 0)).state == STATES[-1] for n in names)
-            facts[" ".join(lesson.title.split(":")[0].split())] = f"{right} of {len(names)}"
-        page.facts(facts)
-        page.section("Exercises").table(self.table())
-        page.section("Guesses against what was measured")
-        guesses = self.guesses()
-        page.table(guesses.round(2)) if len(guesses) else page.text("No guess was written down.")
-        page.section("Curves")
-        if not self.curves:
-            page.text("No curve was measured.")
-        for what in dict.fromkeys(one.what for one in self.curves):
-            some = [one for one in self.curves if one.what == what]
-            small = "\n".join(
-                f"{'recorded' if one.recorded else 'measured'} on {one.device} · {one.model} · "
-                f"task {one.task}"
-                for one in some
-            )
-            page.chart(draw_curves([(one.device, one) for one in some], small))
-        page.section("A job of their own")
-        if self.capstone is None:
-            page.text("None was handed in (capstone=…).")
-        else:
-            page.facts(self.capstone["numbers"])
-            page.table(pd.DataFrame(self.capstone["rows"], columns=self.capstone["columns"]))
-        page.section("Machine")
-        page.table(pd.DataFrame(list(self.machine.items()), columns=["what", "value"]))
-        return page.text(
-            "Exercises, guesses and curves are as the learner's own notebooks noted them: a record "
-            "of work, not a proof.",
-            kind="small",
-        )
-
-    def to_json(self) -> dict[str, Any]:
-        """The same as plain lists, numbers and texts."""
-        return {
-            "kind": KIND,
-            "labkit": __version__,
-            "made": self.made,
-            "name": self.name,
-            "right": self.right,
-            "of": self.of,
-            "machine": dict(self.machine),
-            "exercises": [
-                {"name": name, "state": one.state, "tries": one.tries}
-                for name, one in self.exercises.items()
-            ],
-            "curves": [one.to_json() for one in self.curves],
-            "capstone": None if self.capstone is None else dict(self.capstone),
-        }
-
-    def _lead(self) -> str:
-        return f"{self.right} of {self.of} exercises are right. Made on {self.made}."
-
-    def _repr_html_(self) -> str:
-        return self.page()._repr_html_()
-
-    def __repr__(self) -> str:
-        return self._lead()
 
 
 @lab_errors("The work could not be handed in")

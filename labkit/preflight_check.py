@@ -16,9 +16,10 @@ from typing import Any
 import pandas as pd
 
 from labkit import __version__, tasks
-from labkit.api.checkup import FAIL, OK, WARN, Check, doctor
+from labkit.api.checkup import doctor
 from labkit.api.configure import configure
 from labkit.api.measure_job import measure
+from labkit.api.report import FAIL, OK, WARN, Check, Report
 from labkit.datasets import load_faq
 from labkit.errors import LabError, lab_errors
 from labkit.hardware import machine as machines
@@ -69,12 +70,12 @@ class Preflight:
     @property
     def works(self) -> bool:
         """Whether an engine ran here."""
-        return not self.problem and all(check.state != FAIL for check in self.checks)
+        return not self.problem and Report(self.checks).healthy
 
     @property
     def ready(self) -> bool:
-        """Whether all lessons can be done here, in their time."""
-        return all(self.advice(one) == RUNS for one in self.lessons)
+        """Whether there are lessons, and all can be done here, in their time."""
+        return bool(self.lessons) and all(self.advice(one) == RUNS for one in self.lessons)
 
     def advice(self, lesson: LessonMinutes) -> str:
         """What to do about a lesson, in a few words."""
@@ -89,6 +90,10 @@ class Preflight:
             why = f"the doctor found: {', '.join(bad)}" if bad else "the engine did not run"
             return f"No lesson runs here ({why}). Mend it as said below, or use {INSTEAD}."
         long = [one.title.split(":")[0] for one in self.lessons if self.advice(one) != RUNS]
+        if not self.lessons:
+            return (
+                "An engine runs here, but no lesson can be read here: take a fresh copy of the lab."
+            )
         if not long:
             return "Ready: all lessons run here."
         return (
@@ -124,8 +129,7 @@ class Preflight:
             )
         page.text(f"{self.model} on {self.machine}", kind="small")
         page.section("The doctor")
-        rows = [(c.name, c.state, c.found, c.fix) for c in self.checks]
-        page.table(pd.DataFrame(rows, columns=["check", "state", "found", "what to do"]))
+        page.table(Report(self.checks).table().reset_index())
         page.text(f"Made on {self.made} with labkit {__version__}.", kind="small")
         data = json.dumps(self.to_json(), ensure_ascii=False, allow_nan=False)
         return page.code(data, folded="The same for a program (labkit preflight --room)")
@@ -188,11 +192,11 @@ def preflight(
             raise LabError(f"{what} must be a number above 0, not {value!r}.")
     if replaying():
         raise LabError(f"Nothing runs while jobs are played back: unset {REPLAY}.")
-    checks, problem = list(doctor(model=model).checks), ""
+    report, problem = doctor(model=model), ""
     machine = machines.detect()
     start_s = rows_per_s = tokens_per_s = math.nan
     chosen = model or ""
-    if all(check.state != FAIL for check in checks):
+    if report.healthy:
         try:
             sizes = {"batch_size": BATCH_SIZE, "max_concurrent_batches": BATCHES}
             spec = configure(model, warm=True).with_(**sizes)
@@ -221,7 +225,7 @@ def preflight(
         made=time.strftime("%Y-%m-%d"),
         machine=machine.described,
         model=chosen,
-        checks=tuple(checks),
+        checks=report.checks,
         start_s=start_s,
         rows_per_s=rows_per_s,
         tokens_per_s=tokens_per_s,

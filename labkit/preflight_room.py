@@ -15,7 +15,7 @@ from typing import Any
 
 import pandas as pd
 
-from labkit.api.checkup import FAIL, Check
+from labkit.api.report import FAIL, Check
 from labkit.errors import LabError, lab_errors
 from labkit.pages.page import Page
 from labkit.preflight_check import KIND, NAME, RUNS, TEXT, Preflight, minutes

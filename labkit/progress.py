@@ -6,12 +6,13 @@ import contextvars
 import sys
 import threading
 import time
+import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
 from html import escape
 from typing import Any, Protocol, Self
 
-from labkit.errors import Cancelled
+from labkit.errors import Cancelled, reason
 
 
 class View(Protocol):
@@ -26,7 +27,31 @@ class View(Protocol):
 
 def view_of(progress: bool | View | None) -> View | None:
     """Where a verb's `progress` says: the usual place for True, none for False, or one's own."""
-    return view_here() if progress is True else progress or None
+    view = view_here() if progress is True else progress or None
+    return view and _Unharmed(view)
+
+
+class _Unharmed:
+    """A view whose failure (a closed terminal, a mistake in one of your own) harms no job: nothing
+    more is shown then."""
+
+    def __init__(self, view: View):
+        self.view: View | None = view
+
+    def show(self, text: str, share: float | None) -> None:
+        self._call(lambda view: view.show(text, share))
+
+    def close(self) -> None:
+        self._call(lambda view: view.close())
+
+    def _call(self, call: Callable[[View], None]) -> None:
+        try:
+            if self.view is not None:
+                call(self.view)
+        except Exception as problem:  # whatever it is: hours of a job's work are worth more
+            self.view = None
+            words = f"The progress can't be shown any more ({reason(problem)}); the job goes on."
+            warnings.warn(words, stacklevel=4)
 
 
 class Named:

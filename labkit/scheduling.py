@@ -15,9 +15,8 @@ with each other, never with a job's seconds.
 from __future__ import annotations
 
 import heapq
-import math
 import operator
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
@@ -100,22 +99,20 @@ def schedule(
     batch_size: int,
     max_concurrent_batches: int,
     max_num_seqs: int = 64,
-    cost: Callable[[int], float] = step_cost,
 ) -> Schedule:
     """Play a job of the toy, by the rules at the top of this module. Assumed, not measured: a step
     costs 1 + rows/40 units of time, and prefill is ignored.
 
     lengths: how many tokens each row writes, in the order of the rows. batch_size: rows a batch.
     max_concurrent_batches: batches handed over at once; 1 is Ray's one batch at a time, where a
-    batch's last row keeps all others out. max_num_seqs: rows decoded in one step. cost: what a step
-    costs, in units of time, by the number of rows that it decodes.
+    batch's last row keeps all others out. max_num_seqs: rows decoded in one step.
 
     At an equal `batch_size × max_concurrent_batches` more batches of fewer rows never take more
     steps, if the smaller batch size divides the larger one: a place is given up sooner, and nothing
     later. A thousand rows take some ten milliseconds.
 
-    Raises LabError for lengths or settings that are no whole numbers from 1, no rows at all, a
-    cost that is no number above 0, and a job of more than a million steps.
+    Raises LabError for lengths or settings that are no whole numbers from 1, no rows at all, and a
+    job of more than a million steps.
     """
     tokens = _lengths(lengths)
     size = _whole("batch_size", batch_size)
@@ -145,7 +142,7 @@ def schedule(
             first[door], last[door] = step, step + tokens[door] - 1
             heapq.heappush(decoding, (last[door], door))
             door += 1
-        price = _price(cost, len(decoding))
+        price = step_cost(len(decoding))
         time += price
         steps.append((step, price, time, len(decoding), arrived - door, batches - done))
         while decoding and decoding[0][0] == step:
@@ -172,9 +169,7 @@ def schedule(
     return Schedule(by_row, by_step)
 
 
-def static(
-    lengths: Iterable[int], batch_size: int, cost: Callable[[int], float] = step_cost
-) -> Schedule:
+def static(lengths: Iterable[int], batch_size: int) -> Schedule:
     """Static batching: batch after batch, and no row joins while one is being decoded.
 
     It is `schedule` with one batch at a time and a seat for each of its rows: Ray with
@@ -182,14 +177,13 @@ def static(
     What it does not count is padding: a row that is done costs nothing more here, though its seat
     stays empty.
     """
-    return schedule(lengths, batch_size, 1, batch_size, cost)
+    return schedule(lengths, batch_size, 1, batch_size)
 
 
 def compare(
     lengths: Iterable[int],
     settings: Iterable[tuple[int, int]],
     max_num_seqs: int = 64,
-    cost: Callable[[int], float] = step_cost,
 ) -> pd.DataFrame:
     """The same rows with several settings: a line for each (batch_size, max_concurrent_batches).
 
@@ -207,7 +201,7 @@ def compare(
                 f"A setting is a pair (batch_size, max_concurrent_batches), such as (16, 4), not "
                 f"{setting!r}."
             ) from None
-        job = schedule(tokens, size, batches, max_num_seqs, cost)
+        job = schedule(tokens, size, batches, max_num_seqs)
         lines.append(
             {
                 "batch_size": size,
@@ -266,16 +260,3 @@ def _whole(what: str, value: Any) -> int:
     if number < 1:
         raise LabError(f"{what} must be a whole number from 1 (such as 16), not {value!r}.")
     return number
-
-
-def _price(cost: Callable[[int], float], rows: int) -> float:
-    price = cost(rows)
-    try:
-        if not isinstance(price, bool) and math.isfinite(price) and price > 0:
-            return float(price)
-    except (TypeError, ValueError):
-        pass
-    raise LabError(
-        f"cost({rows}) must be a number above 0, in units of time, not {price!r}. The toy's own is "
-        "1 + rows/40."
-    )

@@ -15,7 +15,7 @@ import pandas as pd
 import pytest
 
 import labkit
-from labkit.api.checkup import Check, Report
+from labkit.api.report import Check, Report
 from labkit.cli import main
 from labkit.weights import catalogue as models
 

@@ -137,7 +137,7 @@ PUBLIC: list[tuple[Callable[[Path], Any], tuple[str, ...]]] = [
     (
         lambda at: labkit.write(faq(), DATA, at / "out", spec(), id_column="id", progress=False),
         (
-            *("rows.user_data.source", "rows.user_data.check_ids", "rows.requests.make"),
+            *("rows.user_data.source", "rows.data_checks.check_ids", "rows.requests.make"),
             *("results.parquet_folder.Parts.rows", "results.parquet_folder.Parts.add"),
             *("results.job_fingerprint.about", "api.write_job.stream", "results.part_writer.fit"),
             "results.parquet_folder.FileLock",

@@ -15,7 +15,7 @@ import labkit
 from labkit import exercises
 from labkit.exercises import OPEN, RIGHT, WRONG, Question
 from labkit.results.job import Job
-from labkit.results.sweep_result import Point
+from labkit.results.sweep_point import Point
 from labkit.tasks import LABELS
 from tests.test_claims import a_job, a_sweep
 

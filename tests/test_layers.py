@@ -42,6 +42,7 @@ ORDER = (
         "charts",
         "claims",
         "exercises",
+        "hand_in_page",
         "handed_in",
         "sweep_comparison",
         "preflight_check",

@@ -13,7 +13,7 @@ import pytest
 
 import labkit
 from labkit import preflight_check
-from labkit.api.checkup import FAIL, OK, Check, Report
+from labkit.api.report import FAIL, OK, Check, Report
 from labkit.cli import main
 from labkit.errors import JobFailed, LabError
 from labkit.hardware import machine as machines
@@ -65,6 +65,11 @@ def here(monkeypatch: pytest.MonkeyPatch) -> SimpleNamespace:
 
     monkeypatch.setattr(preflight_check, "measure", measure)
     return found
+
+
+def test_without_lessons_nothing_is_ready() -> None:
+    none = replace(FINE, lessons=())
+    assert none.works and not none.ready and "no lesson" in none.sentence()
 
 
 def test_a_machine_that_is_as_the_measured_one_is_ready(here: SimpleNamespace) -> None:

@@ -34,6 +34,39 @@ def make(total: int | None = 100, **options: Any) -> Progress:
     return Progress(total, startup="starting the engine", show=False, **options)
 
 
+@pytest.mark.parametrize("method", ["show", "close"])
+@pytest.mark.parametrize("problem", [BrokenPipeError(), ValueError("closed file"), KeyError("x")])
+def test_a_view_that_fails_harms_no_job(method: str, problem: Exception) -> None:
+    """A terminal that was closed, or a mistake in a view of one's own: said once, wherever it is
+    shown."""
+
+    class Bad:
+        calls = 0
+
+        def show(self, text: str, share: float | None) -> None:
+            self.fail("show")
+
+        def close(self) -> None:
+            self.fail("close")
+
+        def fail(self, name: str) -> None:
+            if name == method:
+                self.calls += 1
+                raise problem
+
+    bad = Bad()
+    with pytest.warns(UserWarning, match="can't be shown any more.*the job goes on"):  # noqa: SIM117
+        with Progress(1, startup="starting", show=bad) as shown:
+            shown.advance(1, 1)
+    with pytest.warns(UserWarning, match="can't be shown any more"):
+        view = module.view_of(bad)
+        assert view is not None
+        for _ in range(2):
+            module.Named(view, "run 1", lambda share: share).show("x", 0.5)
+            view.close()
+    assert bad.calls == 2 and module.view_of(False) is None
+
+
 # --- the line ------------------------------------------------------------------------------------
 
 

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 import labkit
 from labkit import scheduling
 from labkit.errors import LabError
-from labkit.scheduling import MIXES, Schedule, compare, schedule, static, step_cost, toy_lengths
+from labkit.scheduling import MIXES, Schedule, compare, schedule, static, toy_lengths
 
 LENGTHS = st.lists(st.integers(1, 30), min_size=1, max_size=60)
 SMALL = st.integers(1, 9)
@@ -56,13 +56,6 @@ def test_by_hand() -> None:
     assert seat.by_step["batches_open"].tolist() == [2, 2, 2, 1, 1, 1, 1]
     assert seat.mean_rows_decoding == 1 and seat.mean_rows_in_flight == pytest.approx(16 / 7)
     assert "7 tokens in 5 steps" in str(one)
-
-
-def test_another_cost_changes_the_time_and_not_the_order() -> None:
-    fixed, toy = schedule([5, 3, 9], 1, 2, cost=lambda _: 2), schedule([5, 3, 9], 1, 2)
-    pd.testing.assert_frame_equal(fixed.by_row, toy.by_row)
-    assert fixed.time == 2 * fixed.steps
-    assert step_cost(40) == 2
 
 
 @given(LENGTHS, SMALL, SMALL, SMALL)
@@ -177,11 +170,6 @@ def test_any_list_of_whole_numbers_will_do() -> None:
         (dict(batch_size=True), "batch_size"),
         (dict(max_concurrent_batches=1.5), "max_concurrent_batches"),
         (dict(max_num_seqs=None), "max_num_seqs"),
-        (dict(cost=lambda _: 0), "cost(1) must be a number above 0, in units of time, not 0"),
-        (dict(cost=lambda _: -1.0), "cost(1)"),
-        (dict(cost=lambda _: float("nan")), "cost(1)"),
-        (dict(cost=lambda _: None), "cost(1)"),
-        (dict(cost=lambda _: True), "cost(1)"),
     ],
 )
 def test_what_is_refused(wrong: dict, words: str) -> None:

@@ -16,7 +16,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from labkit.api import checkup
-from labkit.api.checkup import FAIL, OK, WARN, check_device, check_disk, check_memory, check_model
+from labkit.api.checkup import check_device, check_disk, check_memory, check_model
+from labkit.api.report import FAIL, OK, WARN
 from labkit.datasets.posts import fetch_posts
 from labkit.errors import LabError, ModelError
 from labkit.hardware.machine import Machine, detect

@@ -6,18 +6,15 @@ import contextlib
 import math
 import os
 import shutil
-from dataclasses import dataclass
 from importlib import metadata
 
-import pandas as pd
-
+from labkit.api.report import FAIL, OK, WARN, Check, Report
 from labkit.errors import LabError, ModelError, lab_errors
 from labkit.hardware import classroom_seat, nvidia, system_libraries
 from labkit.hardware import machine as machines
 from labkit.hardware.classroom_seat import seated
 from labkit.hardware.machine import GIB, RAY_VLLM_PAIRS, Machine
 from labkit.hardware.recorded_machine import replaying
-from labkit.pages.html_table import show
 from labkit.paths import cache_dir, existing, full_path, short_path, writable
 from labkit.ray_session import capacity, session
 from labkit.settings.engine_defaults import cpu_engine, gpu_engine
@@ -28,50 +25,6 @@ from labkit.weights import catalogue as models
 #: The oldest driver for each CUDA:
 #: https://docs.nvidia.com/deploy/cuda-compatibility/minor-version-compatibility.html
 DRIVERS = {"12": 525, "13": 580}
-OK, WARN, FAIL = "ok", "warning", "FAIL"
-
-
-@dataclass(frozen=True)
-class Check:
-    """One finding: `state` is 'ok', 'warning' (a job runs, but …) or 'FAIL' (a job can't run)."""
-
-    name: str
-    state: str
-    found: str
-    fix: str = ""
-
-
-@dataclass(frozen=True)
-class Report:
-    """All findings; `healthy` when a job could run."""
-
-    checks: tuple[Check, ...]
-
-    @property
-    def healthy(self) -> bool:
-        """True when no check failed."""
-        return all(check.state != FAIL for check in self.checks)
-
-    def table(self) -> pd.DataFrame:
-        """One row a check: state, what was found, what to do."""
-        rows = [(c.name, c.state, c.found, c.fix) for c in self.checks]
-        return pd.DataFrame(rows, columns=["check", "state", "found", "what to do"]).set_index(
-            "check"
-        )
-
-    def _repr_html_(self) -> str:
-        return show(self.table())._repr_html_()
-
-    def __str__(self) -> str:
-        marks = {OK: "ok     ", WARN: "warning", FAIL: "FAIL   "}
-        lines = []
-        for check in self.checks:
-            lines.append(f"{marks[check.state]}  {check.name:<14} {check.found}")
-            if check.fix:
-                lines.append(f"{'':25}→ {check.fix}")
-        bad = sum(check.state == FAIL for check in self.checks)
-        lines.append("A job can run here." if not bad else f"A job can't run here: {bad} failed.")
-        return "\n".join(lines)
 
 
 @lab_errors("This machine could not be looked at")

@@ -5,7 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from html import escape
 
-from labkit.api.checkup import FAIL, WARN, Report, doctor
+from labkit.api.checkup import doctor
+from labkit.api.report import FAIL, WARN, Report
 from labkit.engines.recorded_jobs import replayed_words
 from labkit.errors import lab_errors
 from labkit.hardware import classroom_seat

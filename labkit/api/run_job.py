@@ -22,7 +22,7 @@ from labkit.progress import Progress, View
 from labkit.ray_session import capacity, job_lock, session
 from labkit.results import job as jobs
 from labkit.results.job import Job
-from labkit.rows import requests, user_data
+from labkit.rows import data_checks, requests, user_data
 from labkit.rows.responses import Answered, answered
 from labkit.settings.engine_defaults import STAGE_CPUS
 from labkit.settings.seat_spec import SeatSpec
@@ -69,9 +69,9 @@ def run(
     with job_lock.one_job(), session.quiet(verbose), ray_data_settings(verbose, data):
         jobs.forget()
         inputs = None if user_data.is_dataset(data) else user_data.in_memory(data)
-        user_data.check_columns(data, inputs, into)
+        data_checks.check_columns(data, inputs, into)
         requests.check_task(task)
-        if columns := user_data.columns(data, inputs):
+        if columns := data_checks.columns(data, inputs):
             requests.check_columns(task, columns)
         asked = recorded_jobs.in_one(_requests(task, data, inputs, spec))
         spec = settled(spec, task, asked)

@@ -23,7 +23,7 @@ import psutil
 from labkit.api.configure import configure
 from labkit.errors import JobFailed, LabError, lab_errors
 from labkit.hardware.recorded_machine import replaying
-from labkit.progress import view_here
+from labkit.progress import view_of
 from labkit.settings.endpoint_spec import is_loopback
 from labkit.settings.processor_spec import ProcessorSpec
 from labkit.settings.redaction import is_secret, shown
@@ -254,7 +254,7 @@ def _wait(server: Server, timeout_s: float, progress: bool) -> None:
     """Until /health answers; raises JobFailed when the process ends or the time is over."""
     opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
     health = server.url.removesuffix("v1") + "health"
-    view = view_here() if progress else None
+    view = view_of(progress)
     began = time.monotonic()
     try:
         while (passed := time.monotonic() - began) < timeout_s:

@@ -21,8 +21,9 @@ from labkit.hardware.recorded_machine import replaying
 from labkit.progress import Named, View, view_of
 from labkit.ray_session import job_lock
 from labkit.results.class_work import work
-from labkit.results.sweep_file import about_sweep, resume
-from labkit.results.sweep_result import Point, Sweep
+from labkit.results.sweep_file import about_sweep, append, resume
+from labkit.results.sweep_point import Point
+from labkit.results.sweep_result import Sweep
 from labkit.rows import user_data
 from labkit.settings.processor_spec import ProcessorSpec
 from labkit.tasks import Row, Task
@@ -101,9 +102,7 @@ def sweep(
             one = _one(task, some, spec, point, shown, cancel, stall_s)
             about_run = {"repeat": repeat, "order": order, "repeated_prompts": again[len(some)]}
             done.append({**one, **about_run})
-            if path is not None:
-                with Path(path).open("a", encoding="utf-8") as file:
-                    file.write(json.dumps(done[-1]) + "\n")
+            append(path, done[-1])
             if on_run:
                 on_run(Sweep(pd.DataFrame(done), about))
         if view is not None:

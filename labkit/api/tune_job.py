@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import json
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
-from typing import Any
 
 import pandas as pd
 
@@ -18,17 +16,17 @@ from labkit.engines import dispatch, warm_engine
 from labkit.errors import Cancelled, LabError, lab_errors, reason
 from labkit.progress import Named, View, view_of
 from labkit.ray_session import job_lock
-from labkit.results.sweep_file import about_sweep, check_same, write_whole
+from labkit.results.sweep_file import about_sweep, append, resume
 from labkit.results.tuning import (
     DELIVERY,
     OutOfTime,
     Setting,
     Trial,
     Tuning,
+    as_run,
     doubled,
-    line,
-    read_trials,
     search,
+    trials_of,
 )
 from labkit.rows import requests, user_data
 from labkit.settings.engines_on_card import MOST
@@ -85,7 +83,7 @@ def tune(
     about = about_sweep(task, rows, spec, 1, None, 0)
     with job_lock.one_job():
         view = view_of(progress)
-        trials, spent = _resume(path, about)
+        trials, spent = trials_of(path or "", resume(path, about, "search"))
         tuner = _Tuner(task, rows, spec, seconds, view, cancel, stall_s, trials, spent, path)
         unfinished = search(tuner.base(), tuner.steps, tuner.trial)
         found = Tuning(tuple(tuner.trials), unfinished, tuner.spent(), about)
@@ -205,9 +203,7 @@ class _Tuner:
             self.engine = None
             trial = Trial(setting, error=reason(problem))
         self.trials.append(trial)
-        if self.path is not None:
-            with Path(self.path).open("a", encoding="utf-8") as file:
-                file.write(line(trial, self.spent()))
+        append(self.path, as_run(trial, self.spent()))
         return trial
 
     def _share(self, _: float) -> float:
@@ -230,16 +226,3 @@ def _with_batches(
     if there is None or DELIVERY[1] not in there:
         return there
     return {**there, DELIVERY[1]: max(1, int(there[DELIVERY[1]] * factor))}
-
-
-def _resume(path: str | Path | None, about: dict[str, Any]) -> tuple[list[Trial], float]:
-    """The trials in the file and the seconds that they took; begins the file if there is none."""
-    if path is None:
-        return [], 0.0
-    file, about = Path(path), json.loads(json.dumps(about, default=str))
-    before, trials, seconds = read_trials(file) if file.exists() else ({}, [], 0.0)
-    if before:
-        check_same(file, before, about, "search")
-    lines = [line(trial, seconds) for trial in trials]  # without a line that was cut off
-    write_whole(file, json.dumps({"tuning": before or about}) + "\n" + "".join(lines))
-    return trials, seconds

@@ -25,7 +25,7 @@ from labkit.ray_session import capacity, job_lock, session
 from labkit.results import answer_files, job_fingerprint, remote_folder
 from labkit.results.parquet_folder import Parts
 from labkit.results.part_writer import PartWriter
-from labkit.rows import file_place, requests, user_data
+from labkit.rows import data_checks, file_place, requests, user_data
 from labkit.settings.seat_spec import SeatSpec
 from labkit.settings.setting import JobSpec
 from labkit.tasks import Row, Task
@@ -157,10 +157,10 @@ def write(
             )
             return Written(parts.path, id_column, *counts, into=into)
         source = user_data.source(data)
-        user_data.check(source.schema, id_column, into)
+        data_checks.check(source.schema, id_column, into)
         requests.check_columns(task, source.schema.names)
         assert source.table is not None
-        user_data.check_ids(ids := source.table[id_column], id_column)
+        data_checks.check_ids(ids := source.table[id_column], id_column)
         with parts.open():
             known = job_fingerprint.compared(task, spec, source, parts, into)
             there = parts.rows()

@@ -25,7 +25,7 @@ from labkit.results import job_fingerprint, part_workers, part_writer
 from labkit.results.parquet_folder import Parts
 from labkit.results.part_worker import Counts, Work
 from labkit.results.part_workers import PartWorkers, result
-from labkit.rows import requests, user_data
+from labkit.rows import data_checks, requests, user_data
 from labkit.rows.id_set import ROWS_A_TASK, Gatherer, IdSet
 from labkit.settings.setting import JobSpec
 from labkit.tasks import Task
@@ -95,7 +95,7 @@ def _looked_at(
     """(the data, its ids). Files and Datasets are read for it."""
     contexts = [data.context] if user_data.is_dataset(data) else []
     (source,) = _supervised(_later(lambda: user_data.source(data)), watch, *contexts)
-    user_data.check(source.schema, id_column, into)
+    data_checks.check(source.schema, id_column, into)
     requests.check_columns(task, source.schema.names)
     assert source.dataset is not None
     kind, every = source.schema.field(id_column).type, IdSet()
@@ -117,7 +117,7 @@ def _looked_at(
         # Only now are all ids brought here: the message names the first row.
         read = _supervised(source.ids(id_column), watch, source.dataset.context)
         ids = pa.chunked_array([some.cast(kind) for some in read], kind)
-        user_data.check_ids(ids, id_column)
+        data_checks.check_ids(ids, id_column)
         raise LabError(f"Column {id_column!r} had ids that were null or there twice.{ANOTHER}")
     return source, every
 

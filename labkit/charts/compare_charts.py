@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+from labkit.charts.axes import DASHES, MARKERS, THOUSANDS, log2_axis, shown, text_tone
 from labkit.charts.style import ACCENT, DARK, GREY, MID, Chart, Sheet, styled
-from labkit.charts.sweep_charts import DASHES, MARKERS, THOUSANDS, log2_axis, shown, text_tone
 from labkit.results.curve import Curve, medians
 
 TONES = (DARK, ACCENT, "#1c7a46", "#8a5a00", MID, GREY)

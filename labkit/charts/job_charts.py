@@ -17,10 +17,10 @@ from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 
 from labkit import metrics
+from labkit.charts.axes import shown, tiles, times
 from labkit.charts.captions import provenance, where_run
 from labkit.charts.labels import readable_on
 from labkit.charts.style import ACCENT, DARK, LIGHT, MID, Chart, Sheet, styled
-from labkit.charts.sweep_charts import shown, tiles, times
 from labkit.quality import Quality
 from labkit.results.job import Job
 from labkit.results.recordings import RecordedSystems
@@ -163,14 +163,12 @@ def confusion(table: pd.DataFrame, title: str, job: Job | None = None) -> Chart:
     share = counts / counts.sum(axis=1, keepdims=True).clip(min=1)
     sheet = Sheet(width=8, height=1 + 0.9 * len(table))
     axes = sheet.axes[0][0]
-    tones = tiles(axes, share, 1)
+    tones = tiles(axes, table, share, 1)
     said = []
     for (y, x), part in np.ndenumerate(share):
         words = f"{int(counts[y, x])}\n{part:.0%}"
         axes.text(x, y, words, ha="center", va="center", color=readable_on(tones[y, x]))
         said.append(f"{table.columns[x]} for {table.index[y]}: {int(counts[y, x])} ({part:.0%})")
-    axes.set_xticks(range(len(table.columns)), table.columns)
-    axes.set_yticks(range(len(table.index)), table.index)
     axes.set_xlabel("predicted")
     axes.set_ylabel("people say")
     rows = f"{int(counts.sum()):,} rows; shares are of each label that people gave"

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pandas as pd
 
+from labkit.charts.axes import shown
 from labkit.charts.style import DARK, MID, Chart, Sheet, styled
-from labkit.charts.sweep_charts import shown
 
 
 @styled

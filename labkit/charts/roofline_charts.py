@@ -7,22 +7,10 @@ from typing import Any, cast
 
 import pandas as pd
 
+from labkit.charts.axes import DASHES, MARKERS, TONES, log2_axis, shown, text_tone, times
 from labkit.charts.style import ACCENT, GREY, MID, Chart, Sheet, styled
-from labkit.charts.sweep_charts import (
-    DASHES,
-    MARKERS,
-    RATE,
-    TONES,
-    caption_of,
-    fastest,
-    in_rate,
-    log2_axis,
-    shown,
-    text_tone,
-    times,
-    with_range,
-)
-from labkit.results.sweep_result import Sweep
+from labkit.charts.sweep_charts import caption_of, in_rate, with_range
+from labkit.results.sweep_result import RATE, Sweep
 from labkit.weights.architecture import Shape
 from labkit.weights.roofline import Limits, step_seconds
 
@@ -36,7 +24,7 @@ def speed_ups(sweeps: Mapping[str, Sweep], *, rate: str = RATE) -> Chart:
     """
     sheet = Sheet(width=10, height=4.6)
     axes, legend, said = sheet.axes[0][0], cast("dict[str, Any]", {}), []
-    curves = {name: fastest(in_rate(sweep, rate).summary()) for name, sweep in sweeps.items()}
+    curves = {name: in_rate(sweep, rate).fastest() for name, sweep in sweeps.items()}
     ticks = sorted({int(n) for points in curves.values() for n in points["rows_in_flight"]})
     log2_axis((axes,), ticks)
     axes.set_yscale("log", base=2)
@@ -147,7 +135,7 @@ def roof_sentence(sweep: Sweep, shape: Shape, limits: Limits) -> str:
 def _bounds(sweep: Sweep, shape: Shape, limits: Limits) -> tuple[pd.DataFrame, pd.DataFrame]:
     """(points, their bounds in output tokens/s by `read` and `work`, and the share reached). Rows
     above the engine's `max_num_seqs` wait and are not decoded."""
-    points = fastest(sweep.summary())
+    points = sweep.fastest()
     table = sweep.table
     # On average a row in decode has its prompt and half of its answer in the KV cache.
     context = (table["input_tokens"] + table["output_tokens"] / 2).sum() / table["rows"].sum()

@@ -15,10 +15,10 @@ from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 
 from labkit import metrics
+from labkit.charts.axes import shown
 from labkit.charts.captions import named_jobs, provenance, setting, where_run
 from labkit.charts.labels import readable_on
 from labkit.charts.style import ACCENT, DARK, GREY, LIGHT, MID, Chart, Sheet, styled
-from labkit.charts.sweep_charts import shown
 from labkit.errors import LabError
 from labkit.results.job import Job
 from labkit.results.recordings import RecordedRows

@@ -7,33 +7,19 @@ Each has its words beside it (`Chart.alt`, `Sweep.sentence`, `batch_sizes_senten
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.lines import Line2D
-from matplotlib.ticker import NullLocator, StrMethodFormatter
 
+from labkit.charts.axes import MARKERS, THOUSANDS, TONES, log2_axis, shown, text_tone, tiles, times
 from labkit.charts.labels import readable_on
 from labkit.charts.style import ACCENT, DARK, GREY, MID, Chart, Sheet, styled
-from labkit.results.sweep_result import PLATEAU, RATE, RATES, Point, Sweep, check_rate
-
-#: How an axis writes its numbers: 20,000, 0.5.
-THOUSANDS = StrMethodFormatter("{x:,g}")
-TONES, MARKERS, DASHES = (DARK, ACCENT, MID, GREY), "osD^v", ("-", "--", "-.", ":")
-
-
-def shown(value: float) -> str:
-    """A number for a label: 1,234, 98.7, 9.87, 0.0987, 40."""
-    digits = 0 if abs(value) >= 100 or value == round(value) else 1 if abs(value) >= 10 else 2
-    return f"{value:,.{digits}f}" if abs(value) >= 1 or not value else f"{value:.3g}"
-
-
-def times(ratio: float) -> str:
-    """A ratio for a label: 104×, 9.5×, 0.95×."""
-    return f"{ratio:,.{0 if ratio >= 20 else 1 if ratio >= 2 else 2}f}×"
+from labkit.results.sweep_point import Point
+from labkit.results.sweep_result import PLATEAU, RATE, RATES, Sweep, check_rate
 
 
 def in_rate(sweep: Sweep, rate: str) -> Sweep:
@@ -71,7 +57,7 @@ def saturation(
     Raises LabError for another rate.
     """
     sweep = in_rate(sweep, rate)
-    points = fastest(sweep.summary())
+    points = sweep.fastest()
     known = {rows: ratio for rows, ratio in (guess or {}).items() if ratio and ratio > 0}
     sheet = Sheet(width=12, height=4.2, columns=2, width_ratios=[1.25, 1])
     (left, right) = sheet.axes[0]
@@ -263,7 +249,7 @@ def heat_map(sweep: Sweep, *, rate: str = RATE) -> Chart:
     axes = sheet.axes[0][0]
     values, sizes, batches = table.to_numpy(float), list(table.index), list(table.columns)
     best = sweep.choice()
-    tones = tiles(axes, values, np.nanmax(values))
+    tones = tiles(axes, table, values, np.nanmax(values))
     said = []
     for (y, x), value in np.ndenumerate(values):
         if np.isnan(value):
@@ -276,8 +262,6 @@ def heat_map(sweep: Sweep, *, rate: str = RATE) -> Chart:
             va="center", fontsize=12, color=readable_on(tones[y, x]),
         )  # fmt: skip
         said.append(f"{pair[0]:,} × {pair[1]:,}: {shown(value)}")
-    axes.set_xticks(range(len(table.columns)), table.columns)
-    axes.set_yticks(range(len(table.index)), table.index)
     axes.set_xlabel("batches at the engine (max_concurrent_batches)")
     axes.set_ylabel("batch size")
     return sheet.chart(
@@ -288,14 +272,6 @@ def heat_map(sweep: Sweep, *, rate: str = RATE) -> Chart:
     )
 
 
-def tiles(axes: Axes, values: np.ndarray, top: float) -> np.ndarray:
-    """Tiles from white (0) to dark blue (`top`); the colour of each, as numbers from 0 to 1."""
-    image = axes.imshow(values, cmap="Blues", vmin=0, vmax=top, aspect="auto")
-    axes.tick_params(length=0)
-    axes.spines[:].set_visible(False)
-    return np.asarray(image.to_rgba(np.nan_to_num(values)))[..., :3]
-
-
 def _claim(sweep: Sweep) -> str:
     """How `Sweep.choice` is marked: where one run can't tell, it is none of ours."""
     return "fewest within noise" if sweep.undecided else "our choice"
@@ -304,17 +280,6 @@ def _claim(sweep: Sweep) -> str:
 def _is_point(points: pd.DataFrame, point: Point) -> pd.Series:
     same = points["batch_size"].eq(point.batch_size)
     return same & points["max_concurrent_batches"].eq(point.max_concurrent_batches)
-
-
-def text_tone(color: str) -> str:
-    """The tone of a line, or a darker one where text in it could not be read on white."""
-    return DARK if color == MID else color
-
-
-def fastest(points: pd.DataFrame) -> pd.DataFrame:
-    """One point for each number of rows in flight: the fastest."""
-    best = points.sort_values(RATE).groupby("rows_in_flight").tail(1)
-    return best.sort_values("rows_in_flight").reset_index(drop=True)
 
 
 def _scale(points: pd.DataFrame, guess: Mapping[int, float]) -> float:
@@ -339,16 +304,6 @@ def with_range(
             at[several], rate[several], bars, color=color, ls="", lw=2, capsize=6, zorder=3
         )
     return line
-
-
-def log2_axis(every: Sequence[Axes], ticks: Sequence[int]) -> None:
-    """The same axis of powers of two for all of them, with room for labels beside its ends."""
-    for axes in every:
-        axes.set_xscale("log", base=2)
-        axes.set_xticks(list(ticks), [f"{tick:,}" for tick in ticks])
-        axes.xaxis.set_minor_locator(NullLocator())
-        room = max(math.log2(max(ticks) / min(ticks)), 2)
-        axes.set_xlim(min(ticks) / 2 ** (0.14 * room), max(ticks) * 2 ** (0.26 * room))
 
 
 def _limit(sheet: Sheet, axes: Axes, sweep: Sweep) -> bool:

@@ -129,8 +129,8 @@ def _where(
 ) -> list[dict[str, Any]]:
     """The lessons that somebody is at: their sections, with who is there."""
     found = []
-    for number, lesson in enumerate(lessons(), 1):
-        here = {seat: one for seat, one in entries.items() if one.lesson == number}
+    for lesson in lessons():
+        here = {seat: one for seat, one in entries.items() if one.lesson == lesson.number}
         if not here:
             continue
         sections = []

@@ -20,7 +20,7 @@ from starlette.routing import Route
 from labkit.classroom import asked, seats
 from labkit.classroom.board import Board
 from labkit.classroom.board_http import BoardPages
-from labkit.classroom.turn_queue import NoSuchJob, TooMuch, TurnQueue, text
+from labkit.classroom.turn_queue import NoSuchJob, TooMuch, TurnQueue
 from labkit.errors import LabError
 from labkit.rows import wire
 from labkit.rows.requests import REQUEST
@@ -127,9 +127,11 @@ class Server:
     async def _add(self, request: Request, seat: str) -> Response:
         job, body = _name(request, "job"), await _body(request)
         turn, table, knobs = await run_in_threadpool(asked.looked_at, body)
-        requests = text(wire.to_columns(table, REQUEST))
+        requests = wire.dumps(wire.to_columns(table, REQUEST))
         # Away from the loop: the line is written to disk.
-        await run_in_threadpool(self.queue.add, job, seat, turn, len(table), requests, text(knobs))
+        await run_in_threadpool(
+            self.queue.add, job, seat, turn, len(table), requests, wire.dumps(knobs)
+        )
         return JSONResponse(self.queue.status(job, seat))
 
     async def _status(self, request: Request, seat: str) -> Response:
@@ -168,7 +170,7 @@ class Server:
     async def _responses(self, request: Request, seat: str) -> Response:
         found = self.queue.result(_name(request, "job"), seat)
         responses = found.pop("responses") or "null"  # JSON as it is: not read and made once more
-        body = f'{{"about":{text(found)},"result":{responses}}}'
+        body = f'{{"about":{wire.dumps(found)},"result":{responses}}}'
         return Response(body, media_type="application/json")
 
     async def _forget(self, request: Request, seat: str) -> Response:

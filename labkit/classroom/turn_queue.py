@@ -1,57 +1,35 @@
-"""The line of a class: jobs of many seats for one engine, one at a time, and fairly.
+"""The line of a class: whose turn it is, how long a turn may be, and who must wait.
 
 A turn is what a seat does in one go: a job, or the jobs of a sweep one after the other, up to a
 limit of rows and seconds. Turns are taken in rounds: in each round every seat that waits has one,
 first the seat whose last turn is the longest ago (round robin; Nagle, 1985, RFC 970, section 6).
 Whoever comes new waits for one turn of each other seat at most.
 
-The line is an SQLite file: a server that ends in the middle loses no job. What was being run is run
-again, as a whole: a job's responses are kept when it is done, and all of them are of one run.
-Knows no engine, no HTTP and no clock but the one that it is given.
+The line is a file (`LineFile`): a server that ends in the middle loses no job. What was being run
+is run again, as a whole: a job's responses are kept when it is done, and all of them are of one
+run. Knows no engine, no HTTP, no table and no clock but the one that it is given.
 """
 
 from __future__ import annotations
 
-import json
 import sqlite3
 import threading
 import time
 from collections import deque
 from collections.abc import Callable
-from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 from statistics import fmean
 from typing import Any
 
+from labkit.classroom.line_file import DONE, FAILED, RUNNING, WAITING, Job, LineFile
 from labkit.errors import LabError
 
-WAITING, RUNNING, DONE, FAILED = "waiting", "running", "done", "failed"
 #: A job that was begun so often and never ended is given up: it may be what ends the server.
 MOST_ATTEMPTS = 3
+GIVEN_UP = f"It was begun {MOST_ATTEMPTS} times and cut each time: it is not tried again."
 #: So many turns tell how long one takes.
 REMEMBERED = 20
-
-TABLES = """
-CREATE TABLE IF NOT EXISTS jobs (
-    id TEXT PRIMARY KEY, seat TEXT NOT NULL, turn TEXT NOT NULL, round INTEGER NOT NULL,
-    number INTEGER NOT NULL, rows INTEGER NOT NULL, knobs TEXT NOT NULL, requests TEXT NOT NULL,
-    state TEXT NOT NULL, attempt INTEGER NOT NULL DEFAULT 0, arrived REAL NOT NULL, began REAL,
-    finished REAL, responses TEXT, words TEXT NOT NULL DEFAULT '');
-CREATE INDEX IF NOT EXISTS line ON jobs (state, round, number);
-CREATE TABLE IF NOT EXISTS seats (
-    seat TEXT PRIMARY KEY, round INTEGER NOT NULL, served INTEGER NOT NULL);
-CREATE TABLE IF NOT EXISTS log (
-    seat TEXT, turn TEXT, id TEXT, rows INTEGER, attempt INTEGER, arrived REAL, began REAL,
-    finished REAL, state TEXT);
-CREATE TABLE IF NOT EXISTS turns (seat TEXT, turn TEXT, arrived REAL, began REAL, ended REAL);
-"""
-#: What waits, in order: what was cut is first in its round.
-LINE = """
-SELECT id, seat, turn, jobs.round, number, rows, attempt
-FROM jobs LEFT JOIN seats USING (seat) WHERE state=?
-ORDER BY jobs.round, attempt = 0, COALESCE(served, number), number
-"""
 
 
 class NoSuchJob(LabError):
@@ -81,19 +59,6 @@ class Limits:
     keep_s: float = 3600.0
 
 
-@dataclass(frozen=True)
-class Job:
-    """A job whose turn has come. attempt: 1 the first time. requests, knobs: JSON texts."""
-
-    id: str
-    seat: str
-    turn: str
-    rows: int
-    requests: str
-    knobs: str
-    attempt: int
-
-
 @dataclass
 class _Open:
     """The turn under way. number: its place in the table of turns. over: it has no more jobs."""
@@ -107,6 +72,11 @@ class _Open:
     busy: bool = True
     over: bool = False
     idle_since: float = 0.0
+
+
+def _turn(job: Any) -> tuple[str, str]:
+    """Whose turn a job of the line belongs to, and its name."""
+    return job["seat"], job["turn"]
 
 
 class TurnQueue:
@@ -124,25 +94,18 @@ class TurnQueue:
         self.limits, self.clock = limits or Limits(), clock
         self.on_change: list[Callable[[], None]] = []
         self.changed = threading.Condition(threading.RLock())
-        self._db = sqlite3.connect(file, check_same_thread=False, isolation_level=None)
-        self._db.row_factory = sqlite3.Row
-        self._db.executescript("PRAGMA journal_mode=WAL; PRAGMA synchronous=NORMAL;" + TABLES)
+        self.file = LineFile(file)
         # Whoever was in line when the server ended has `away_s` to be heard of again.
-        self._seen = {row["id"]: clock() for row in self._all("SELECT id FROM jobs")}
+        self._seen = dict.fromkeys(self.file.jobs(), clock())
         self._done_rows: dict[str, int] = {}
         self._open: _Open | None = None
         self._took: deque[float] = deque(maxlen=REMEMBERED)
-        self._line: list[sqlite3.Row] | None = None  # what waits, until something is written
-        self._write("UPDATE jobs SET state=? WHERE state=?", WAITING, RUNNING)
-        self._write(
-            "UPDATE jobs SET state=?, words=? WHERE state=? AND attempt>=?",
-            *(FAILED, _given_up(), WAITING, MOST_ATTEMPTS),
-        )
+        self.file.cut(MOST_ATTEMPTS, GIVEN_UP)
 
     def close(self) -> None:
         """Let go of the file."""
         with self.changed:
-            self._db.close()
+            self.file.close()
 
     # --- for seats -------------------------------------------------------------------------------
 
@@ -152,7 +115,7 @@ class TurnQueue:
         Raises TooMuch beyond the limits, NoSuchJob where another seat has a job of this name.
         """
         with self.changed:
-            there = self._one("SELECT seat FROM jobs WHERE id=?", job)
+            there = self.file.job(job)
             if there is not None and there["seat"] != seat:
                 raise NoSuchJob("There is no such job of this seat.")
             self._seen[job] = self.clock()
@@ -164,12 +127,7 @@ class TurnQueue:
                     "take fewer rows."
                 )
             self._make_room(seat)
-            self._write(
-                "INSERT INTO jobs (id, seat, turn, round, number, rows, knobs, requests, state, "
-                "arrived) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
-                *(job, seat, turn, self._round(seat, turn), self._number(), rows, knobs, requests),
-                *(WAITING, time.time()),
-            )
+            self.file.add(job, seat, turn, self._round(seat, turn), rows, requests, knobs)
             self._change()
 
     def status(self, job: str, seat: str) -> dict[str, Any]:
@@ -193,8 +151,7 @@ class TurnQueue:
             self._seen[job] = self.clock()
             if row["state"] not in (DONE, FAILED):
                 raise NoSuchJob("This job has not ended.")
-            names = "state, words, attempt, responses, arrived, began, finished"
-            return dict(self._one(f"SELECT {names} FROM jobs WHERE id=?", job))
+            return self.file.result(job)
 
     def forget(self, job: str, seat: str) -> None:
         """Take a job out: its result was fetched, or it is cancelled, which ends it if it runs."""
@@ -219,18 +176,13 @@ class TurnQueue:
         """The line as all may see it: `turn` (None: the engine is free) with its `seat`, `rows` and
         `rows_done`; `waiting`, in order, each with its `seat` and `wait_s` (None: not known)."""
         with self.changed:
-            now, one = self._open, fmean(self._took) if self._took else None
-            turns = list(dict.fromkeys((r["seat"], r["turn"]) for r in self._eligible()))
-            turn, left = None, 0.0
+            now, turn = self._open, None
             if now is not None:
-                turns = [mine for mine in turns if mine != (now.seat, now.turn)]
-                running = self._one("SELECT SUM(rows) AS n FROM jobs WHERE state=?", RUNNING)["n"]
-                done = now.rows - (running or 0) + sum(self._done_rows.values())
+                done = now.rows - self.file.running_rows() + sum(self._done_rows.values())
                 turn = {"seat": now.seat, "rows": now.rows, "rows_done": done}
-                left = max(0.0, (one or 0.0) - (self.clock() - now.began))
-            waits = [None if one is None else left + at * one for at in range(len(turns))]
             waiting = [
-                {"seat": seat, "wait_s": wait} for (seat, _), wait in zip(turns, waits, strict=True)
+                {"seat": seat, "wait_s": self._wait_s(at)}
+                for at, (seat, _) in enumerate(self._next_turns())
             ]
             return {"turn": turn, "waiting": waiting}
 
@@ -249,22 +201,19 @@ class TurnQueue:
                 row = next(iter(self._eligible()), None)
                 if row is None:
                     return None
-                now = self._open = self._opened(row)
+                number = self.file.open_turn(row)
+                now = self._open = _Open(*_turn(row), row["round"], self.clock(), number)
             now.rows, now.busy = now.rows + row["rows"], True
-            self._write(
-                "UPDATE jobs SET state=?, attempt=attempt+1, began=? WHERE id=?",
-                *(RUNNING, time.time(), row["id"]),
-            )
-            self._done_rows[row["id"]] = 0
+            job = self.file.begin(row["id"])
+            self._done_rows[job.id] = 0
             self._change()
-            names = "id, seat, turn, rows, requests, knobs, attempt"
-            return Job(**self._one(f"SELECT {names} FROM jobs WHERE id=?", row["id"]))
+            return job
 
     def wanted(self, job: Job) -> str:
         """Why a running job is to end: 'gone' (cancelled) or 'away' (nobody asks for it); '' for
         one that is to go on."""
         with self.changed:
-            if not self._runs(job):
+            if not self.file.runs(job):
                 return "gone"
             return "" if self._here(job.id) else "away"
 
@@ -277,28 +226,24 @@ class TurnQueue:
     def finish(self, job: Job, responses: str | None, words: str = "") -> None:
         """It has ended: with these responses; and with `words` where it failed."""
         with self.changed:
-            if self._runs(job):
-                state = FAILED if words else DONE
-                self._write(
-                    "UPDATE jobs SET state=?, responses=?, words=?, finished=? WHERE id=?",
-                    *(state, responses, words, time.time(), job.id),
-                )
+            if self.file.runs(job):
+                self.file.finish(job.id, FAILED if words else DONE, responses, words)
             self._ended(job)
 
     def put_back(self, job: Job, why: str = "") -> None:
         """It was cut: it waits in its old place, and is run again as a whole; given up where that
         was so too often, with `why` it was the last time."""
         with self.changed:
-            if self._runs(job):
-                state = WAITING if job.attempt < MOST_ATTEMPTS else FAILED
-                words = "" if state == WAITING else f"{_given_up()} {why}".strip()
-                self._write("UPDATE jobs SET state=?, words=? WHERE id=?", state, words, job.id)
+            if self.file.runs(job):
+                again = job.attempt < MOST_ATTEMPTS
+                words = "" if again else f"{GIVEN_UP} {why}".strip()
+                self.file.put_back(job.id, WAITING if again else FAILED, words)
             self._ended(job)
 
     # --- inside ----------------------------------------------------------------------------------
 
     def _ended(self, job: Job) -> None:
-        self._log(job)
+        self.file.note(job)
         self._done_rows.pop(job.id, None)
         if (now := self._open) is not None:
             now.busy, now.idle_since = False, self.clock()
@@ -306,22 +251,11 @@ class TurnQueue:
                 self._close_turn()
         self._change()
 
-    def _log(self, job: Job) -> None:
-        row = self._one("SELECT arrived, began, state FROM jobs WHERE id=?", job.id)
-        if row is not None:
-            self._write(
-                "INSERT INTO log VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",
-                *(job.seat, job.turn, job.id, job.rows, job.attempt, row["arrived"], row["began"]),
-                *(time.time(), row["state"]),
-            )
-
     def _next_of_turn(self, now: _Open) -> sqlite3.Row | None:
         """The next job of the turn under way, within its limits."""
         if self.clock() - now.began >= self.limits.seconds:
             return None
-        row = next(
-            (r for r in self._eligible() if (r["seat"], r["turn"]) == (now.seat, now.turn)), None
-        )
+        row = next((r for r in self._eligible() if _turn(r) == (now.seat, now.turn)), None)
         if row is None or now.rows + row["rows"] > self.limits.rows:
             return None
         return row
@@ -332,8 +266,11 @@ class TurnQueue:
         late = (
             since - now.began >= self.limits.seconds or since - now.idle_since >= self.limits.gap_s
         )
-        mine = [r for r in self._waiting() if (r["seat"], r["turn"]) == (now.seat, now.turn)]
-        return not late and not mine
+        return not late and not self._left_of(now)
+
+    def _left_of(self, now: _Open) -> list[sqlite3.Row]:
+        """The jobs of a turn that wait."""
+        return [row for row in self.file.waiting() if _turn(row) == (now.seat, now.turn)]
 
     def _close_turn(self) -> None:
         """What is left of the turn is the seat's next one, at the end of the line."""
@@ -341,13 +278,9 @@ class TurnQueue:
         if now is None:
             return
         self._took.append(max(0.0, now.idle_since - now.began))
-        self._write("UPDATE turns SET ended=? WHERE rowid=?", time.time(), now.number)
-        for row in self._waiting():
-            if (row["seat"], row["turn"]) == (now.seat, now.turn):
-                self._write(
-                    "UPDATE jobs SET round=?, number=? WHERE id=?",
-                    *(max(now.round + 1, self._current_round()), self._number(), row["id"]),
-                )
+        self.file.close_turn(now.number)
+        for row in self._left_of(now):
+            self.file.to_the_end(row["id"], max(now.round + 1, self.file.last_round()))
 
     def _round(self, seat: str, turn: str) -> int:
         """The round of a job that comes now: that of its turn, else the one after the seat's last;
@@ -355,73 +288,46 @@ class TurnQueue:
         now = self._open
         if now is not None and (now.seat, now.turn) == (seat, turn):
             return now.round
-        line = [r for r in self._waiting() if r["seat"] == seat]
+        line = [r for r in self.file.waiting() if r["seat"] == seat]
         if same := [r["round"] for r in line if r["turn"] == turn]:
             return int(same[0])
-        had = self._one("SELECT round FROM seats WHERE seat=?", seat)
-        last = max([r["round"] for r in line] + [had["round"] if had else 0])
-        return int(max(last + 1, self._current_round()))
-
-    def _current_round(self) -> int:
-        return int(self._one("SELECT COALESCE(MAX(round), 1) AS n FROM seats")["n"])
-
-    def _opened(self, row: sqlite3.Row) -> _Open:
-        """The turn that begins with this job."""
-        seat, turn = row["seat"], row["turn"]
-        self._write(
-            "INSERT INTO seats VALUES (?, ?, ?) ON CONFLICT (seat) DO UPDATE SET "
-            "round=excluded.round, served=excluded.served",
-            *(seat, row["round"], self._number()),
-        )
-        arrived = self._one("SELECT arrived FROM jobs WHERE id=?", row["id"])["arrived"]
-        statement = "INSERT INTO turns VALUES (?, ?, ?, ?, NULL)"
-        number = self._write(statement, seat, turn, arrived, time.time())
-        return _Open(seat, turn, row["round"], self.clock(), number)
-
-    def _number(self) -> int:
-        """Counts what comes into the line, and the turns."""
-        row = self._one(
-            "SELECT MAX((SELECT COALESCE(MAX(number), 0) FROM jobs), "
-            "(SELECT COALESCE(MAX(served), 0) FROM seats)) + 1 AS n"
-        )
-        return int(row["n"])
-
-    def _waiting(self) -> list[sqlite3.Row]:
-        if self._line is None:
-            self._line = self._all(LINE, WAITING)
-        return self._line
+        last = max([r["round"] for r in line] + [self.file.last_round(seat)])
+        return int(max(last + 1, self.file.last_round()))
 
     def _eligible(self) -> list[sqlite3.Row]:
         """Those in line whose seats are there."""
-        return [row for row in self._waiting() if self._here(row["id"])]
+        return [row for row in self.file.waiting() if self._here(row["id"])]
 
     def _here(self, job: str) -> bool:
         return self.clock() - self._seen.get(job, -1e9) < self.limits.away_s
 
+    def _next_turns(self) -> list[tuple[str, str]]:
+        """The turns that wait, in order, without the one under way."""
+        turns = dict.fromkeys(map(_turn, self._eligible()))
+        if (now := self._open) is not None:
+            turns.pop((now.seat, now.turn), None)
+        return list(turns)
+
+    def _wait_s(self, turns: int) -> float | None:
+        """Seconds until so many turns are over, after the one under way: about; None: not known."""
+        if not self._took:
+            return None
+        one, now = fmean(self._took), self._open
+        return turns * one + (max(0.0, one - (self.clock() - now.began)) if now else 0.0)
+
     def _place(self, row: dict[str, Any]) -> tuple[int, float | None]:
         """(turns before that of a waiting job, seconds until it begins: about; None: not known)."""
-        now, mine = self._open, (row["seat"], row["turn"])
-        turns = list(dict.fromkeys((r["seat"], r["turn"]) for r in self._eligible()))
-        current = (now.seat, now.turn) if now is not None else None
-        if current in turns:
-            turns.remove(current)
-        before = 0 if mine == current else turns.index(mine) if mine in turns else len(turns)
-        one = fmean(self._took) if self._took else None
-        if now is None or mine == current:
-            return before, None if one is None else before * one
-        left = None if one is None else max(0.0, one - (self.clock() - now.began))
-        return before + 1, None if one is None or left is None else before * one + left
-
-    def _runs(self, job: Job) -> bool:
-        row = self._one("SELECT state, attempt FROM jobs WHERE id=?", job.id)
-        return row is not None and row["state"] == RUNNING and row["attempt"] == job.attempt
+        now, turns = self._open, self._next_turns()
+        if now is not None and _turn(row) == (now.seat, now.turn):
+            return 0, 0.0 if self._took else None
+        at = turns.index(_turn(row)) if _turn(row) in turns else len(turns)
+        return at + (now is not None), self._wait_s(at)
 
     def _of(self, job: str, seat: str) -> dict[str, Any]:
-        names = "id, seat, turn, rows, state, attempt, words"  # not what is long
-        row = self._one(f"SELECT {names} FROM jobs WHERE id=? AND seat=?", job, seat)
-        if row is None:
+        row = self.file.job(job)
+        if row is None or row["seat"] != seat:
             raise NoSuchJob("There is no such job of this seat.")
-        return dict(row)
+        return row
 
     def _tidy(self) -> None:
         """Forget what nobody asked for in a long time."""
@@ -430,14 +336,14 @@ class TurnQueue:
             self._drop(job)
 
     def _drop(self, job: str) -> None:
-        self._write("DELETE FROM jobs WHERE id=?", job)
+        self.file.drop(job)
         self._seen.pop(job, None)
 
     def _make_room(self, seat: str) -> None:
         """Forget the seat's jobs that nobody asks for, as after a restart of its notebook, the
         oldest first, where it has too many. Raises TooMuch where they are all asked for."""
         mine = sorted(
-            (row["id"] for row in self._all("SELECT id FROM jobs WHERE seat=?", seat)),
+            (job for job, owner in self.file.jobs().items() if owner == seat),
             key=lambda job: self._seen.get(job, -1e9),
         )
         for job in mine[: max(0, len(mine) - self.limits.waiting + 1)]:
@@ -451,36 +357,3 @@ class TurnQueue:
         self.changed.notify_all()
         for tell in self.on_change:
             tell()
-
-    def _write(self, statement: str, *values: Any) -> int:
-        self._line = None
-        return self._db.execute(statement, values).lastrowid or 0
-
-    def _all(self, statement: str, *values: Any) -> list[sqlite3.Row]:
-        with closing(self._db.execute(statement, values)) as cursor:
-            return cursor.fetchall()
-
-    def _one(self, statement: str, *values: Any) -> Any:
-        with closing(self._db.execute(statement, values)) as cursor:
-            return cursor.fetchone()
-
-    def log(self) -> list[dict[str, Any]]:
-        """Every run of a job, in order: seat, turn, rows, attempt, arrived, began, finished (Unix
-        seconds), state afterwards."""
-        with self.changed:
-            return [dict(row) for row in self._all("SELECT * FROM log ORDER BY began")]
-
-    def turns(self) -> list[dict[str, Any]]:
-        """Every turn, in order: seat, turn, arrived (its first job), began and ended (Unix seconds:
-        so long nobody else could have the engine; None: under way, or the server ended in it)."""
-        with self.changed:
-            return [dict(row) for row in self._all("SELECT * FROM turns ORDER BY began")]
-
-
-def _given_up() -> str:
-    return f"It was begun {MOST_ATTEMPTS} times and cut each time: it is not tried again."
-
-
-def text(value: Any) -> str:
-    """As the line keeps what it is given."""
-    return json.dumps(value, ensure_ascii=False, separators=(",", ":"))

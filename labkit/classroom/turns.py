@@ -10,7 +10,7 @@ from typing import Any, Protocol
 
 import pyarrow as pa
 
-from labkit.classroom.turn_queue import TurnQueue, text
+from labkit.classroom.turn_queue import TurnQueue
 from labkit.engines import warm_engine
 from labkit.errors import Cancelled, JobFailed, LabError
 from labkit.metrics import EngineUse
@@ -114,7 +114,7 @@ class Turns:
             about: dict[str, Any] = {"started": started, "finished": time.time()}
             if use is not None:
                 about |= {"preemptions": use.preemptions, "cpu_s": use.cpu_s}
-            return text({"columns": wire.to_columns(every, responses.RESPONSE), **about})
+            return wire.dumps({"columns": wire.to_columns(every, responses.RESPONSE), **about})
 
         try:
             asked = wire.from_columns(json.loads(job.requests), REQUEST)

@@ -1,4 +1,5 @@
 """What a job did, in numbers: pure, from its rows' own timestamps"""
+# ruff: noqa: F401 (the names of this room)
 
 from labkit.metrics.job_metrics import (
     CORE,
@@ -29,31 +30,3 @@ from labkit.metrics.row_times import (
     timeline,
     tokens_until,
 )
-
-__all__ = [
-    "CORE",
-    "CUT",
-    "DRIVER",
-    "FRONT_END",
-    "OTHER_HOST_S",
-    "PHASES",
-    "ROW_COLUMNS",
-    "TEXT",
-    "EngineUse",
-    "Metrics",
-    "batches",
-    "compare",
-    "compute",
-    "in_phases",
-    "middle_row",
-    "nothing_answered",
-    "over_time",
-    "rate_in_parts",
-    "rows_in_flight",
-    "stragglers",
-    "tail_start",
-    "takes_a_place",
-    "timeline",
-    "tokens_until",
-    "without_unreadable",
-]

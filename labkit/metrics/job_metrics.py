@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field, fields, replace
+from typing import Any
 
 import pandas as pd
 
@@ -171,7 +172,6 @@ def compute(
     if times.empty:
         return nothing_answered(failed, wall)
     begin, end = float(times["scheduled_s"].min()), float(times["last_token_s"].max())
-    span = max(end - begin, 1e-9)
     flight = rows_in_flight(times)
     tail_at = tail_start(flight, begin, end)
     before_tail = float(tokens_until(times, [tail_at])[0])
@@ -179,11 +179,53 @@ def compute(
     in_span = times["last_token_s"] - times["queued_s"].clip(lower=begin)
     after_first = (times["num_generated_tokens"] - 1).where(times["num_generated_tokens"] > 1)
     tpot = (times["last_token_s"] - times["first_token_s"]) / after_first
-    steady = tail_at - begin
-    return Metrics(
+    return over_span(
         rows=len(times),
+        inputs=inputs,
+        outputs=outputs,
+        begin=begin,
+        tail_at=tail_at,
+        end=end,
+        wall=wall,
+        before_tail=before_tail,
+        in_span=float(in_span.sum()),
         failed=failed,
         cut=int((times["finish_reason"] == CUT).sum()) if "finish_reason" in times else 0,
+        latency_p50_s=float(latency.quantile(0.5)),
+        latency_p95_s=float(latency.quantile(0.95)),
+        ttft_p50_s=float((times["first_token_s"] - times["queued_s"]).quantile(0.5)),
+        tpot_p50_s=float(tpot.quantile(0.5)),
+        peak_rows_in_flight=int(flight["rows"].max()),
+        prefix_hit_rate=_hit_rate(times, inputs),
+        preemptions=(use or EngineUse()).preemptions,
+        waiting_p50_s=float((times["scheduled_s"] - times["queued_s"]).quantile(0.5)),
+        prefill_p50_s=float((times["first_token_s"] - times["scheduled_s"]).quantile(0.5)),
+        decode_p50_s=float((times["last_token_s"] - times["first_token_s"]).quantile(0.5)),
+    )
+
+
+def over_span(
+    *,
+    rows: int,
+    inputs: float,
+    outputs: float,
+    begin: float,
+    tail_at: float,
+    end: float,
+    wall: float,
+    before_tail: float,
+    in_span: float,
+    **others: Any,
+) -> Metrics:
+    """The metrics that follow from counts and moments: spans, rates, the mean rows in flight.
+
+    inputs, outputs: tokens. begin, tail_at, end: of the engine span and its tail, seconds since the
+    call; wall: those until its result. before_tail: output tokens until `tail_at`. in_span: seconds
+    that rows were in flight in the span, all of them together. others: as Metrics has them.
+    """
+    span, steady = max(end - begin, 1e-9), tail_at - begin
+    return Metrics(
+        rows=rows,
         input_tokens=inputs,
         output_tokens=outputs,
         wall_s=wall,
@@ -191,21 +233,12 @@ def compute(
         engine_span_s=span,
         tail_s=end - tail_at,
         shutdown_s=wall - end,
-        rows_per_s=len(times) / span,
+        rows_per_s=rows / span,
         output_tokens_per_s=outputs / span,
         total_tokens_per_s=(inputs + outputs) / span,
         steady_output_tokens_per_s=before_tail / steady if steady > 0 else outputs / span,
-        latency_p50_s=float(latency.quantile(0.5)),
-        latency_p95_s=float(latency.quantile(0.95)),
-        ttft_p50_s=float((times["first_token_s"] - times["queued_s"]).quantile(0.5)),
-        tpot_p50_s=float(tpot.quantile(0.5)),
-        peak_rows_in_flight=int(flight["rows"].max()),
-        mean_rows_in_flight=float(in_span.sum() / span),
-        prefix_hit_rate=_hit_rate(times, inputs),
-        preemptions=(use or EngineUse()).preemptions,
-        waiting_p50_s=float((times["scheduled_s"] - times["queued_s"]).quantile(0.5)),
-        prefill_p50_s=float((times["first_token_s"] - times["scheduled_s"]).quantile(0.5)),
-        decode_p50_s=float((times["last_token_s"] - times["first_token_s"]).quantile(0.5)),
+        mean_rows_in_flight=in_span / span,
+        **others,
     )
 
 

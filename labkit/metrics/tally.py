@@ -13,114 +13,15 @@ from typing import Self
 import numpy as np
 import pandas as pd
 
-from labkit.metrics.job_metrics import CUT, EngineUse, Metrics, nothing_answered
+from labkit.metrics.histogram import Histogram
+from labkit.metrics.in_time import ENDED, QUEUED, QUEUED_AT, SLOPE, SLOPE_AT, TOKENS, InTime
+from labkit.metrics.job_metrics import CUT, EngineUse, Metrics, nothing_answered, over_span
 from labkit.metrics.row_times import OTHER_HOST_S, ROW_COLUMNS
 
-#: A histogram's bins: each ends so much above its beginning, the first at LEAST seconds. The middle
-#: of a bin is at most half of it (1%) away from each of its values.
-GROWTH = 1.02
-LEAST = 1e-6
-LAST_BIN = 1500  # two months
 #: The spans of a row of which a job's metrics have percentiles.
 SPANS = ("latency", "ttft", "tpot", "waiting", "prefill", "decode")
-#: So many bins of time at most; they begin with FINEST seconds and double as the job grows longer.
-BINS = 2**14
-FINEST = 2.0**-10
-#: What is counted in a bin of time: rows queued, and the sum of their times; rows that ended;
-#: tokens that were there at once; the change of tokens/s, and that times its moment.
-QUEUED, QUEUED_AT, ENDED, TOKENS, SLOPE, SLOPE_AT = range(6)
 #: A row whose tokens take less than this (seconds) has them at once: its slope would be too steep.
 AT_ONCE = 1e-3
-
-
-@dataclass
-class Histogram:
-    """How many values (seconds) lie in each of the bins; those below LEAST count as 0."""
-
-    counts: np.ndarray = field(default_factory=lambda: np.zeros(LAST_BIN + 1, np.int64))
-
-    def add(self, values: np.ndarray) -> None:
-        """Count values; NaN is none."""
-        known = values[~np.isnan(values)]
-        at = np.floor(np.log(np.maximum(known, LEAST / 2) / LEAST) / math.log(GROWTH)) + 1
-        self.counts += np.bincount(
-            np.clip(at, 0, LAST_BIN).astype(np.int64), minlength=LAST_BIN + 1
-        )
-
-    def quantile(self, share: float) -> float:
-        """As pandas has it, at most 1% away from it (or LEAST seconds); NaN where no value is."""
-        until = self.counts.cumsum()
-        if not until[-1]:
-            return math.nan
-        place = share * float(until[-1] - 1)
-        low, high = (
-            float(at and LEAST * GROWTH ** (at - 0.5))
-            for at in np.searchsorted(until, [math.floor(place), math.ceil(place)], side="right")
-        )
-        return low + (high - low) * (place - math.floor(place))
-
-
-class InTime:
-    """Sums of six kinds (QUEUED to SLOPE_AT) in bins of time, at most BINS of them."""
-
-    def __init__(self) -> None:
-        self.width, self.first = FINEST, 0
-        self.sums = np.zeros((6, 0))
-
-    def add(self, kind: int, moments: np.ndarray, values: np.ndarray) -> None:
-        """Add values at their moments (seconds)."""
-        if not len(moments):
-            return
-        at = self._made_room(moments)
-        self.sums[kind] += np.bincount(at, values, minlength=self.sums.shape[1])
-
-    def merge(self, other: InTime, shift: float = 0.0) -> None:
-        """Add what another has, `shift` seconds later. By a shift, rows may come into the bin
-        beside theirs."""
-        if not other.sums.shape[1]:
-            return
-        middles = (other.first + np.arange(other.sums.shape[1]) + 0.5) * other.width + shift
-        sums = other.sums.copy()
-        sums[QUEUED_AT] += shift * sums[QUEUED]
-        sums[SLOPE_AT] += shift * sums[SLOPE]
-        while self.width < other.width:
-            self._coarsen()
-        at = self._made_room(middles)
-        for kind, values in enumerate(sums):
-            self.sums[kind] += np.bincount(at, values, minlength=self.sums.shape[1])
-
-    def edges(self) -> np.ndarray:
-        """The moments at which the bins begin, and at which the last one ends."""
-        return (self.first + np.arange(self.sums.shape[1] + 1)) * self.width
-
-    def until(self, kind: int) -> np.ndarray:
-        """The sums of all that was before each edge."""
-        return np.concatenate([[0.0], self.sums[kind].cumsum()])
-
-    def _made_room(self, moments: np.ndarray) -> np.ndarray:
-        """The bins of these moments, which are there now."""
-        while True:
-            at = np.floor(moments / self.width).astype(np.int64)
-            low, high = int(at.min()), int(at.max())
-            if self.sums.shape[1]:
-                low = min(low, self.first)
-                high = max(high, self.first + self.sums.shape[1] - 1)
-            if high - low < BINS:
-                break
-            self._coarsen()
-        before = self.first - low if self.sums.shape[1] else 0
-        after = high - low + 1 - self.sums.shape[1] - before
-        self.sums = np.pad(self.sums, ((0, 0), (before, after)))
-        self.first = low
-        return at - low
-
-    def _coarsen(self) -> None:
-        """Bins of twice the width; their edges stay on one grid, whatever was added first."""
-        odd = self.first % 2
-        sums = np.pad(self.sums, ((0, 0), (odd, (self.sums.shape[1] + odd) % 2)))
-        self.sums = sums.reshape(6, -1, 2).sum(axis=2)
-        self.first = (self.first - odd) // 2
-        self.width *= 2
 
 
 @dataclass
@@ -213,7 +114,7 @@ class Tally:
             return nothing_answered(failed, wall)
         clock = self._one_clock()
         began = clock.offset - started  # seconds of the job at which the clock was 0
-        begin, end, span = clock.first, clock.last, max(clock.last - clock.first, 1e-9)
+        begin, end = clock.first, clock.last
         edges = clock.in_time.edges()
         flight = clock.in_time.until(QUEUED) - clock.in_time.until(ENDED)
         peak = float(flight.max())
@@ -222,34 +123,29 @@ class Tally:
         at = int(np.searchsorted(edges, tail_at))
         done = clock.in_time.until(TOKENS) + edges * clock.in_time.until(SLOPE)
         before_tail = float((done - clock.in_time.until(SLOPE_AT))[at])
-        steady = tail_at - begin
         inputs, outputs, cached = (
             math.nan if lacking else int(tokens)
             for tokens, lacking in zip(self.tokens, self.unknown, strict=True)
         )
         if math.isnan(outputs):
             before_tail = math.nan
-        return Metrics(
+        return over_span(
             rows=self.answered,
+            inputs=inputs,
+            outputs=outputs,
+            begin=begin + began,
+            tail_at=tail_at + began,
+            end=end + began,
+            wall=wall,
+            before_tail=before_tail,
+            in_span=self.in_engine_s - _before(clock.in_time, begin),
             failed=failed,
             cut=self.cut,
-            input_tokens=inputs,
-            output_tokens=outputs,
-            wall_s=wall,
-            startup_s=begin + began,
-            engine_span_s=span,
-            tail_s=end - tail_at,
-            shutdown_s=wall - (end + began),
-            rows_per_s=self.answered / span,
-            output_tokens_per_s=outputs / span,
-            total_tokens_per_s=(inputs + outputs) / span,
-            steady_output_tokens_per_s=before_tail / steady if steady > 0 else outputs / span,
             latency_p50_s=self.spans["latency"].quantile(0.5),
             latency_p95_s=self.spans["latency"].quantile(0.95),
             ttft_p50_s=self.spans["ttft"].quantile(0.5),
             tpot_p50_s=self.spans["tpot"].quantile(0.5),
             peak_rows_in_flight=round(peak),
-            mean_rows_in_flight=(self.in_engine_s - _before(clock.in_time, begin)) / span,
             prefix_hit_rate=cached / inputs if inputs else math.nan,
             preemptions=(use or EngineUse()).preemptions,
             waiting_p50_s=self.spans["waiting"].quantile(0.5),

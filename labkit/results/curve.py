@@ -70,13 +70,10 @@ def of_sweep(
     sweep: Sweep, guess: Mapping[int, float | None] | None = None, rate: str = RATE
 ) -> Curve | None:
     """The curve of a sweep; None where none of its points has a throughput."""
-    summary = sweep.summary(rate)
-    best = summary.sort_values(rate).groupby("rows_in_flight").tail(1)
+    columns = ["rows_in_flight", rate, "lowest", "highest"]
     points = [
         (int(rows), float(middle), float(low), float(high))
-        for rows, middle, low, high in best.sort_values("rows_in_flight")[
-            ["rows_in_flight", rate, "lowest", "highest"]
-        ].itertuples(index=False)
+        for rows, middle, low, high in sweep.fastest(rate)[columns].itertuples(index=False)
         if all(math.isfinite(value) for value in (middle, low, high))
     ]
     if not points:

@@ -22,8 +22,8 @@ from labkit.results.lesson_outline import lessons
 #: The kind of machine that lessons were measured on, and the rows of its table in docs/times.md.
 REFERENCE, SHORT_RUN = "2 cores with AVX-512", "The short run of `labkit preflight`"
 START, RATE = "start of the engine, s", "output tokens/s"
-#: Engines that each lesson starts (tests/engine_starts.py counts them).
-STARTS = (3, 1, 6)
+#: Engines that each lesson starts, by its number (tests/engine_starts.py counts them).
+STARTS = {1: 3, 2: 1, 3: 6}
 CARD = "H100"
 
 
@@ -40,22 +40,22 @@ def lesson_minutes(
     machine: Machine, start_s: float, tokens_per_s: float
 ) -> tuple[LessonMinutes, ...]:
     """Of each lesson here. start_s, tokens_per_s: of the short run; NaN where it failed."""
-    names = [(lesson.name, lesson.title) for lesson in lessons()]
+    ours = [lesson for lesson in lessons() if lesson.number in STARTS]
     if machine.device == "gpu":
         text = (lessons_folder("docs") / "gpu.md").read_text(encoding="utf-8")
         measured = measured_times.tables(text)["The lessons"]
         alike = measured_times.kind(machine) == CARD
         basis = f"measured on an {CARD}" + ("" if alike else ", not on this card")
         return tuple(
-            LessonMinutes(title, measured[str(number)]["seconds"] / 60, basis)
-            for number, (_, title) in enumerate(names, 1)
+            LessonMinutes(one.title, measured[str(one.number)]["seconds"] / 60, basis)
+            for one in ours
         )
     page = measured_times.page()
     there = {name: page[SHORT_RUN][name][REFERENCE] for name in (START, RATE)}
     found = []
-    for (name, title), starts in zip(names, STARTS, strict=False):
-        whole = page[name]["all of it"][REFERENCE]
+    for one in ours:
+        whole, starts = page[one.name]["all of it"][REFERENCE], STARTS[one.number]
         rest = max(0.0, whole - starts * there[START])
         seconds = starts * start_s + rest * there[RATE] / tokens_per_s if tokens_per_s else math.nan
-        found.append(LessonMinutes(title, seconds / 60, f"scaled from {REFERENCE}"))
+        found.append(LessonMinutes(one.title, seconds / 60, f"scaled from {REFERENCE}"))
     return tuple(found)

@@ -23,9 +23,10 @@ class Place:
 
 @dataclass(frozen=True)
 class Lesson:
-    """A lesson: its file's name, its title, its sections' headings, and its code cells as (id,
-    code, section)."""
+    """A lesson: its number and its file's name, its title, its sections' headings, and its code
+    cells as (id, code, section)."""
 
+    number: int
     name: str
     title: str
     sections: tuple[str, ...]
@@ -34,12 +35,14 @@ class Lesson:
 
 @functools.cache
 def lessons() -> tuple[Lesson, ...]:
-    """All lessons in their order; none where the notebooks are not there or can't be read."""
-    return tuple(
-        lesson
-        for path in sorted(lessons_folder("notebooks").glob("[0-9]*.ipynb"))
-        if (lesson := _read(path.name, path.read_text(encoding="utf-8"))) is not None
-    )
+    """The lessons that can be read, in their order. A number has one: a copy beside it, whose name
+    is longer, is none."""
+    read: dict[int, Lesson] = {}
+    files = lessons_folder("notebooks").glob("[0-9]*.ipynb")
+    for path in sorted(files, key=lambda path: (len(path.name), path.name)):
+        if lesson := _read(path.name, path.read_text(encoding="utf-8")):
+            read.setdefault(lesson.number, lesson)
+    return tuple(read[number] for number in sorted(read))
 
 
 def _read(name: str, text: str) -> Lesson | None:
@@ -56,7 +59,8 @@ def _read(name: str, text: str) -> Lesson | None:
                 sections.append(first[3:].strip())
     except (ValueError, LookupError, TypeError):
         return None
-    return Lesson(name, title or name, tuple(sections), tuple(cells))
+    number = int(re.split(r"\D", name)[0])
+    return Lesson(number, name, title or name, tuple(sections), tuple(cells))
 
 
 def place(code: str, cell_id: str | None = None, now: Place | None = None) -> Place | None:
@@ -65,15 +69,14 @@ def place(code: str, cell_id: str | None = None, now: Place | None = None) -> Pl
 
     cell_id: as the front end tells it; ids are of one lesson, and lessons have the same ones.
     """
-    ordered = sorted(enumerate(lessons(), 1), key=lambda one: now is None or one[0] != now.lesson)
-    for number, lesson in ordered:
+    for lesson in sorted(lessons(), key=lambda one: now is None or one.number != now.lesson):
         for _, source, section in lesson.cells:
             if source == code.strip():
-                return Place(number, section)
-    if now is not None and cell_id and now.lesson <= len(lessons()):
-        for known, _, section in lessons()[now.lesson - 1].cells:
-            if known == cell_id:
-                return Place(now.lesson, section)
+                return Place(lesson.number, section)
+    for lesson in lessons():
+        for known, _, section in lesson.cells:
+            if now is not None and cell_id and cell_id == known and lesson.number == now.lesson:
+                return Place(lesson.number, section)
     return now
 
 
@@ -82,8 +85,8 @@ def exercises() -> dict[str, Place]:
     """The lessons' exercises, in their order: the name of the check in `labkit.exercises` → where
     it stands."""
     found: dict[str, Place] = {}
-    for number, lesson in enumerate(lessons(), 1):
+    for lesson in lessons():
         for _, code, section in lesson.cells:
             for name in re.findall(r"\bexercises\.(\w+)\(", code):
-                found.setdefault(name, Place(number, section))
+                found.setdefault(name, Place(lesson.number, section))
     return found

@@ -21,7 +21,7 @@ from labkit.progress import Progress
 from labkit.results import job_fingerprint
 from labkit.results.agreement import Agreed, Agreement
 from labkit.results.parquet_folder import Parts
-from labkit.rows import arrow_types, user_data
+from labkit.rows import arrow_types, data_checks, user_data
 from labkit.rows.responses import ABOUT, RESPONSE, Answered
 from labkit.tasks import Task
 
@@ -114,7 +114,7 @@ class RowsToParts(ABC):
         ]
         table = rows.append_column(pa.field(self.into, values.type), values)
         table = table.append_column(pa.field("error", pa.string()), pa.array(errors, pa.string()))
-        for name in user_data.ABOUT_AN_ANSWER:
+        for name in data_checks.ABOUT_AN_ANSWER:
             if self.names is None or name in self.names:  # a folder of before: no finish reasons
                 table = table.append_column(RESPONSE.field(name), finished[name])
         if not self.noted:

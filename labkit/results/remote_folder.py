@@ -76,13 +76,13 @@ def mirrored(url: str) -> Iterator[Path]:
     copy, done = _Copy(here, there), threading.Event()
     try:
         copy.fetch()
-    except OSError as problem:
+    except Exception as problem:  # each of fsspec's file systems has errors of its own
         shutil.rmtree(here, ignore_errors=True)
         raise LabError(f"What is in {there} can't be read: {reason(problem)}.") from problem
 
     def follow() -> None:
         while not done.wait(EVERY_S):
-            with contextlib.suppress(OSError):  # tried again, and told at the end
+            with contextlib.suppress(Exception):  # tried again, and told at the end
                 copy.send()
 
     thread = threading.Thread(target=follow, daemon=True)
@@ -94,7 +94,7 @@ def mirrored(url: str) -> Iterator[Path]:
         thread.join()
         try:
             copy.send()
-        except OSError as problem:
+        except Exception as problem:  # as above: whatever it is, it must say where they are
             raise LabError(
                 f"Not all answers could be copied to {there}: {reason(problem)}. They are kept in "
                 f"{here}: copy its files there, and call write again to go on."
@@ -109,7 +109,7 @@ def _try(there: Place) -> None:
         with probe.create() as file:
             file.write(b"may be deleted")
         there.filesystem.delete_file(probe.path)
-    except (OSError, NotImplementedError, ValueError) as problem:
+    except Exception as problem:  # as above
         raise LabError(
             f"{there} can't be written to: {reason(problem)}. Does the bucket exist, and do your "
             "keys allow it?"

@@ -11,7 +11,7 @@ from typing import Any
 
 from labkit.errors import LabError, reason
 from labkit.results.job_fingerprint import model_hash
-from labkit.results.sweep_result import read_runs
+from labkit.results.sweep_lines import KEYS, read_lines
 from labkit.settings import redaction
 from labkit.settings.processor_spec import ProcessorSpec
 from labkit.settings.setting import NEED_NO_RELOAD, check_counts
@@ -69,16 +69,19 @@ def _asked(task: Task, rows: list[Row]) -> str:
     return digest.hexdigest()[:16]
 
 
-def resume(path: str | Path | None, about: dict[str, Any]) -> list[dict[str, Any]]:
-    """The runs in the file at `path`; starts the file when there is none."""
+def resume(
+    path: str | Path | None, about: dict[str, Any], kind: str = "sweep"
+) -> list[dict[str, Any]]:
+    """The runs in the file at `path`; starts the file when there is none. kind: 'sweep' or
+    'search'. Raises LabError for a file of another one, which stays as it is."""
     if path is None:
         return []
     file = Path(path)
     about = json.loads(json.dumps(about, default=str))
     there = file.exists() and file.stat().st_size
-    before, runs, whole = read_runs(file) if there else ({}, [], "")
+    before, runs, whole = read_lines(file, kind) if there else ({}, [], "")
     if not whole:
-        write_whole(file, json.dumps({"provenance": about}) + "\n")
+        write_whole(file, json.dumps({KEYS[kind]: about}) + "\n")
         return []
     if "model_hash" not in before:
         before["model_hash"] = about["model_hash"]
@@ -87,13 +90,13 @@ def resume(path: str | Path | None, about: dict[str, Any]) -> list[dict[str, Any
             f"sure that it was this {about['model']!r}.",
             stacklevel=3,
         )
-    check_same(file, before, about, "sweep")
+    _check_same(file, before, about, kind)
     if whole.encode() != file.read_bytes():
         write_whole(file, whole)
     return runs
 
 
-def check_same(file: Path, before: dict[str, Any], about: dict[str, Any], what: str) -> None:
+def _check_same(file: Path, before: dict[str, Any], about: dict[str, Any], kind: str) -> None:
     """Raises LabError where a file was begun by another sweep or search. What followed from the
     memory that was free, then and now, makes none."""
     chance = dict.fromkeys({*before.get("measured", ())} & {*about["measured"]})
@@ -107,9 +110,16 @@ def check_same(file: Path, before: dict[str, Any], about: dict[str, Any], what: 
     ]
     if differ:
         raise LabError(
-            f"{file} holds another {what}: {', '.join(sorted(differ))} differ. Give another file, "
+            f"{file} holds another {kind}: {', '.join(sorted(differ))} differ. Give another file, "
             "or delete this one."
         )
+
+
+def append(path: str | Path | None, run: dict[str, Any]) -> None:
+    """A run as one more line of the file, if there is one."""
+    if path is not None:
+        with Path(path).open("a", encoding="utf-8") as file:
+            file.write(json.dumps(run) + "\n")
 
 
 def write_whole(file: Path, text: str) -> None:

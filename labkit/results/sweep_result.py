@@ -1,19 +1,19 @@
-"""Points, sweeps and guesses: what a sweep measured, in numbers and words. Pure: no engine."""
+"""What a sweep measured, in numbers and words: a table, the point we would take, and how sure."""
 
 from __future__ import annotations
 
-import json
 import math
-import statistics
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import pandas as pd
 
-from labkit.errors import LabError, lab_errors
+from labkit.errors import LabError
 from labkit.pages.html_table import show
+from labkit.results.sweep_lines import read_lines
+from labkit.results.sweep_point import Point
 
 #: A point is good enough when its throughput reaches this share of the best one.
 PLATEAU = 0.95
@@ -29,43 +29,6 @@ def check_rate(rate: str) -> None:
     """Raise LabError for a rate that a sweep does not have."""
     if rate not in RATES:
         raise LabError(f"rate must be one of {', '.join(map(repr, RATES))}, not {rate!r}.")
-
-
-class Point(NamedTuple):
-    """One setting of both knobs."""
-
-    batch_size: int
-    max_concurrent_batches: int
-
-    @property
-    def rows_in_flight(self) -> int:
-        """The rows handed to the engine at once."""
-        return self.batch_size * self.max_concurrent_batches
-
-    def __str__(self) -> str:
-        return f"{self.batch_size} × {self.max_concurrent_batches}"
-
-
-@lab_errors("The points could not be made")
-def in_flight(*rows: int) -> list[Point]:
-    """A point for each number of rows in flight, in four batches where it divides by four."""
-    return [Point(n // 4, 4) if n % 4 == 0 and n > 4 else Point(1, n) for n in rows]
-
-
-@lab_errors("The points could not be made")
-def at_product(product: int, batch_sizes: Iterable[int]) -> list[Point]:
-    """Points with the same rows in flight and different batch sizes (divisors of `product`)."""
-    sizes = list(batch_sizes)
-    if odd := [size for size in sizes if size < 1 or product % size]:
-        raise LabError(f"The batch sizes {odd} don't divide {product}.")
-    return [Point(size, product // size) for size in sizes]
-
-
-@lab_errors("The points could not be made")
-def grid(batch_sizes: Iterable[int], max_concurrent_batches: Iterable[int]) -> list[Point]:
-    """Every pair of the two."""
-    batches = list(max_concurrent_batches)
-    return [Point(size, number) for size in batch_sizes for number in batches]
 
 
 @dataclass(frozen=True, repr=False)
@@ -106,6 +69,12 @@ class Sweep:
             }
         )
         return frame.reset_index()
+
+    def fastest(self, rate: str = RATE) -> pd.DataFrame:
+        """One point of `summary` for each number of rows in flight: the fastest."""
+        points = self.summary(rate).sort_values(rate, na_position="first")
+        best = points.groupby("rows_in_flight").tail(1)
+        return best.sort_values("rows_in_flight").reset_index(drop=True)
 
     def near_best(self, rate: str = RATE) -> pd.DataFrame:
         """The points of `summary` that can't be told from the fastest, which is one of them.
@@ -230,46 +199,10 @@ class Sweep:
 
         Raises LabError when it is none, or holds no run.
         """
-        about, runs, _ = read_runs(path)
+        about, runs, _ = read_lines(path)
         if not runs:
             raise LabError(f"{path} is a sweep that was stopped before its first run had ended.")
         return Sweep(pd.DataFrame(runs), about)
-
-
-#: How the file of a sweep begins.
-FIRST = '{"provenance": '
-
-
-def read_runs(path: str | Path) -> tuple[dict[str, Any], list[dict[str, Any]], str]:
-    """(provenance, runs, the text of their lines) of the file of a sweep.
-
-    A last line that was cut off, by a kill or a full disk, is left out; where it is the first, all
-    three are empty. Raises LabError when the file can't be read or is another one.
-    """
-    try:
-        lines = Path(path).read_text(encoding="utf-8").splitlines(keepends=True)
-        if lines and not lines[-1].endswith("\n"):
-            *before, last = lines
-            if _is_json(last):  # only the end of the line is missing
-                lines[-1] += "\n"
-            elif last.startswith("{") and (before or FIRST.startswith(last[: len(FIRST)])):
-                lines = before
-                if not lines:
-                    return {}, [], ""
-        first, *runs = [json.loads(line) for line in lines]
-        return dict(first["provenance"]), [dict(run) for run in runs], "".join(lines)
-    except (OSError, ValueError, KeyError, TypeError) as problem:
-        raise LabError(
-            f"{path} is not a sweep of this lab ({problem}): give another file."
-        ) from problem
-
-
-def _is_json(text: str) -> bool:
-    try:
-        json.loads(text)
-        return True
-    except ValueError:
-        return False
 
 
 def _point(row: pd.Series) -> Point:
@@ -285,40 +218,3 @@ def _names(points: pd.DataFrame) -> str:
 def _rows_a_run(table: pd.DataFrame) -> str:
     asked = table["rows"] + table["failed"]
     return f"{asked.max():,}" if asked.nunique() == 1 else f"{asked.min():,} to {asked.max():,}"
-
-
-def off_by(summary: pd.DataFrame, guess: Mapping[int, float]) -> pd.DataFrame:
-    """A guess beside what was measured: a row a number of rows in flight.
-
-    guess: rows in flight → speed-up over the first point of it. Columns: `you said` and `measured`
-    (speed-ups), `off by` (the larger over the smaller: 1 is a hit).
-    """
-    rate = summary.groupby("rows_in_flight")[RATE].max()
-    known = [rows for rows in sorted(guess) if rows in rate.index and guess[rows] > 0]
-    if not known:
-        raise LabError("The guess has no point that was measured.")
-    said = pd.Series({rows: guess[rows] / guess[known[0]] for rows in known})
-    true = rate[known] / rate[known[0]]
-    ratio = said / true
-    return pd.DataFrame(
-        {"you said": said, "measured": true, "off by": ratio.where(ratio >= 1, 1 / ratio)}
-    ).rename_axis("rows in flight")
-
-
-def off_by_words(table: pd.DataFrame) -> str:
-    """`off_by` in words: the geometric mean over all points but the first, which is always 1."""
-    factors = table["off by"].iloc[1:]
-    if factors.empty:
-        return "One point alone is no curve: guess at least two."
-    mean = math.exp(statistics.fmean(math.log(factor) for factor in factors))
-    worst = int(factors.to_numpy().argmax()) + 1
-    at, said, true = (
-        table.index[worst],
-        table["you said"].iloc[worst],
-        table["measured"].iloc[worst],
-    )
-    side = "more" if said > true else "less"
-    return (
-        f"You were off by a factor of {mean:.1f} on average; most at {at} rows in flight, "
-        f"where you expected {side} ({said:.1f}×, measured {true:.1f}×)."
-    )

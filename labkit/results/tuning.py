@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import statistics
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -12,6 +12,7 @@ from typing import Any
 import pandas as pd
 
 from labkit.errors import LabError
+from labkit.results.sweep_lines import another, read_lines
 
 #: A step is one for the better if the median of its runs is so much above that of the best.
 GAIN = 0.03
@@ -169,38 +170,28 @@ class Tuning:
     @staticmethod
     def load(path: str | Path) -> Tuning:
         """Read a file that `tune` wrote. Raises LabError when it is none, or holds no trial."""
-        about, trials, seconds = read_trials(path)
+        about, runs, _ = read_lines(path, "search")
+        trials, seconds = trials_of(path, runs)
         if not trials:
             raise LabError(f"{path} is a search that was stopped before its first trial had ended.")
         return Tuning(tuple(trials), "", seconds, about)
 
 
-def line(trial: Trial, seconds: float) -> str:
-    """A trial as a line of the file. seconds: of the search until its end."""
-    about = {**vars(trial), "setting": dict(trial.setting), "seconds": round(seconds, 1)}
-    return json.dumps(about) + "\n"
+def as_run(trial: Trial, seconds: float) -> dict[str, Any]:
+    """A trial as a line of the file has it. seconds: of the search until its end."""
+    return {**vars(trial), "setting": dict(trial.setting), "seconds": round(seconds, 1)}
 
 
-def read_trials(path: str | Path) -> tuple[dict[str, Any], list[Trial], float]:
-    """(provenance, trials, seconds that they took) of a file of `tune`; a last line that was cut
-    off is left out. Raises LabError when the file is another one."""
+def trials_of(path: str | Path, runs: Sequence[Mapping[str, Any]]) -> tuple[list[Trial], float]:
+    """(the trials in the lines of a file, the seconds that they took). Raises LabError for lines of
+    another file."""
     try:
-        lines = Path(path).read_text(encoding="utf-8").splitlines(keepends=True)
-        if lines and not lines[-1].endswith("\n"):
-            lines.pop()
-        if not lines:
-            return {}, [], 0.0
-        first, *rest = [json.loads(text) for text in lines]
-        about = dict(first["tuning"])
-        seconds = float(rest[-1]["seconds"]) if rest else 0.0
         trials = [
             Trial(
                 one["setting"], tuple(one["rows_per_s"]), one["start_s"], one["rows"], one["error"]
             )
-            for one in rest
+            for one in runs
         ]
-        return about, trials, seconds
-    except (OSError, ValueError, KeyError, TypeError) as problem:
-        raise LabError(
-            f"{path} is not a search of this lab ({problem}): give another file."
-        ) from problem
+        return trials, float(runs[-1]["seconds"]) if runs else 0.0
+    except (ValueError, KeyError, TypeError) as problem:
+        raise another(path, "search", problem) from problem

@@ -1,4 +1,4 @@
-"""The user's rows as Arrow: where they come from, their ids, and the types of the files."""
+"""The user's rows as Arrow: where they come from, and the types of the files."""
 
 from __future__ import annotations
 
@@ -9,29 +9,24 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
 import pandas as pd
 import pyarrow as pa
 import pyarrow.compute as pc
 
 from labkit.errors import LabError
 from labkit.rows import arrow_types, requests, user_files
-from labkit.rows.arrow_types import answer_type as answer_type
-from labkit.rows.arrow_types import fit as fit
+from labkit.rows.data_checks import EMPTY
 from labkit.rows.id_set import IdSet
 from labkit.rows.requests import REQUEST, Parameter
-from labkit.rows.responses import COUNTS, Answered, answered
+from labkit.rows.responses import Answered, answered
 from labkit.settings.engine_defaults import STAGE_CPUS
 from labkit.tasks import Row, Task
 
 if TYPE_CHECKING:
     import ray.data
 
-#: The columns about an answer that `write` adds beside it and its error.
-ABOUT_AN_ANSWER = (*COUNTS, "finish_reason")
 #: So many rows of files are looked at for how long they are.
 HEAD = 64
-EMPTY = "There are no rows to run: the data is empty."
 
 
 @dataclass
@@ -242,67 +237,3 @@ def in_memory(data: Any) -> list[Row]:
                 "of dicts such as [{'question': 'What is 2+2?'}], or a Ray Dataset."
             )
     return rows
-
-
-def columns(data: Any, rows: list[Row] | None) -> list[str]:
-    """The names of the columns, as far as they are known. rows: None for a Dataset."""
-    if rows is None:
-        return list(data.columns(fetch_if_missing=False) or ())
-    return list(dict.fromkeys(name for row in rows for name in row))
-
-
-def check_columns(data: Any, rows: list[Row] | None, into: str) -> None:
-    """Raise LabError when a column that `run` adds is already there. rows: None for a Dataset,
-    whose columns are looked at as far as they are known without running it."""
-    if clash := {into, "error"}.intersection(columns(data, rows)):
-        raise LabError(
-            f"The data already has a column {clash.pop()!r}. Rename it, or name the new column "
-            "with into='…' ('error' is kept for the reasons of failed rows)."
-        )
-
-
-def check(schema: pa.Schema, id_column: str, into: str) -> None:
-    """Raise LabError when a column is missing, of no use, or already there."""
-    if id_column not in schema.names:
-        raise LabError(f"There is no column {id_column!r} for the ids; there are {schema.names}.")
-    kind = schema.field(id_column).type
-    if not (
-        pa.types.is_integer(arrow_types.stored(kind))
-        or pa.types.is_string(arrow_types.stored(kind))
-    ):
-        raise LabError(
-            f"The ids in {id_column!r} are {kind}: use text or whole numbers without gaps in them, "
-            f"such as data[{id_column!r}].astype(str)."
-        )
-    for column in schema:
-        try:
-            arrow_types.writable(column.type)
-        except pa.ArrowException as problem:
-            raise LabError(
-                f"Column {column.name!r} can't be written to Parquet: {problem}. Leave it out."
-            ) from problem
-    mine = (into, "error", *ABOUT_AN_ANSWER)
-    if len(set(mine)) < len(mine):
-        raise LabError(f"into={into!r} is the name of another column that write adds.")
-    if clash := [name for name in mine if name in schema.names]:
-        raise LabError(
-            f"The data already has a column {clash[0]!r}. Rename it"
-            + (", or name the new column with into='…'." if clash[0] == into else ".")
-        )
-
-
-def check_ids(ids: pa.ChunkedArray, id_column: str) -> None:
-    """Raise LabError for no ids at all, and for the first that is null or was there before."""
-    if not len(ids):
-        raise LabError(EMPTY)
-    series = ids.to_pandas()
-    for bad, words in (
-        (series.isna(), "has no id"),
-        (series.duplicated(), "has the id of another"),
-    ):
-        if bad.any():
-            row = int(np.flatnonzero(bad)[0])
-            raise LabError(
-                f"Row {row} {words} in {id_column!r} ({ids[row].as_py()!r}; {int(bad.sum()):,} "
-                "such). Each row needs one of its own, such as its number: resume goes by it."
-            )

@@ -44,6 +44,11 @@ def _column(values: list[Any], field: pa.Field) -> pa.Array:
     return pa.array(values, field.type)
 
 
+def dumps(value: Any) -> str:
+    """JSON without spaces."""
+    return json.dumps(value, ensure_ascii=False, separators=(",", ":"))
+
+
 def loads(text: bytes) -> Any:
     """JSON as the standard has it: without NaN. Raises LabError for what is none."""
     try:

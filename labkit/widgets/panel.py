@@ -23,7 +23,9 @@ from labkit.hardware.machine import quick
 from labkit.pages.html_table import show
 from labkit.ray_session import session
 from labkit.results.class_work import work
-from labkit.results.sweep_result import RATE, Point, Sweep, check_rate, off_by, off_by_words
+from labkit.results.guess import off_by, off_by_words
+from labkit.results.sweep_point import Point
+from labkit.results.sweep_result import RATE, Sweep, check_rate
 from labkit.settings.processor_spec import ProcessorSpec
 from labkit.tasks import Row, Task
 from labkit.widgets.drawn_later import DrawnLater

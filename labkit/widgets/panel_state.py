@@ -10,7 +10,8 @@ from typing import ClassVar, Protocol
 
 from labkit.errors import Cancelled, LabError
 from labkit.progress import View
-from labkit.results.sweep_result import Point, Sweep
+from labkit.results.sweep_point import Point
+from labkit.results.sweep_result import Sweep
 
 #: In words, and in this order; the last three are ends, and Run begins again from each.
 STATES = ("idle", "loading", "running", "done", "failed", "cancelled")

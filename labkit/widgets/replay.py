@@ -11,7 +11,8 @@ from typing import Any
 from labkit.errors import Cancelled, LabError, lab_errors
 from labkit.progress import View
 from labkit.results.recordings import recorded
-from labkit.results.sweep_result import Point, Sweep
+from labkit.results.sweep_point import Point
+from labkit.results.sweep_result import Sweep
 from labkit.widgets.panel import Panel
 
 

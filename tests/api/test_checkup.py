@@ -16,11 +16,6 @@ from typing import Any
 import pytest
 
 from labkit.api.checkup import (
-    FAIL,
-    OK,
-    WARN,
-    Check,
-    Report,
     check_cores,
     check_device,
     check_disk,
@@ -30,6 +25,7 @@ from labkit.api.checkup import (
     check_versions,
     doctor,
 )
+from labkit.api.report import FAIL, OK, WARN, Check
 from labkit.cli import main
 from labkit.errors import LabError
 from labkit.hardware import machine as machines
@@ -231,27 +227,6 @@ def test_model_that_is_none(tmp_path: Path) -> None:
 
 
 # --- the whole -----------------------------------------------------------------------------------
-
-
-def test_report_is_healthy_with_warnings_but_not_with_a_failure() -> None:
-    fine, careful, broken = Check("a", OK, "1"), Check("b", WARN, "2", "x"), Check("c", FAIL, "3")
-    assert Report((fine, careful)).healthy
-    assert not Report((fine, careful, broken)).healthy
-
-
-def test_report_as_text_and_table() -> None:
-    checks = (Check("Python", OK, "3.12"), Check("disk", FAIL, "0 GiB", "free some"))
-    text = str(Report(checks))
-    first, second, fix, verdict = text.splitlines()
-    assert first.split() == ["ok", "Python", "3.12"]
-    assert second.split() == ["FAIL", "disk", "0", "GiB"]
-    assert fix.strip() == "→ free some"
-    assert verdict == "A job can't run here: 1 failed."
-    assert str(Report(checks[:1])).endswith("A job can run here.")
-    table = Report(checks).table()
-    assert list(table.columns) == ["state", "found", "what to do"]
-    assert list(table.loc["disk"]) == ["FAIL", "0 GiB", "free some"]
-    assert "free some" in Report(checks)._repr_html_()
 
 
 def test_doctor_runs_every_check_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -8,8 +8,8 @@ import pytest
 
 import labkit
 from labkit.api import ready as module
-from labkit.api.checkup import FAIL, OK, WARN, Check, Report
 from labkit.api.ready import Ready
+from labkit.api.report import FAIL, OK, WARN, Check, Report
 from labkit.hardware.machine import Machine
 from labkit.weights.model import Model
 

@@ -18,7 +18,8 @@ from labkit.api.sweep_jobs import _order, sweep
 from labkit.errors import Cancelled, JobFailed, LabError
 from labkit.hardware.machine import Machine
 from labkit.ray_session import job_lock
-from labkit.results.sweep_result import Point, Sweep
+from labkit.results.sweep_point import Point
+from labkit.results.sweep_result import Sweep
 from labkit.tasks import ask
 
 module = sys.modules["labkit.api.sweep_jobs"]

@@ -34,7 +34,7 @@ from labkit.progress import Progress
 from labkit.results import job_fingerprint, parquet_folder, part_writer
 from labkit.results.parquet_folder import Parts
 from labkit.results.part_writer import PartWriter
-from labkit.rows import requests, responses, user_data
+from labkit.rows import arrow_types, data_checks, requests, responses, user_data
 from labkit.rows.sampling_values import for_vllm
 from labkit.tasks import Task, ask, faq
 from tests.conftest import STEADY_GIB
@@ -313,10 +313,10 @@ def test_files_of_others_are_not_mixed_in(tmp_path: Path) -> None:
 
 def test_ids_must_be_there_and_unique() -> None:
     with pytest.raises(LabError, match=r"Row 2 has no id in 'n' \(None; 1 such\)"):
-        user_data.check_ids(pa.chunked_array([[1, 2], [None]]), "n")
+        data_checks.check_ids(pa.chunked_array([[1, 2], [None]]), "n")
     with pytest.raises(LabError, match=r"Row 3 has the id of another .*'a'; 2 such"):
-        user_data.check_ids(pa.chunked_array([["a", "b", "c", "a", "b"]]), "n")
-    user_data.check_ids(pa.chunked_array([["a", "b", "A", ""]]), "n")
+        data_checks.check_ids(pa.chunked_array([["a", "b", "c", "a", "b"]]), "n")
+    data_checks.check_ids(pa.chunked_array([["a", "b", "A", ""]]), "n")
 
 
 @pytest.mark.parametrize(
@@ -335,12 +335,12 @@ def test_ids_must_be_there_and_unique() -> None:
 )
 def test_columns_that_clash_or_lack(schema: dict[str, Any], into: str, words: str) -> None:
     with pytest.raises(LabError, match=words):
-        user_data.check(pa.schema(list(schema.items())), "id", into)
+        data_checks.check(pa.schema(list(schema.items())), "id", into)
 
 
 @pytest.mark.parametrize("kind", [pa.int64(), pa.uint8(), pa.string(), pa.large_string()])
 def test_ids_are_text_or_whole_numbers(kind: pa.DataType) -> None:
-    user_data.check(pa.schema([("id", kind)]), "id", "answer")
+    data_checks.check(pa.schema([("id", kind)]), "id", "answer")
 
 
 @pytest.mark.parametrize(
@@ -451,7 +451,7 @@ def test_streamed_columns_take_wider_types_alone(kept: Any, own: Any, kind: str)
     ],
 )
 def test_the_first_answers_give_the_type(answers: list[Any], kind: str) -> None:
-    assert str(user_data.answer_type(answers)) == kind
+    assert str(arrow_types.answer_type(answers)) == kind
 
 
 @given(
@@ -467,8 +467,8 @@ def test_the_first_answers_give_the_type(answers: list[Any], kind: str) -> None:
     )
 )
 def test_an_answer_is_held_as_it_is_or_its_row_fails(answers: list[Any]) -> None:
-    kind = user_data.answer_type(answers)
-    held, errors = user_data.fit(answers, kind)
+    kind = arrow_types.answer_type(answers)
+    held, errors = arrow_types.fit(answers, kind)
     assert held.type == kind
     for back, answer, error in zip(held.to_pylist(), answers, errors, strict=True):
         if error is not None:
@@ -487,7 +487,7 @@ whole = st.sampled_from([2**53 + 1, 2**63 - 1, -(2**62) - 1]) | st.integers(-(2*
 def test_answers_that_are_held_at_once_are_held_as_one_by_one(
     kind: pa.DataType, answers: list[Any]
 ) -> None:
-    one_by_one, errors = user_data.fit(answers, kind)
+    one_by_one, errors = arrow_types.fit(answers, kind)
     values, misfits = part_writer.fit(answers, kind)
     assert repr((values.to_pylist(), values.type, misfits)) == repr(
         (one_by_one.to_pylist(), kind, errors)

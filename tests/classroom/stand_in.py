@@ -18,7 +18,7 @@ import pyarrow as pa
 from labkit.classroom.board import Board
 from labkit.classroom.open_class import serve
 from labkit.classroom.seats import Seats
-from labkit.classroom.turn_queue import Limits, TurnQueue, text
+from labkit.classroom.turn_queue import Limits, TurnQueue
 from labkit.classroom.turns import Turns
 from labkit.errors import Cancelled
 from labkit.metrics import EngineUse
@@ -83,7 +83,7 @@ def asked(texts: list[str], first: int = 0) -> pa.Table:
     rows = [
         {
             "row_id": first + at,
-            "messages": text([{"role": "user", "content": words}]),
+            "messages": wire.dumps([{"role": "user", "content": words}]),
             "sampling": '{"max_tokens": 4}',
             "error": None,
         }
@@ -108,7 +108,7 @@ class Class:
     def add(self, seat: str, job: str, rows: int = 1, turn: str | None = None) -> None:
         """A job of so many rows, whose texts name seat, job and row."""
         columns = wire.to_columns(asked([f"{seat} {job} {n}" for n in range(rows)]), REQUEST)
-        self.queue.add(job, seat, turn or job, rows, text(columns), text(KNOBS))
+        self.queue.add(job, seat, turn or job, rows, wire.dumps(columns), wire.dumps(KNOBS))
 
     def serve(self, hear: bool = True) -> None:
         """Run until nothing is in line; hear: all seats ask for their jobs all the time."""
@@ -116,19 +116,19 @@ class Class:
             if hear:
                 self.hear()
             if not self.turns.step():
-                if not self.queue._waiting() or not hear:
+                if not self.queue.file.waiting() or not hear:
                     return
                 self.clock.now += 0.5
         raise AssertionError("the line does not end")
 
     def hear(self) -> None:
         """Every seat asks for its jobs."""
-        for row in self.queue._all("SELECT id, seat FROM jobs"):
-            self.queue.status(row["id"], row["seat"])
+        for job, seat in self.queue.file.jobs().items():
+            self.queue.status(job, seat)
 
     def order(self) -> list[str]:
         """The jobs in the order of their runs."""
-        return [run["id"] for run in self.queue.log()]
+        return [run["id"] for run in self.queue.file.log()]
 
     def texts(self, seat: str, job: str) -> list[Any]:
         """The answers of a job, in the order of its rows."""

@@ -75,7 +75,7 @@ def test_without_a_right_token_nothing_is_told(
     answer = room.http.request(*call, headers=headers, content=sent(job()))
     assert answer.status_code == 401
     assert set(answer.json()) == {"error"}
-    assert [row["id"] for row in room.queue._waiting()] == ["j1"]
+    assert [row["id"] for row in room.queue.file.waiting()] == ["j1"]
 
 
 def test_every_route_asks_for_a_token(room: Room) -> None:
@@ -118,7 +118,7 @@ def test_garbage_is_refused_and_the_line_goes_on(room: Room, body: bytes) -> Non
 def test_names_of_jobs_have_letters_and_digits(room: Room, name: str) -> None:
     answer = room.ask("PUT", f"/jobs/{name}", content=sent(job()))
     assert answer.status_code in (400, 404, 405)
-    assert not room.queue._waiting()
+    assert not room.queue.file.waiting()
 
 
 def test_a_body_that_is_too_large_is_refused_whatever_it_says(room: Room) -> None:

@@ -77,7 +77,7 @@ def test_any_line_is_served_fairly_and_each_row_once(
 
 def assert_fair(room: Class) -> None:
     """Between two turns of a seat, each other seat that waited all the time had one."""
-    log = room.queue.log()
+    log = room.queue.file.log()
     number = {run["id"]: at for at, run in enumerate(log)}
     came = {run["id"]: run["arrived"] for run in log}
     for at, run in enumerate(log):
@@ -230,7 +230,7 @@ def test_the_line_notes_its_turns(room: Class) -> None:
     assert room.turns.step()
     room.queue.close()
     room.open()
-    one, other = room.queue.turns()
+    one, other = room.queue.file.turns()
     assert (one["seat"], one["turn"], other["seat"]) == ("01", "sweep", "02")
     assert one["arrived"] <= one["began"] <= one["ended"] <= other["began"]
     assert other["ended"] is None
@@ -282,7 +282,9 @@ def test_a_restart_in_the_middle_loses_no_job_and_keeps_the_order(room: Class) -
     room.turns.step()
     with pytest.raises(Killed):
         room.serve()
-    room.queue._db.execute("UPDATE jobs SET state='running' WHERE id='j02'")  # as a kill leaves it
+    room.queue.file._db.execute(
+        "UPDATE jobs SET state='running' WHERE id='j02'"
+    )  # as a kill leaves it
     room.queue.close()
     room.engine.meanwhile = lambda: None
     room.open()

@@ -87,8 +87,8 @@ def test_a_job_is_answered_by_the_class(room: Room) -> None:
     assert list(job.answers["answer"]) == [f"SAY {n}" for n in range(12)]
     assert job.metrics.rows == 12 and job.cpu_s == {"this program": 0.1}
     assert job.spec.machine.name == "7 CPU cores" and job.spec.model.name == "tiny"
-    assert [run["seat"] for run in room.room.queue.log()] == ["01"]
-    assert not room.room.queue._all("SELECT id FROM jobs"), "it was fetched, and is forgotten"
+    assert [run["seat"] for run in room.room.queue.file.log()] == ["01"]
+    assert not room.room.queue.file.jobs(), "it was fetched, and is forgotten"
 
 
 def test_the_class_s_machine_stands_for_this_one(room: Room, about: dict[str, Any]) -> None:
@@ -110,7 +110,7 @@ def test_a_sweep_and_a_panel_are_one_turn_each(room: Room) -> None:
     panel = labkit.panel(SAY, ROWS, labkit.in_flight(2, 4))
     panel.run()
     assert len(panel.result().table) == 2
-    turns = [run["turn"] for run in room.room.queue.log()]
+    turns = [run["turn"] for run in room.room.queue.file.log()]
     assert len(turns) == 5 + 3 and len(set(turns)) == 2
 
 
@@ -118,7 +118,7 @@ def test_files_are_written_in_parts_and_gone_on_with(room: Room, tmp_path: Path)
     many = [{"id": n, "text": f"say {n}"} for n in range(100)]
     spec = labkit.configure(batch_size=4, max_concurrent_batches=2)
     out = labkit.write(SAY, many[:70], tmp_path / "out", spec, id_column="id", progress=False)
-    assert (out.computed, len(room.room.queue.log())) == (70, 3)
+    assert (out.computed, len(room.room.queue.file.log())) == (70, 3)
     out = labkit.write(SAY, many, tmp_path / "out", spec, id_column="id", progress=False)
     assert (out.skipped, out.computed) == (70, 30)
     assert list(out.read()["answer"]) == [f"SAY {n}" for n in range(100)]
@@ -177,7 +177,7 @@ def test_cancel_gives_the_turn_up(room: Room) -> None:
     room.room.engine.meanwhile = lambda: None
     assert labkit.run(SAY, ROWS[:1], progress=False).metrics.rows == 1
     assert len(room.room.engine.asked[0]) < len(ROWS)
-    assert [run["rows"] for run in room.room.queue.log()] == [1]
+    assert [run["rows"] for run in room.room.queue.file.log()] == [1]
 
 
 def test_cancel_is_heard_while_the_server_waits_with_its_word(
@@ -381,4 +381,4 @@ def test_seats_in_programs_of_their_own_get_their_own_rows(
         own = labkit.run(task, rows, warm_spec, progress=False).answers
         same = sum(a == b for a, b in zip(answers, own["answer"], strict=True))
         assert same > 30, "other batches round otherwise, and a few random answers with them"
-    assert {run["state"] for run in room.queue.log()} == {"done"}
+    assert {run["state"] for run in room.queue.file.log()} == {"done"}

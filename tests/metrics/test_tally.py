@@ -11,8 +11,8 @@ import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
-from labkit.metrics import EngineUse, Metrics, compute, tally, timeline, tokens_until
-from labkit.metrics.tally import Histogram, Tally
+from labkit.metrics import EngineUse, Metrics, compute, histogram, in_time, timeline, tokens_until
+from labkit.metrics.tally import Tally
 from tests.metrics.test_job_metrics import EXAMPLE, TICK, frame, jobs, row
 
 PERCENTILES = {"latency_p50_s", "latency_p95_s", "ttft_p50_s", "tpot_p50_s"}
@@ -47,7 +47,7 @@ def as_ray_brings_it(one: Tally) -> Tally:
 def close(found: Metrics, exact: Metrics, but: set[str] = frozenset()) -> None:  # type: ignore[assignment]
     for name, value in exact.as_dict().items():
         if name not in but:
-            near = {"rel": 0.0101, "abs": tally.LEAST} if name in PERCENTILES else {"rel": 1e-6}
+            near = {"rel": 0.0101, "abs": histogram.LEAST} if name in PERCENTILES else {"rel": 1e-6}
             wanted = pytest.approx(value, nan_ok=True, **{"abs": 1e-6, **near})
             assert getattr(found, name) == wanted, name
 
@@ -64,12 +64,12 @@ def test_a_short_job_has_the_same_numbers(job: Any, order: list[int]) -> None:
     exact = compute(rows, started, finished, use=EngineUse(3))
     close(found, exact, IN_TIME - {"peak_rows_in_flight"})
     assert found.mean_rows_in_flight == pytest.approx(exact.mean_rows_in_flight)
-    assert found.tail_s == pytest.approx(exact.tail_s, abs=1.001 * tally.FINEST)
+    assert found.tail_s == pytest.approx(exact.tail_s, abs=1.001 * in_time.FINEST)
     times = timeline(rows, started)
     begin, tail_at = exact.startup_s, exact.startup_s + exact.engine_span_s - exact.tail_s
     made = found.steady_output_tokens_per_s * (found.engine_span_s - found.tail_s)
-    least, most = tokens_until(times, [tail_at - 1e-6, tail_at + 1.001 * tally.FINEST])
-    assert least - 0.01 <= made <= most + 0.01 or tail_at - begin < tally.FINEST
+    least, most = tokens_until(times, [tail_at - 1e-6, tail_at + 1.001 * in_time.FINEST])
+    assert least - 0.01 <= made <= most + 0.01 or tail_at - begin < in_time.FINEST
 
 
 @given(jobs(), order, st.integers(1, 1000))
@@ -88,12 +88,12 @@ def test_a_long_job_has_the_same_sums_and_percentiles(
     close(found, exact, IN_TIME)
     assert 0 <= found.peak_rows_in_flight <= exact.peak_rows_in_flight
     whole = rows["last_token_ts"].max() - rows["queued_ts"].min()
-    bins = exact.rows * whole / exact.engine_span_s * 2 / tally.BINS
+    bins = exact.rows * whole / exact.engine_span_s * 2 / in_time.BINS
     assert found.mean_rows_in_flight == pytest.approx(exact.mean_rows_in_flight, abs=2 * bins)
     assert 0 <= found.tail_s <= found.engine_span_s + 1e-9
     for host in summed(rows, order).hosts:
-        assert host.in_time.sums.shape[1] <= tally.BINS
-        assert host.in_time.width <= max(tally.FINEST, 2.01 * whole / tally.BINS * 2)
+        assert host.in_time.sums.shape[1] <= in_time.BINS
+        assert host.in_time.width <= max(in_time.FINEST, 2.01 * whole / in_time.BINS * 2)
 
 
 @given(jobs(min_rows=2, longest=3000), order, st.integers(2_000_000, 1_000_000_000))
@@ -144,14 +144,6 @@ def test_times_that_are_all_one_moment() -> None:
     """As a stand-in engine has them."""
     found = summed(frame(*[row(110, 110, 110, 110, 2)] * 9), [0]).metrics(1000, 1025)
     assert (found.rows, found.output_tokens, found.latency_p50_s) == (9, 18, 0)
-
-
-@given(st.lists(st.floats(0, 1e6), min_size=1, max_size=30), st.floats(0, 1))
-def test_a_quantile_is_at_most_one_percent_away(values: list[float], share: float) -> None:
-    histogram = Histogram()
-    histogram.add(np.array([*values, np.nan]))
-    exact = pd.Series(values).quantile(share)
-    assert histogram.quantile(share) == pytest.approx(exact, rel=0.0101, abs=tally.LEAST)
 
 
 def test_a_tally_of_a_million_rows_is_as_large_as_one_of_a_few() -> None:

@@ -108,6 +108,12 @@ def test_any_json_is_a_curve_or_an_error_of_the_lab(name: str, value: Any) -> No
     json.dumps(found.to_json(), allow_nan=False)
 
 
+def test_a_setting_without_a_number_does_not_hide_another_one() -> None:
+    sweep = measured({(1, 4): [math.nan], (4, 1): [40], (8, 1): [80]})
+    for one in (of_sweep(sweep), of_sweep(measured({(4, 1): [40], (8, 1): [80]}))):
+        assert one is not None and one.points == ((4, 40, 40, 40), (8, 80, 80, 80))
+
+
 def test_medians_are_of_the_curves_that_have_the_point() -> None:
     other = Curve("faq", "tiny", "x", ONE.rate, ((1, 30, 30, 30), (16, 5, 5, 5)), {})
     assert medians([ONE, other]) == [(1, 20), (8, 40), (16, 5)]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -10,8 +11,9 @@ import pytest
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook
 
 from labkit import exercises
-from labkit.results import lesson_outline
+from labkit.results import lesson_minutes, lesson_outline
 from labkit.results.lesson_outline import Place, lessons, place
+from tests.api.test_checkup import CPU_ONLY
 
 
 def test_each_lesson_has_its_title_and_sections() -> None:
@@ -44,6 +46,29 @@ def test_every_exercise_of_the_lessons_has_its_place() -> None:
     assert [place.lesson for place in found.values()] == sorted(p.lesson for p in found.values())
 
 
+def test_copies_and_a_learner_s_own_notebooks_move_no_lesson(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for lesson in lessons():
+        shutil.copy(lesson_outline.lessons_folder("notebooks") / lesson.name, tmp_path)
+    first, second, _ = (tmp_path / lesson.name for lesson in lessons())
+    shutil.copy(first, tmp_path / f"{first.stem}-Copy1.ipynb")
+    shutil.copy(second, tmp_path / "0_mine.ipynb")
+    known, minutes = lessons(), lesson_minutes.lesson_minutes(CPU_ONLY, 1.0, 1.0)
+    monkeypatch.setattr(lesson_outline, "lessons_folder", lambda name: tmp_path)
+    lessons.cache_clear()
+    try:
+        assert [one for one in lessons() if one.number] == list(known)
+        assert lesson_minutes.lesson_minutes(CPU_ONLY, 1.0, 1.0) == minutes
+        first.write_text("cut off")
+        lessons.cache_clear()
+        (tmp_path / f"{first.stem}-Copy1.ipynb").unlink()
+        assert lesson_minutes.lesson_minutes(CPU_ONLY, 1.0, 1.0) == minutes[1:]
+    finally:
+        monkeypatch.undo()
+        lessons.cache_clear()
+
+
 @pytest.mark.parametrize("content", ["", "[]", "{}", '{"cells": [1]}', '{"cells": [{}]}'])
 def test_a_file_that_is_no_notebook_is_no_lesson(
     content: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
@@ -54,7 +79,7 @@ def test_a_file_that_is_no_notebook_is_no_lesson(
     monkeypatch.setattr(lesson_outline, "lessons_folder", lambda name: tmp_path)
     lessons.cache_clear()
     try:
-        assert [lesson.title for lesson in lessons()] == ["T"] and place("a") == Place(1, "S")
+        assert [lesson.title for lesson in lessons()] == ["T"] and place("a") == Place(2, "S")
     finally:
         monkeypatch.undo()
         lessons.cache_clear()

@@ -15,7 +15,8 @@ from labkit import tasks
 from labkit.errors import Cancelled, LabError
 from labkit.results.recordings import FOLDER, PROMPTS, recorded_limits
 from labkit.results.sweep_file import _asked
-from labkit.results.sweep_result import Point, Sweep
+from labkit.results.sweep_point import Point
+from labkit.results.sweep_result import Sweep
 from labkit.tasks import LABELS, Task, ask
 from labkit.widgets.replay import _measure
 

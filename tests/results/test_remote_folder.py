@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 import uuid
 from pathlib import Path
+from typing import IO
 
 import pandas as pd
 import pyarrow as pa
@@ -65,11 +66,41 @@ def test_what_a_stopped_job_wrote_is_there(url: str) -> None:
     assert ids(url) == [1]
 
 
+class TheirOwn(Exception):
+    """As a client of a store raises it."""
+
+
+kinds = pytest.mark.parametrize("kind", [OSError, ValueError, pa.ArrowInvalid, TheirOwn])
+
+
+@kinds
+def test_a_store_that_fails_for_a_while_gets_the_parts_later(
+    url: str, kind: type[Exception], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    create, refused = file_place.Place.create, list[int]()
+
+    def refuse(self: file_place.Place) -> IO[bytes]:
+        if len(refused) < 2:
+            refused.append(1)
+            raise kind("busy")
+        return create(self)
+
+    with mirrored(url) as here:
+        monkeypatch.setattr(file_place.Place, "create", refuse)
+        Parts(here, "id").add(part(1))
+        deadline = time.monotonic() + 10
+        while not listed(url):
+            assert time.monotonic() < deadline
+            time.sleep(0.02)
+    assert len(refused) == 2 and ids(url) == [1]
+
+
+@kinds
 def test_answers_that_can_not_be_copied_are_kept_here(
-    url: str, monkeypatch: pytest.MonkeyPatch
+    url: str, kind: type[Exception], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def refuse(self: object) -> None:
-        raise OSError("the network is gone")
+        raise kind("the network is gone")
 
     with pytest.raises(LabError, match="could be copied.*network is gone.*kept in") as told:  # noqa: SIM117
         with mirrored(url) as here:

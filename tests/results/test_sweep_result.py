@@ -1,4 +1,4 @@
-"""Points, sweeps and guesses as pure numbers."""
+"""What a sweep measured, as pure numbers."""
 
 from __future__ import annotations
 
@@ -14,15 +14,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from labkit.errors import LabError
-from labkit.results.sweep_result import (
-    Point,
-    Sweep,
-    at_product,
-    grid,
-    in_flight,
-    off_by,
-    off_by_words,
-)
+from labkit.results.sweep_point import Point
+from labkit.results.sweep_result import Sweep
 
 ABOUT = {
     "device": "2 CPU cores",
@@ -60,28 +53,6 @@ def measured(rates: dict[tuple[int, int], list[float]], **more: Any) -> Sweep:
 
 
 CURVE = {(1, 1): [10, 12, 11], (1, 4): [40], (4, 4): [100, 90], (16, 4): [104]}
-
-
-@given(st.lists(st.integers(1, 4096), min_size=1, unique=True))
-def test_in_flight_keeps_each_number(counts: list[int]) -> None:
-    points = in_flight(*counts)
-    assert [point.rows_in_flight for point in points] == counts
-    assert all(min(point) >= 1 for point in points)
-
-
-def test_in_flight_takes_four_batches_where_it_can() -> None:
-    assert in_flight(1, 3, 4, 8, 64) == [(1, 1), (1, 3), (1, 4), (2, 4), (16, 4)]
-
-
-def test_at_product_holds_the_rows_in_flight() -> None:
-    assert at_product(64, [1, 16, 64]) == [(1, 64), (16, 4), (64, 1)]
-    with pytest.raises(LabError, match=r"\[5\] don't divide 64"):
-        at_product(64, [4, 5])
-
-
-def test_grid_has_every_pair() -> None:
-    assert grid([1, 2], iter([3, 4])) == [(1, 3), (1, 4), (2, 3), (2, 4)]
-    assert str(Point(16, 4)) == "16 × 4"
 
 
 def test_the_summary_has_medians_and_ranges() -> None:
@@ -243,28 +214,3 @@ def test_another_file_is_refused(text: str, tmp_path: Path) -> None:
     (tmp_path / "x").write_text(text)
     with pytest.raises(LabError, match="is not a sweep of this lab"):
         Sweep.load(tmp_path / "x")
-
-
-def test_a_guess_is_held_against_the_curve() -> None:
-    summary = measured({(1, 1): [10], (1, 4): [40], (4, 4): [100], (16, 1): [90]}).summary()
-    table = off_by(summary, {1: 2, 4: 4, 16: 40, 99: 7})
-    assert table.index.tolist() == [1, 4, 16]
-    assert table["you said"].tolist() == [1, 2, 20]
-    assert table["measured"].tolist() == [1, 4, 10]  # the faster of the two points with 16
-    assert table["off by"].tolist() == [1, 2, 2]
-    words = off_by_words(table)
-    assert "a factor of 2.0 on average" in words
-    assert "at 4 rows in flight, where you expected less (2.0×, measured 4.0×)" in words
-
-
-@given(st.dictionaries(st.sampled_from([1, 4, 16]), st.floats(0.01, 1e4), min_size=2))
-def test_off_by_is_a_factor_of_at_least_one(guess: dict[int, float]) -> None:
-    table = off_by(measured(CURVE).summary(), guess)
-    assert (table["off by"] >= 1).all() and table["off by"].iloc[0] == 1
-    assert all(math.isfinite(value) for value in table["off by"])
-
-
-def test_a_guess_at_no_measured_point_is_refused() -> None:
-    with pytest.raises(LabError, match="no point that was measured"):
-        off_by(measured(CURVE).summary(), {2: 3, 1: 0})
-    assert "at least two" in off_by_words(off_by(measured(CURVE).summary(), {4: 1}))

@@ -12,8 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from labkit.errors import LabError
-from labkit.results import tuning
-from labkit.results.tuning import OutOfTime, Setting, Trial, Tuning, doubled, search
+from labkit.results.tuning import OutOfTime, Setting, Trial, Tuning, as_run, doubled, search
 
 
 def steps(setting: Setting) -> Iterator[tuple[str, Any]]:
@@ -98,7 +97,7 @@ def test_a_file_comes_back_also_one_that_was_cut_off(tmp_path: Path) -> None:
     file = tmp_path / "search.jsonl"
     trials = [Trial({"a": 1}, (1.0, 2.0), 3.5, 10), Trial({"a": 2}, error="why")]
     text = json.dumps({"tuning": {"device": "x"}}) + "\n"
-    text += tuning.line(trials[0], 4.0) + tuning.line(trials[1], 9.0)
+    text += "".join(json.dumps(as_run(*one)) + "\n" for one in zip(trials, (4.0, 9.0), strict=True))
     file.write_text(text)
     made = Tuning.load(file)
     assert (list(made.trials), made.seconds, made.provenance) == (trials, 9.0, {"device": "x"})

@@ -24,7 +24,7 @@ from hypothesis import strategies as st
 import labkit
 from labkit.errors import LabError
 from labkit.results.parquet_folder import Parts
-from labkit.rows import requests, responses, sampling_values, user_data
+from labkit.rows import arrow_types, data_checks, requests, responses, sampling_values, user_data
 from labkit.rows.sampling_values import for_vllm
 from labkit.tasks import Row, Task, ask
 
@@ -101,9 +101,9 @@ def kept(data: Any, folder: Path, id_column: str = "id") -> pd.DataFrame | str:
     """The rows as `write` would keep them and pandas reads them; or the words of a refusal."""
     try:
         source = user_data.source(data)
-        user_data.check(source.schema, id_column, "answer")
+        data_checks.check(source.schema, id_column, "answer")
         ids = pa.chunked_array(list(source.ids(id_column)))
-        user_data.check_ids(ids, id_column)
+        data_checks.check_ids(ids, id_column)
         source.use(None)
     except LabError as refused:
         str(refused).encode()  # it can be printed
@@ -171,8 +171,8 @@ def test_ids_of_any_name_are_kept_or_refused(
     folder = tmp_path_factory.mktemp("ids")
     try:
         source = user_data.source(some)
-        user_data.check(source.schema, name, "said")
-        user_data.check_ids(pa.chunked_array(list(source.ids(name))), name)
+        data_checks.check(source.schema, name, "said")
+        data_checks.check_ids(pa.chunked_array(list(source.ids(name))), name)
     except LabError:
         return
     source.use(None)
@@ -224,8 +224,8 @@ def test_what_no_file_can_hold_is_refused_with_its_place(data: Any, words: str) 
 
 
 def test_lists_that_are_empty_at_first_hold_text_later() -> None:
-    kind = user_data.answer_type([[], [], {"a": []}][:2])
-    held, errors = user_data.fit([[], ["a"], None], kind)
+    kind = arrow_types.answer_type([[], [], {"a": []}][:2])
+    held, errors = arrow_types.fit([[], ["a"], None], kind)
     assert held.to_pylist() == [[], ["a"], None] and errors == [None] * 3
 
 

@@ -13,7 +13,8 @@ import labkit
 from labkit.charts import sweep_charts
 from labkit.errors import Cancelled, LabError
 from labkit.ray_session import job_lock
-from labkit.results.sweep_result import Point, off_by_words
+from labkit.results.guess import off_by_words
+from labkit.results.sweep_point import Point
 from labkit.tasks import faq
 from labkit.widgets import panel as panels
 from labkit.widgets.panel import Panel

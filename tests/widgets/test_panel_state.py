@@ -8,7 +8,8 @@ from typing import Any
 import pytest
 
 from labkit.errors import Cancelled, LabError
-from labkit.results.sweep_result import Point, Sweep
+from labkit.results.sweep_point import Point
+from labkit.results.sweep_result import Sweep
 from labkit.widgets.panel_state import Experiment
 from tests.results.test_sweep_result import CURVE, measured
 
