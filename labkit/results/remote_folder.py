@@ -109,7 +109,11 @@ def _try(there: Place) -> None:
         with probe.create() as file:
             file.write(b"may be deleted")
         there.filesystem.delete_file(probe.path)
-    except (OSError, NotImplementedError, ValueError) as problem:
+    except NotImplementedError:  # https:// and its like
+        raise LabError(
+            f"{there} can only be read: name a folder here, or one at s3://, gs:// or abfs://."
+        ) from None
+    except (OSError, ValueError) as problem:
         raise LabError(
             f"{there} can't be written to: {reason(problem)}. Does the bucket exist, and do your "
             "keys allow it?"

@@ -254,6 +254,8 @@ def columns(data: Any, rows: list[Row] | None) -> list[str]:
 def check_columns(data: Any, rows: list[Row] | None, into: str) -> None:
     """Raise LabError when a column that `run` adds is already there. rows: None for a Dataset,
     whose columns are looked at as far as they are known without running it."""
+    if not into.strip():
+        raise LabError("into='' is no name for the column of the answers.")
     if clash := {into, "error"}.intersection(columns(data, rows)):
         raise LabError(
             f"The data already has a column {clash.pop()!r}. Rename it, or name the new column "
@@ -281,6 +283,8 @@ def check(schema: pa.Schema, id_column: str, into: str) -> None:
             raise LabError(
                 f"Column {column.name!r} can't be written to Parquet: {problem}. Leave it out."
             ) from problem
+    if not into.strip():
+        raise LabError("into='' is no name for the column of the answers.")
     mine = (into, "error", *ABOUT_AN_ANSWER)
     if len(set(mine)) < len(mine):
         raise LabError(f"into={into!r} is the name of another column that write adds.")
