@@ -89,4 +89,4 @@ clean: ## Remove what builds, tests and checks leave behind
 distclean: clean ## Remove the environment as well, if `make setup` made it
 	@if [ -f "$(VENV)/labkit-setup.json" ]; then rm -rf "$(VENV)"; \
 	elif [ -e "$(VENV)" ]; then echo "$(VENV) was not made by make setup: left alone"; fi
-	@rm -rf .venv-site .venv-hub
+	@rm -rf .venv-site .venv-hub .venv-s3

@@ -104,6 +104,7 @@ def main() -> None:
     compile_seat(resolver)
     compile_lock(resolver, "site")
     compile_lock(resolver, "hub")
+    compile_lock(resolver, "s3")
 
 
 if __name__ == "__main__":

@@ -1,5 +1,8 @@
-"""A real S3 server on this machine: moto's (`pip install 'moto[s3]' flask flask-cors`), from PATH
-or $MOTO_SERVER. It is in no lock: botocore alone is larger than all other tools of the tests."""
+"""A real S3 server on this machine: moto's, from PATH or $MOTO_SERVER.
+
+It has an environment of its own, since it is larger than all other tools of the tests:
+`python -m venv .venv-s3 && .venv-s3/bin/pip install --require-hashes -r locks/s3.txt`, then
+`MOTO_SERVER=.venv-s3/bin/moto_server make test-slow`."""
 
 from __future__ import annotations
 
@@ -20,7 +23,7 @@ def serving(*buckets: str) -> Iterator[pafs.S3FileSystem]:
     """The server, with these buckets, as AWS_ENDPOINT_URL; skips where there is none."""
     program = os.environ.get("MOTO_SERVER") or shutil.which("moto_server")
     if not program:
-        pytest.skip("no moto_server on PATH or in MOTO_SERVER: pip install 'moto[s3]' flask-cors")
+        pytest.skip("no moto_server on PATH or in MOTO_SERVER: see tests/s3.py")
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]

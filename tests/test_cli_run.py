@@ -221,6 +221,18 @@ WRONG: list[tuple[list[str], str]] = [
     (["--out", "o", "--prompt", "{text}", "--id", "nix"], "no column 'nix'"),
     (["--out", "o", "--prompt", "{text}", "--choices", "[1"], "no JSON list"),
     (["--out", "o", "--prompt", "{text}", "--choices", "a,a"], "twice"),
+    (["--out", "o", "--prompt", "{text}", "--choices", ", ,"], "',.*names none"),
+    (["--out", "o", "--prompt", "{text}", "--choices", ""], "'' names none"),
+    (["--out", "o", "--prompt", "{text}", "--choices", '{"a": 1}'], "names none"),
+    (["--out", "o", "--prompt", "{text}", "--max-tokens", "0"], "at least 1, not 0"),
+    (["--out", "o", "--prompt", "{text}", "--into", " "], "no name for the column"),
+    (["--prompt", "{text}", "--into", "", "--limit", "1"], "no name for the column"),
+    (["--out", "o", "--prompt", "{text}", "--csv", "posts.csv"], "posts.csv is a file of the data"),
+    (["--out", "o", "--prompt", "{text}", "--csv", "all.txt"], "ends in .csv, .tsv, .jsonl"),
+    (["--out", "o", "--prompt", "{text}", "--page", "posts.csv"], "there already, and is no page"),
+    (["--out", "http://127.0.0.1:9/a", "--prompt", "{text}"], "can only be read: name a folder"),
+    (["--out", "o", "--prompt", "{text}", "--in-flight", "0"], "whole number from 1, not 0"),
+    (["--out", "o", "--prompt", "{text}", "--page", "."], "there already, and is no page"),
     (["--out", "o", "--prompt", "{text}", "--schema", "nix.json"], "can't be read as JSON"),
     (["--out", "o", "--prompt", "{text}", "--few-shot", "posts.csv"], "Example 1.*'answer'"),
     (["--out", "o", "--prompt", "{text}", "--sampling", "hot"], "no NAME=VALUE"),
@@ -240,6 +252,22 @@ def test_what_can_not_work_is_refused_before_a_row_is_asked(
 ) -> None:
     assert main(["run", "posts.csv", *at(server), *more]) == 1
     assert re.search(words, capsys.readouterr().err) and not server.bodies
+    assert (posts / "posts.csv").read_text() == csv_text()
+
+
+def test_a_folder_holds_its_own_answers(
+    posts: Path, server: Any, local_ray: Any, capsys: pytest.CaptureFixture[str]
+) -> None:
+    ask = ["run", ".", "--prompt", "{text}", "--out", "out", *at(server)]
+    assert main([*ask, "--csv", "all.csv"]) == 1  # which the next call would read
+    assert "is a file of the data, or would be" in capsys.readouterr().err
+    server.answer = says(lambda body: "")
+    assert main(ask) == 1
+    assert "no row was answered" in (shown := capsys.readouterr().out) and "nan" not in shown
+    server.answer = says(lambda body: "yes")
+    assert main([*ask, "--retry-failed"]) == 0
+    assert "6 computed now" in capsys.readouterr().out
+    assert main(ask) == 0 and "6 were there" in capsys.readouterr().out
 
 
 def test_options_reach_who_answers(posts: Path, monkeypatch: pytest.MonkeyPatch) -> None:

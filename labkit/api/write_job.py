@@ -95,8 +95,8 @@ def write(
     CSV or TSV (of any dialect: 007 stays text, an empty field is null), JSON lines, Excel; text
     files also packed (`.gz`, `.zst`). A file, a folder, or a pattern (`posts-*.csv`), of this
     machine or a URL (`s3://`, `gs://`, `abfs://`, `hf://`, `https://`). What is not in memory is
-    streamed: workers read, ask and write, and nothing of a row comes to this process
-    (docs/scale.md).
+    streamed: workers read, ask and write, and this process holds no more for many rows
+    than for few (docs/scale.md).
     path: also a URL (`s3://bucket/answers`): parts are written to a folder of this machine, and
     copied there soon after.
     id_column: its values (text or whole numbers) name the rows; each must be there once.

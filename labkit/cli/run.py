@@ -95,6 +95,7 @@ def _run(given: argparse.Namespace) -> int:
         raise LabError("--csv, --jsonl and --page go with --out: a sample is only shown.")
     task = _task(given)
     files = user_files.opened(given.data)
+    _check_targets(given, files)
     id_column, numbered = _ids(given.id, files, sample=not given.out)
     spec = _spec(given)
     if given.address:
@@ -117,6 +118,21 @@ def _run(given: argparse.Namespace) -> int:
         done.save(target)
         print(f"{target}: all rows")
     return _summary(given, done, task, spec)
+
+
+def _check_targets(given: argparse.Namespace, files: Any) -> None:
+    """Raise LabError for files to be written at the end that can't be, or would be data then."""
+    from labkit.results import answer_files
+    from labkit.rows import file_place
+
+    data = {one.path for one in files.places}
+    whole = file_place.place(given.data).path.rstrip("/")
+    for target in filter(None, (given.csv, given.jsonl)):
+        place = answer_files.target_of(target)
+        if place.path in data or place.path.startswith(f"{whole}/"):
+            raise LabError(f"{place} is a file of the data, or would be: name one elsewhere.")
+    if given.page and (given.page.expanduser().is_dir() or str(given.page.resolve()) in data):
+        raise LabError(f"--page {given.page} is there already, and is no page: name another file.")
 
 
 def _task(given: argparse.Namespace) -> Any:
@@ -147,14 +163,17 @@ def _task(given: argparse.Namespace) -> Any:
 
 
 def _choices(text: str | None) -> list[str]:
-    if not text:
+    if text is None:
         return []
-    if not text.lstrip().startswith("["):
-        return [choice.strip() for choice in text.split(",") if choice.strip()]
-    try:
-        return list(json.loads(text))
-    except ValueError as problem:
-        raise LabError(f"--choices {text!r} is no JSON list: {problem}.") from None
+    found: Any = [choice.strip() for choice in text.split(",") if choice.strip()]
+    if text.lstrip()[:1] in ("[", "{"):
+        try:
+            found = json.loads(text)
+        except ValueError as problem:
+            raise LabError(f"--choices {text!r} is no JSON list: {problem}.") from None
+    if not found or not isinstance(found, list):
+        raise LabError(f"--choices {text!r} names none: give a,b,c (or a JSON list).")
+    return found
 
 
 def _schema(path: Path | None) -> Any:
@@ -195,11 +214,11 @@ def _spec(given: argparse.Namespace) -> Any:
             given.endpoint,
             given.model,
             api_key=key,
-            rows_in_flight=given.in_flight or 16,
+            rows_in_flight=16 if given.in_flight is None else given.in_flight,
             batch_size=given.batch_size,
             rename=rename,
         )
-    if given.api_key_env or given.rename or given.in_flight:
+    if given.api_key_env or given.rename or given.in_flight is not None:
         raise LabError("--api-key-env, --rename and --in-flight go with --endpoint.")
     return labkit.configure(
         given.model,
@@ -276,6 +295,8 @@ def _summary(given: argparse.Namespace, done: Any, task: Any, spec: Any) -> int:
 
 
 def _speed(numbers: Any, spec: Any) -> str:
+    if not numbers.rows:
+        return f"no row was answered, on {spec.machine.name}, {spec.model.name}"
     return (
         f"{numbers.rows_per_s:,.1f} rows/s, {numbers.output_tokens_per_s:,.0f} output tokens/s "
         f"after {numbers.startup_s:.0f} s of startup, on {spec.machine.name}, {spec.model.name}"

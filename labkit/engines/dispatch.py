@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import math
 import threading
 from collections.abc import Callable, Iterator, Sequence
@@ -31,6 +32,10 @@ if TYPE_CHECKING:
 #: How many batches a block has at most, or twice as many as can be with a replica; and how many
 #: blocks each replica gets at least, where there are enough rows.
 BATCHES_A_BLOCK, BLOCKS_A_REPLICA = 8, 8
+#: Bytes of rows that are read and wait, for each engine; where stages of Ray Data ask, theirs are
+#: among them. Ray Data would read on until half of its object store is full, and of a block below
+#: 100 kB the bytes lie in this process: a million short rows were 160 MiB of it.
+AHEAD_BYTES, AHEAD_BYTES_COLD = 32 * 2**20, 128 * 2**20
 #: Characters of a token, about: only whether rows are short or long matters here.
 CHARACTERS = 4
 
@@ -111,8 +116,28 @@ def blocks(
         stations = [Answered(node) for node in nodes]
         asked = ray_data_llm.answered(asked, spec, cancel)
     yield stations, None
-    for block, _ in internals.blocks(asked):
-        yield stations, block
+    ahead = AHEAD_BYTES_COLD if _is_cold(spec) else AHEAD_BYTES
+    with reading_ahead(asked, ahead * spec.replicas):
+        for block, _ in internals.blocks(asked):
+            yield stations, block
+
+
+def _is_cold(spec: JobSpec) -> bool:
+    return isinstance(spec, ProcessorSpec) and not spec.warm
+
+
+@contextlib.contextmanager
+def reading_ahead(dataset: ray.data.Dataset, limit: float) -> Iterator[None]:
+    """Let no more than about so many bytes wait between a Dataset's stages, and behind them. A
+    lower limit of the user's holds."""
+    options = dataset.context.execution_options
+    before = options.resource_limits
+    lower = min(limit, before.object_store_memory)
+    options.resource_limits = before.copy(object_store_memory=lower)
+    try:
+        yield
+    finally:
+        options.resource_limits = before
 
 
 def block_rows(spec: JobSpec, rows: int) -> int:

@@ -45,9 +45,7 @@ def save(path: str | Path, target: str | Path) -> None:
     In CSV an answer that is a dict has a column for each of its keys (`answer.name`), lists are
     JSON, and null is an empty field. Raises LabError for another ending.
     """
-    place = file_place.place(target)
-    if place.suffix not in ENDINGS:
-        raise LabError(f"{place}: name a file that ends in {', '.join(ENDINGS)}.")
+    place = target_of(target)
     with place.create() as file, io.TextIOWrapper(file, encoding="utf-8", newline="") as text:
         if place.suffix == ".jsonl":
             for table in parts(path):
@@ -61,6 +59,16 @@ def save(path: str | Path, target: str | Path) -> None:
                 writer.writerow(flat.column_names)
             columns = [[_field(value) for value in column.to_pylist()] for column in flat.columns]
             writer.writerows(zip(*columns, strict=True))
+
+
+def target_of(target: str | Path) -> file_place.Place:
+    """The file to save to. Raises LabError for another ending, and for a folder."""
+    place = file_place.place(target)
+    if place.suffix not in ENDINGS:
+        raise LabError(f"{place}: name a file that ends in {', '.join(ENDINGS)}.")
+    if place.is_local and Path(place.path).is_dir():
+        raise LabError(f"{place} is a folder: name a file in it.")
+    return place
 
 
 def flattened(table: pa.Table) -> pa.Table:

@@ -19,10 +19,11 @@ import pyarrow.parquet as pq
 from filelock import FileLock, Timeout
 
 from labkit.errors import LabError
+from labkit.rows import file_place
 from labkit.rows.arrow_types import fit
 
 #: What the answers in a folder are answers to. Readers of Parquet pass over names with `_` or `.`.
-ABOUT = "_labkit.json"
+ABOUT = file_place.ANSWERS
 #: Seconds that processes which write for a job have to end with it, when it was killed.
 WRITERS_S = 60.0
 ANOTHER = "Use another folder, or delete this one to start anew."

@@ -109,6 +109,10 @@ def _try(there: Place) -> None:
         with probe.create() as file:
             file.write(b"may be deleted")
         there.filesystem.delete_file(probe.path)
+    except NotImplementedError:  # https:// and its like
+        raise LabError(
+            f"{there} can only be read: name a folder here, or one at s3://, gs:// or abfs://."
+        ) from None
     except Exception as problem:  # as above
         raise LabError(
             f"{there} can't be written to: {reason(problem)}. Does the bucket exist, and do your "

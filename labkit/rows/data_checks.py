@@ -24,9 +24,15 @@ def columns(data: Any, rows: list[Row] | None) -> list[str]:
     return list(dict.fromkeys(name for row in rows for name in row))
 
 
+def _check_name(into: str) -> None:
+    if not into.strip():
+        raise LabError(f"into={into!r} is no name for the column of the answers.")
+
+
 def check_columns(data: Any, rows: list[Row] | None, into: str) -> None:
     """Raise LabError when a column that `run` adds is already there. rows: None for a Dataset,
     whose columns are looked at as far as they are known without running it."""
+    _check_name(into)
     if clash := {into, "error"}.intersection(columns(data, rows)):
         raise LabError(
             f"The data already has a column {clash.pop()!r}. Rename it, or name the new column "
@@ -54,6 +60,7 @@ def check(schema: pa.Schema, id_column: str, into: str) -> None:
             raise LabError(
                 f"Column {column.name!r} can't be written to Parquet: {problem}. Leave it out."
             ) from problem
+    _check_name(into)
     mine = (into, "error", *ABOUT_AN_ANSWER)
     if len(set(mine)) < len(mine):
         raise LabError(f"into={into!r} is the name of another column that write adds.")

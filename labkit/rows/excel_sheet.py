@@ -1,6 +1,6 @@
 """The first sheet of an Excel workbook, read as a CSV file is: the same types, the same errors.
 
-openpyxl reads it, where it is installed (`pip install openpyxl`).
+openpyxl reads it.
 """
 
 from __future__ import annotations

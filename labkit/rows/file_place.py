@@ -12,7 +12,7 @@ import functools
 import io
 import os
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import IO, Any
 from urllib.parse import parse_qsl, unquote, urlencode, urlsplit
@@ -30,6 +30,8 @@ GOOGLE_S = 20
 READ_ONLY = ("http", "https")
 #: The ending of a packed file, and pyarrow's name for how it is packed.
 PACKED = {".gz": "gzip", ".zst": "zstd"}
+#: The file by which a folder of answers is known.
+ANSWERS = "_labkit.json"
 #: What makes a path a pattern.
 PATTERN = re.compile(r"[*?\[]")
 
@@ -37,11 +39,12 @@ PATTERN = re.compile(r"[*?\[]")
 @dataclass(frozen=True)
 class Place:
     """A file, or a folder, in a file system. shown: how it is named in words: without what follows
-    the `?` of a URL, which may be a secret (a signed link)."""
+    the `?` of a URL, which may be a secret (a signed link). size: in bytes, where it is known."""
 
     shown: str
     path: str
     filesystem: pafs.FileSystem
+    size: int | None = None
 
     def __str__(self) -> str:
         return self.shown
@@ -167,7 +170,8 @@ def _of_fsspec(url: str) -> tuple[pafs.FileSystem, str]:
 
 def files(path: str | Path) -> list[Place]:
     """The files that a path, a folder or a pattern (`*`, `?`, `[ab]`, `**`) names, by their names;
-    those in folders below, too. Names that begin with `_` or `.` are passed over.
+    those in folders below, too. Names that begin with `_` or `.` are passed over, and so are
+    folders of answers below: those of this data may be written there.
 
     Raises LabError where there is none, or where it can't be looked at.
     """
@@ -176,9 +180,10 @@ def files(path: str | Path) -> list[Place]:
     if http:  # no folder, no pattern: a `?` is the server's
         return [whole]
     try:
-        kind = whole.filesystem.get_file_info(whole.path).type
+        info = whole.filesystem.get_file_info(whole.path)
+        kind = info.type
         if kind == pafs.FileType.File:
-            return [whole]
+            return [replace(whole, size=info.size)]
         if kind == pafs.FileType.Directory:
             return [one for one in _listed(whole, whole.path) if _seen(one, whole.path)]
         if PATTERN.search(whole.path):
@@ -210,10 +215,14 @@ def _listed(whole: Place, folder: str) -> list[Place]:
     """All files below a folder."""
     selector = pafs.FileSelector(folder, allow_not_found=True, recursive=True)
     start = str(whole).removesuffix(whole.path)
+    infos = sorted(whole.filesystem.get_file_info(selector), key=lambda info: info.path)
+    found = [info for info in infos if info.type == pafs.FileType.File]
+    answers = {i.path.rpartition("/")[0] for i in found if i.path.endswith(f"/{ANSWERS}")}
+    passed = tuple(f"{there}/" for there in answers - {folder.rstrip("/")})
     return [
-        Place(f"{start}{info.path}", info.path, whole.filesystem)
-        for info in sorted(whole.filesystem.get_file_info(selector), key=lambda info: info.path)
-        if info.type == pafs.FileType.File
+        Place(f"{start}{info.path}", info.path, whole.filesystem, info.size)
+        for info in found
+        if not info.path.startswith(passed)
     ]
 
 

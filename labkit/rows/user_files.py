@@ -6,6 +6,7 @@ all their rows, which are read in a pass of their own: no first block decides fo
 
 from __future__ import annotations
 
+import contextlib
 import itertools
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
@@ -15,7 +16,8 @@ from typing import TYPE_CHECKING, Any
 import pyarrow as pa
 
 from labkit.datasets import csv_file
-from labkit.errors import LabError
+from labkit.datasets.csv_file import DatasetError
+from labkit.errors import LabError, reason
 from labkit.rows import excel_sheet, file_place, json_lines
 from labkit.rows.file_place import Place
 from labkit.settings.engine_defaults import STAGE_CPUS
@@ -47,16 +49,19 @@ class Files:
     def tables(self, numbered: str = "") -> Iterator[pa.Table]:
         """All rows, some at a time. numbered: the name of a column to add: see `dataset`."""
         if self.schema is None:
-            yield from map(pa.Table.from_batches, ([b] for b in self._parquet().to_batches()))
+            with self.known():
+                yield from map(pa.Table.from_batches, ([b] for b in self._parquet().to_batches()))
             return
         for at in range(len(self.readers)):
             yield from _numbered(self, at, numbered)
 
     def head(self, rows: int, numbered: str = "") -> pa.Table:
         """The first rows, in the order of the files."""
+        if self.schema is None:
+            with self.known():
+                return self._parquet().head(rows)
         some, left = [], rows
-        tables = [self._parquet().head(rows)] if self.schema is None else self.tables(numbered)
-        for table in tables:
+        for table in self.tables(numbered):
             some.append(table.slice(0, left))
             left -= some[-1].num_rows
             if left <= 0:
@@ -73,7 +78,10 @@ class Files:
 
         if self.schema is None:
             paths, filesystem = [p.path for p in self.places], self.places[0].filesystem
-            return ray.data.read_parquet(paths, filesystem=filesystem)
+            with self.known():
+                made = ray.data.read_parquet(paths, filesystem=filesystem)
+                made.schema()  # which it keeps
+            return made
         places = ray.data.from_items([{"file": n} for n in range(len(self.readers))])
         return places.repartition(len(self.readers)).map_batches(
             _tables,
@@ -85,7 +93,20 @@ class Files:
 
     def columns(self) -> list[str]:
         """The names of the columns, without reading the rows."""
-        return list((self._parquet().schema if self.schema is None else self.schema).names)
+        if self.schema is not None:
+            return list(self.schema.names)
+        with self.known():
+            return list(self._parquet().schema.names)
+
+    @contextlib.contextmanager
+    def known(self) -> Iterator[None]:
+        """What goes wrong while Parquet is read, with the file that is to blame."""
+        try:
+            yield
+        except (pa.ArrowException, OSError) as problem:
+            if self.schema is not None:
+                raise
+            raise _to_blame(self.places, problem) from problem
 
     def _parquet(self) -> Any:
         import pyarrow.dataset
@@ -117,9 +138,41 @@ def opened(path: str | Path) -> Files:
     if endings == [".parquet"]:
         if packed := [one for one in known if one.packing]:
             raise LabError(f"{packed[0]}: Parquet is packed inside already. Unpack the file.")
+        if empty := [one for one in known if one.size == 0]:  # Ray would pass over it
+            raise _to_blame(empty, ValueError())
         return Files(known)
     readers, schema = LOOKS[endings[0]](known)
     return Files(known, readers, schema)
+
+
+def _to_blame(places: list[Place], problem: Exception) -> DatasetError:
+    """An error with the first file that is no Parquet, or has a column of another type than those
+    before it."""
+    import pyarrow.parquet as pq
+
+    seen: dict[str, tuple[pa.DataType, Place]] = {}
+    for place in places:
+        try:
+            schema = pq.read_schema(place.path, filesystem=place.filesystem)
+        except (pa.ArrowException, OSError) as broken:
+            what = f"can't be read as Parquet ({reason(broken)}). Write it again, or leave it out"
+            return DatasetError.at(place, what)
+        for column in schema:
+            kind, first = seen.setdefault(column.name, (column.type, place))
+            if not _fit(kind, column.type):
+                what = f"{column.type} here, {kind} in {first}. Give it one type in all files"
+                return DatasetError.at(place, what, column=column.name)
+    return DatasetError.at(places[0], f"can't be read ({reason(problem)}). Is the file whole?")
+
+
+def _fit(one: pa.DataType, two: pa.DataType) -> bool:
+    """Whether one column can hold both."""
+    schemas = [pa.schema([("any", kind)]) for kind in (one, two)]
+    try:
+        pa.unify_schemas(schemas, promote_options="permissive")
+    except pa.ArrowException:
+        return False
+    return True
 
 
 def _numbered(files: Files, at: int, name: str) -> Iterator[pa.Table]:

@@ -100,6 +100,8 @@ def prompt(
         raise LabError("Give a template, or messages= with the column that holds the messages.")
     if choices and schema is not None:
         raise LabError("Give choices or a schema, not both: a choice is text, a schema's is JSON.")
+    if max_tokens is not None and max_tokens < 1:
+        raise LabError(f"max_tokens must be at least 1, not {max_tokens}.")
     form, told, parse, declared = _form(choices, schema)
     filled = Template(template) if template is not None else None
     if filled is not None and not filled.columns:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import subprocess
 import sys
 import time
@@ -204,6 +205,21 @@ def test_a_job_that_is_killed_twice_has_each_row_once(tmp_path: Path, kind: list
     assert done.returncode == 0, done.stdout + done.stderr
     assert done.stdout.count("killed at") == 2
     assert "6,000 ids in" in done.stdout and "6,000 of them unique" in done.stdout
+
+
+@pytest.mark.engine
+@pytest.mark.endurance
+def test_a_hundred_thousand_rows_take_no_more_of_the_driver_than_the_first(tmp_path: Path) -> None:
+    """A tenth of the benchmark of docs/scale.md: two minutes on two quiet cores."""
+    command = [sys.executable, "-m", "benchmarks.scale", str(tmp_path), "--rows", "100000"]
+    command += ["--kills", "1", "--seconds", "1500"]
+    done = subprocess.run(command, capture_output=True, text=True, cwd=REPO)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "killed at" in done.stdout and "100,000 of them unique" in done.stdout
+    ((first, most),) = re.findall(
+        r"had (\d+) MiB of its own at the first rows, (\d+) at", done.stdout
+    )
+    assert int(most) - int(first) < 100, done.stdout
 
 
 @pytest.fixture

@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import threading
+import time
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
+import numpy as np
 import pytest
 
 import labkit
-from labkit.engines import endpoint_client, ray_data_llm, warm_engine
+from labkit.engines import dispatch, endpoint_client, ray_data_llm, warm_engine
 from labkit.errors import Cancelled
+from labkit.ray_session import internals
 
 
 @pytest.mark.parametrize("step", ["capacity", "renderer", "processor", "none"])
@@ -68,3 +72,34 @@ def test_no_row_is_sent_for_a_job_that_was_ended_while_the_server_was_looked_at(
     spec = labkit.endpoint("http://127.0.0.1:1/v1", "small")
     with pytest.raises(Cancelled, match="before its first row"):
         next(endpoint_client.answer(SimpleNamespace(), spec, cancel=ended))  # type: ignore[arg-type]
+
+
+@pytest.mark.slow
+def test_rows_that_nobody_asks_for_yet_are_not_read(local_ray: Any, tmp_path: Path) -> None:
+    """Blocks below 100 kB lie in this process, so that they are what it grows by."""
+    import ray.data
+
+    def read(batch: dict[str, Any]) -> dict[str, Any]:
+        (tmp_path / str(batch["id"][0])).touch()
+        return {"text": np.full(1, "x" * 50_000)}
+
+    def read_of(limit: float) -> int:
+        """How many of 200 blocks are read while the first is looked at."""
+        data = ray.data.range(200, override_num_blocks=200)
+        data = data.map_batches(read, batch_size=None, num_cpus=0.1)
+        before = data.context.execution_options.resource_limits
+        with dispatch.reading_ahead(data, limit):
+            blocks = internals.blocks(data)
+            next(blocks)
+            time.sleep(2)
+            there = len(list(tmp_path.iterdir()))
+            assert sum(rows for _, rows in blocks) == 199
+        assert data.context.execution_options.resource_limits == before
+        return there
+
+    assert read_of(2**20) < 60
+    data = ray.data.range(1)
+    options = data.context.execution_options
+    options.resource_limits = options.resource_limits.copy(object_store_memory=10.0)
+    with dispatch.reading_ahead(data, 2**20):
+        assert options.resource_limits.object_store_memory == 10

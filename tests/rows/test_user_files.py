@@ -10,12 +10,14 @@ from pathlib import Path
 from threading import Thread
 from typing import Any
 
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from labkit.errors import LabError
-from labkit.rows import file_place, user_files
+from labkit.rows import file_place, user_data, user_files
 from labkit.rows.json_schema import arrow_type
 
 numbers = st.integers(-(2**63), 2**63 - 1)
@@ -95,6 +97,50 @@ def test_packed_files_and_others_that_can_not_be_read(
         user_files.opened(tmp_path / name)
 
 
+PEOPLE = pa.table({"id": [1], "text": ["a"]})
+
+
+@pytest.mark.parametrize(
+    ("other", "words"),
+    [
+        (b"", "b.parquet: can't be read as Parquet"),
+        (b"PAR1 no", "b.parquet: can't be read as Parquet"),
+        (PEOPLE.set_column(0, "id", pa.array(["x"])), "b.parquet, column 'id': string here, int64"),
+    ],
+)
+def test_parquet_that_can_not_be_read_is_named(
+    tmp_path: Path, local_ray: Any, other: bytes | pa.Table, words: str
+) -> None:
+    """Alone, and beside a file that can: whoever asks for it, before a row of it is read."""
+    for alone in (True, False):
+        folder = tmp_path / str(alone)
+        folder.mkdir()
+        if isinstance(other, bytes):
+            (folder / "b.parquet").write_bytes(other)
+        else:
+            pq.write_table(other, folder / "b.parquet")
+        if not alone:
+            pq.write_table(PEOPLE, folder / "a.parquet")
+        elif isinstance(other, pa.Table):
+            continue
+        with pytest.raises(LabError, match=words):
+            user_data.source(folder)
+        with pytest.raises(LabError, match=words):
+            user_files.opened(folder).columns()
+            list(user_files.opened(folder).tables())
+
+
+def test_the_answers_of_a_folder_are_none_of_its_rows(tmp_path: Path) -> None:
+    """`labkit run . --out answers` can be called again; the answers can be the data of another."""
+    for name in ("a.csv", "deep/b.csv", "answers/part-0.parquet", "answers/_labkit.json"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_text("x\n1\n")
+    assert [one.name for one in file_place.files(tmp_path)] == ["a.csv", "b.csv"]
+    assert [one.name for one in file_place.files(tmp_path / "**" / "*.*")] == ["a.csv", "b.csv"]
+    for known in ("answers", "answers/*.parquet"):
+        assert [one.name for one in file_place.files(tmp_path / known)] == ["part-0.parquet"]
+
+
 def test_folders_patterns_and_names(tmp_path: Path) -> None:
     for name in ("a.csv", "b/c.csv", "_no.csv", ".no.csv", "b/_x/no.csv", "odd[1].csv"):
         (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
@@ -159,6 +205,29 @@ def test_excel_has_the_types_of_a_csv_file(tmp_path: Path) -> None:
         {"id": "007", "n": 1, "x": 0.5},
         {"id": "é", "n": 2, "x": None},
     ]
+
+
+@pytest.mark.parametrize(
+    ("rows", "merged", "words"),
+    [
+        ([], "", "line 1: the first sheet is empty"),
+        ([["Posts", None], ["id", "text"], [1, "a"]], "A1:B1", "line 2: a cell beyond the 1 col"),
+        ([["id", None, "text"], [1, 2, "a"]], "", "column 2 has no name"),
+        ([["id", "id"], [1, 2]], "", "column 2 has the name of another"),
+    ],
+)
+def test_a_sheet_that_is_no_table_has_an_address(
+    tmp_path: Path, rows: list[list[Any]], merged: str, words: str
+) -> None:
+    openpyxl = pytest.importorskip("openpyxl", reason="Excel is read where openpyxl is installed")
+    book = openpyxl.Workbook()
+    for row in rows:
+        book.active.append(row)
+    if merged:
+        book.active.merge_cells(merged)
+    book.save(tmp_path / "a.xlsx")
+    with pytest.raises(LabError, match=words):
+        user_files.opened(tmp_path / "a.xlsx")
 
 
 def test_excel_without_its_reader_says_what_to_do(
