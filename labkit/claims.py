@@ -328,6 +328,8 @@ def _close(one: float, other: float) -> bool:
 
 
 def _number(value: float) -> str:
+    if value < 0.001:
+        return "0"  # of a row that waited for nothing
     return f"{value:,.0f}" if value >= 20 else f"{value:.1f}" if value >= 1 else f"{value:.2g}"
 
 

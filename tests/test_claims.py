@@ -100,6 +100,12 @@ def test_a_speed_up_is_the_ratio_and_noise_is_no_difference(step: float) -> None
     assert "can't tell" in claims.speed_up({"a": many, "b": near})
 
 
+@pytest.mark.parametrize("seconds", [0.0, 5e-5, 0.0009, 0.001, 0.059, 4.97, 1e4])
+def test_no_number_is_written_with_an_exponent(seconds: float) -> None:
+    told = claims._number(seconds).replace(",", "")
+    assert "e" not in told and float(told) == pytest.approx(seconds, rel=0.02, abs=0.001)
+
+
 @pytest.mark.parametrize("startup", [0.1, 5.0, 60.0])
 def test_startup_is_the_share_that_it_was(startup: float, step: float) -> None:
     job = a_job(step=step, startup=startup)
