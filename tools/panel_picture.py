@@ -90,8 +90,10 @@ def _lab(home: Path) -> Iterator[str]:
         "--expose-app-in-browser", "--ServerApp.port_retries=0", "--LabApp.news_url=None",
         "--LabApp.check_for_updates_class=jupyterlab.NeverCheckForUpdate",
     ]  # fmt: skip
+    told = str(NOTEBOOKS.parent / "scripts" / "jupyter")  # no question about news in the picture
     folders = {f"JUPYTERLAB_{name}_DIR": str(home / name) for name in ("SETTINGS", "WORKSPACES")}
     environment = {**os.environ, REPLAY: "1", "JUPYTER_CONFIG_DIR": str(home / "c"), **folders}
+    environment["JUPYTER_CONFIG_PATH"] = told
     with (home / "lab.log").open("w") as log:
         server = subprocess.Popen(command, env=environment, stdout=log, stderr=log)
         try:

@@ -27,7 +27,8 @@ def replay(
     """A panel over a recorded sweep: the knobs of `labkit.panel`, and the answers of that machine.
 
     speed: how many times faster than it was (1: as long as it took there; `math.inf`: at once).
-    repeats: how many runs of each point are played; None plays all that were recorded. The panel, each progress line and each chart say that this is a recording.
+    repeats: how many runs of each point are played; None plays all that were recorded.
+    The panel, each progress line and each chart say that this is a recording.
     """
     if not speed > 0:
         raise LabError(f"speed must be a number above 0, not {speed!r}.")
