@@ -72,7 +72,8 @@ def _panel(page: Any) -> bytes:
     _until(lambda: "Your guess" in panel.text, "the guess as a curve")
     panel.find_element("css selector", "button").send_keys(Keys.ENTER)
     _until(lambda: "done" in panel.find_element("css selector", ".labkit-state").text, "the end")
-    time.sleep(2)  # the last point is drawn
+    page.execute_script("arguments[0].scrollIntoView({block: 'end'})", panel)
+    time.sleep(2)  # the last point is drawn, and all of it is in sight
     picture: bytes = panel.screenshot_as_png
     return picture
 

@@ -20,7 +20,7 @@ NUMBER = re.compile(r"[-+−]?\d[\d,]*(\.\d+)?([eE][-+]?\d+)?\s?(%|×|s|ms|min|h
 UNKNOWN = ("–", "")
 WRAPPED = "; white-space: pre-wrap; overflow-wrap: break-word; max-width: 44em"
 #: A text of more letters keeps a readable width on a narrow screen, where the table scrolls.
-LONG, READABLE = 60, "; min-width: 16em"
+LONG, READABLE = 60, "; min-width: 12em"
 
 
 @dataclass(frozen=True)
