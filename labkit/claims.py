@@ -101,7 +101,7 @@ def sharing(sweep: Sweep, rate: str = RATE) -> Sentence:
     beyond = rows[-1] > sweep.limit
     among = f" (at most {sweep.limit:.0f} rows are decoded)" if beyond else ""
     said = (
-        f"Perfect sharing{among} would give {_and([_times(p) for p in later['perfect']])} the "
+        f"Perfect scaling{among} would give {_and([_times(p) for p in later['perfect']])} the "
         f"throughput of {_in_flight(first)} with {_and([f'{n:,}' for n in later.index])}; measured "
         f"were {_and([_times(m) for m in later['measured']])}, "
         f"{_and([f'{s:.0%}' for s in later['share']])} of it. "
