@@ -98,7 +98,7 @@ def _lab(home: Path) -> Iterator[str]:
     with (home / "lab.log").open("w") as log:
         server = subprocess.Popen(command, env=environment, stdout=log, stderr=log)
         try:
-            _until(lambda: socket.create_connection(("127.0.0.1", port), 1).close() or True, "it")
+            _until(lambda: _listens(port), "a server")
             yield f"http://127.0.0.1:{port}/lab/tree/{LESSON}?token={token}"
         finally:
             server.terminate()  # it ends its kernels
@@ -122,6 +122,11 @@ def _browser() -> Iterator[Any]:
         yield browser
     finally:
         browser.quit()
+
+
+def _listens(port: int) -> bool:
+    socket.create_connection(("127.0.0.1", port), 1).close()
+    return True
 
 
 def _until(done: Callable[[], Any], what: str, seconds: float = 120) -> Any:
