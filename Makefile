@@ -33,7 +33,8 @@ run: setup ## Execute the three notebooks into build/notebooks (14 min)
 	@"$(BIN)/python" -m labkit notebooks --out build/notebooks
 
 lab: setup ## Open the first lesson in JupyterLab
-	@"$(BIN)/jupyter" lab notebooks/01_faq_answers.ipynb --ServerApp.root_dir="$(CURDIR)" $(ARGS) \
+	@JUPYTER_CONFIG_PATH="$(CURDIR)/scripts/jupyter$${JUPYTER_CONFIG_PATH:+:$$JUPYTER_CONFIG_PATH}" \
+		"$(BIN)/jupyter" lab notebooks/01_faq_answers.ipynb --ServerApp.root_dir="$(CURDIR)" $(ARGS) \
 		--LabApp.news_url=None --LabApp.check_for_updates_class=jupyterlab.NeverCheckForUpdate $(if $(filter 0,$(shell id -u)),--allow-root)
 
 test: setup lint ## Run what no change may break, lessons and browser too (17 min)

@@ -8,7 +8,7 @@ they can't be told apart. Nothing is measured here. Used in all three lessons.
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from html import escape
 
 import pandas as pd
@@ -102,7 +102,7 @@ def sharing(sweep: Sweep, rate: str = RATE) -> Sentence:
     beyond = rows[-1] > sweep.limit
     among = f" (at most {sweep.limit:.0f} rows are decoded)" if beyond else ""
     said = (
-        f"Perfect sharing{among} would give {_and([_times(p) for p in later['perfect']])} the "
+        f"Perfect scaling{among} would give {_and([_times(p) for p in later['perfect']])} the "
         f"throughput of {_in_flight(first)} with {_and([f'{n:,}' for n in later.index])}; measured "
         f"were {_and([_times(m) for m in later['measured']])}, "
         f"{_and([f'{s:.0%}' for s in later['share']])} of it. "
@@ -234,8 +234,9 @@ def compared(scores: Mapping[str, Quality], one: str, other: str) -> Sentence:
     of the two do not overlap."""
     a, b = scores[one], scores[other]
     say = (
-        f"{one}: macro-F1 {a.macro_f1:.2f} ({a.macro_f1_low:.2f}–{a.macro_f1_high:.2f}), {other}: "
-        f"{b.macro_f1:.2f} ({b.macro_f1_low:.2f}–{b.macro_f1_high:.2f})"
+        f"{_first_up(one)}: macro-F1 {a.macro_f1:.2f} "
+        f"({a.macro_f1_low:.2f}–{a.macro_f1_high:.2f}), {other}: {b.macro_f1:.2f} "
+        f"({b.macro_f1_low:.2f}–{b.macro_f1_high:.2f})"
     )
     if a.macro_f1_low > b.macro_f1_high:
         return Sentence(f"{say}. {_first_up(one)} is better.")
@@ -261,14 +262,36 @@ def best_labels(scores: Mapping[str, Quality], models: Sequence[str], baseline: 
     return Sentence(f"By macro-F1: {'; '.join(parts)}.{said}")
 
 
-def never_said(says: Sequence[str | None], labels: Sequence[str], who: str) -> Sentence:
+def never_said(says: Iterable[str | None], labels: Sequence[str], who: str) -> Sentence:
     """Which labels were never chosen, or how often each was."""
+    says = list(says)
     counts = {label: sum(one == label for one in says) for label in labels}
     lacking = [label for label, count in counts.items() if not count]
     if lacking:
         return Sentence(f"In {len(says):,} rows {who} never said {' or '.join(lacking)}.")
-    parts = [f"{label} {count / len(says):.0%}" for label, count in counts.items()]
+    parts = [f"{label} {_part(count, len(says))}" for label, count in counts.items()]
     return Sentence(f"Of {len(says):,} rows {who} called {_and(parts)}.")
+
+
+def agreement(one: Job, other: Job, column: str = "says", key: str = "id") -> Sentence:
+    """How many rows two jobs answered alike. key: a column that names a row in both."""
+    both = one.answers[[key, column]].merge(other.answers[[key, column]], on=key)
+    if both.empty:
+        return Sentence("No row was answered by both.")
+    same = int((both[f"{column}_x"] == both[f"{column}_y"]).sum())
+    if same == len(both):
+        return Sentence(f"All {same:,} answers are the same.")
+    return Sentence(f"{same:,} of {len(both):,} answers are the same ({_part(same, len(both))}).")
+
+
+def different_texts(answers: pd.DataFrame, by: str, column: str = "answer") -> Sentence:
+    """How many different texts came out of the rows that have the same value of `by`."""
+    texts = answers.groupby(by)[column].agg(["nunique", "size"])
+    parts = [
+        f"{different} of {rows} at {by} {value:g}"
+        for value, different, rows in texts.itertuples(name=None)
+    ]
+    return Sentence(f"Different texts: {_and(parts)}.")
 
 
 def replicas(one: Job, several: Job) -> Sentence:
@@ -306,7 +329,17 @@ def _close(one: float, other: float) -> bool:
 
 
 def _number(value: float) -> str:
+    if value < 0.001:
+        return "0"  # of a row that waited for nothing
     return f"{value:,.0f}" if value >= 20 else f"{value:.1f}" if value >= 1 else f"{value:.2g}"
+
+
+def _part(count: int, of: int) -> str:
+    """A share that is 0% or 100% only where it is none or all."""
+    share = count / of
+    if 0 < share < 0.01:
+        return "under 1%"
+    return "over 99%" if 0.99 < share < 1 else f"{share:.0%}"
 
 
 def _times(ratio: float) -> str:

@@ -130,6 +130,19 @@ in_french = _question(
     ("postprocess", "it sees the answer when it is written: too late, unless it translates"),
 )
 
+#: Which job gains most from decoding many rows together.
+who_gains_most = _question(
+    "who_gains_most",
+    "b",
+    ("long prompts, answers of one word", "no: nearly all of it is prefill, which shares little"),
+    (
+        "short prompts, long answers",
+        "yes: nearly all of it is decode, and each step reads the weights once for all rows",
+    ),
+    ("long prompts, long answers", "it gains in decode, but long prompts must be read, row by row"),
+    ("all the same", "no: decode gains much, prefill little; how much of each has a job?"),
+)
+
 #: Why many rows in flight have not as many times the throughput.
 why_not_perfect = _question(
     "why_not_perfect",
@@ -214,6 +227,19 @@ at_temperature_zero = _question(
     ),
     ("a smaller top_p", "no: the likeliest token is always among those that are kept"),
     ("nothing at all", "almost: the same step with other rows adds up in another order"),
+)
+
+#: Which card writes faster where one row is in flight and reading is the limit.
+which_card = _question(
+    "which_card",
+    "a",
+    (
+        "one that reads its memory twice as fast",
+        "yes: each step reads every weight, and here nothing takes longer than that",
+    ),
+    ("one that multiplies twice as fast", "no: multiplying is not what the step waits for"),
+    ("one with twice the memory", "no: as many bytes are read as before, no faster"),
+    ("one with a second engine on it", "no: both would share the same reading of memory"),
 )
 
 #: What comes first in a prompt, for the prefix cache.
@@ -315,6 +341,32 @@ valid_is_not_right = _question(
     ("that the model has read the post", "no: it would pick a label for an empty one, too"),
 )
 
+#: What would make few-shot prompts as slow as they are long.
+few_shot_order = _question(
+    "few_shot_order",
+    "c",
+    ("longer names for the labels", "a little: an answer of more tokens takes more steps"),
+    ("more posts", "no: the more posts begin alike, the more often the same blocks serve"),
+    (
+        "the post before the examples",
+        "yes: prompts would differ from there on, and every example be read for every post",
+    ),
+    ("a higher temperature", "no: it changes which token is taken, not what must be read"),
+)
+
+#: What each node of a cluster needs.
+on_every_node = _question(
+    "on_every_node",
+    "b",
+    ("this notebook", "no: it stays where it is, and sends the work"),
+    (
+        "the model, and the rows that it reads",
+        "yes: an engine loads its weights where it runs, and the rows are read there",
+    ),
+    ("a copy of all answers", "no: they travel back, or each node writes its part"),
+    ("nothing, Ray sends all of it", "no: Ray moves rows and functions, not weights on a disk"),
+)
+
 #: Why several engines on one card help with one-word answers.
 why_more_engines = _question(
     "why_more_engines",
@@ -374,6 +426,32 @@ def rows_for(job: Job, price_per_hour: float, answer: float | None, money: float
         money / price_per_hour * 3600 * job.metrics.rows_per_s,
         "money ÷ price of an hour = hours; × 3,600 = seconds; × rows/s",
         "faster rows are cheaper rows: throughput is money",
+    )
+
+
+@noted
+def seconds_for(sweep: Sweep, point: Point, answer: float | None, rows: int = 4200) -> Verdict:
+    """The engine span of `rows` rows at the median rows/s of a point of a sweep (within 2%)."""
+    table = sweep.summary()
+    at = (table["batch_size"] == point.batch_size) & (
+        table["max_concurrent_batches"] == point.max_concurrent_batches
+    )
+    return _close(
+        answer,
+        rows / float(table.loc[at, "rows/s"].iloc[0]),
+        "rows ÷ the median rows/s of the chosen point (tried.summary() has it)",
+        "the start of an engine comes on top, once",
+    )
+
+
+@noted
+def requests_per_s(answer: float | None, in_flight: int = 16, latency_s: float = 2) -> Verdict:
+    """How many rows a second a server answers that takes `latency_s` for each of `in_flight`."""
+    return _close(
+        answer,
+        in_flight / latency_s,
+        "in the time of one request, how many are answered?",
+        "one after another it would be one in that time: rows in flight are throughput here, too",
     )
 
 

@@ -142,7 +142,10 @@ class Progress:
         words += f"; {self.failed:,} failed" if self.failed else ""
         words += f"; {self.cut:,} cut at max_tokens" if self.cut else ""
         words += f"; {self.kept}" if self.kept else ""
-        self._view.show(words, self._share())
+        # Of rows that were never counted (a Dataset) no share is known: a bar without one would
+        # move for ever.
+        share = self._share()
+        self._view.show(words, (1.0 if kind is None else 0.0) if share is None else share)
         self._view.close()
 
     def _share(self) -> float | None:

@@ -83,6 +83,8 @@ def main() -> None:
     check = [python, "-c", "import labkit; print(labkit.doctor())"]
     if subprocess.run(check, env=env, cwd=ROOT).returncode:
         raise SystemExit("FAILED: the class could not be asked.")
+    paths = [str(ROOT / "scripts" / "jupyter"), os.environ.get("JUPYTER_CONFIG_PATH", "")]
+    env["JUPYTER_CONFIG_PATH"] = os.pathsep.join(filter(None, paths))  # no question about news
     lab = [python, "-m", "jupyter", "lab", LESSON, f"--ServerApp.root_dir={ROOT}"]
     raise SystemExit(subprocess.run(lab, env=env, cwd=ROOT).returncode)
 

@@ -100,6 +100,12 @@ def test_a_speed_up_is_the_ratio_and_noise_is_no_difference(step: float) -> None
     assert "can't tell" in claims.speed_up({"a": many, "b": near})
 
 
+@pytest.mark.parametrize("seconds", [0.0, 5e-5, 0.0009, 0.001, 0.059, 4.97, 1e4])
+def test_no_number_is_written_with_an_exponent(seconds: float) -> None:
+    told = claims._number(seconds).replace(",", "")
+    assert "e" not in told and float(told) == pytest.approx(seconds, rel=0.02, abs=0.001)
+
+
 @pytest.mark.parametrize("startup", [0.1, 5.0, 60.0])
 def test_startup_is_the_share_that_it_was(startup: float, step: float) -> None:
     job = a_job(step=step, startup=startup)
@@ -230,6 +236,40 @@ def test_what_was_never_said() -> None:
     labels = ("a", "b")
     assert claims.never_said(["a", "a"], labels, "it") == "In 2 rows it never said b."
     assert claims.never_said(["a", "b"], labels, "it") == "Of 2 rows it called a 50% and b 50%."
+
+
+def test_a_label_said_once_in_many_rows_is_not_said_to_be_none() -> None:
+    rare = ["a"] * 299 + ["b"]
+    said = claims.never_said(iter(rare), ("a", "b"), "it")
+    assert said == "Of 300 rows it called a over 99% and b under 1%."
+
+
+@pytest.mark.parametrize(
+    ("other", "told"),
+    [
+        ("abc", "All 3 answers are the same."),
+        ("abx", "2 of 3 answers are the same (67%)."),
+        ("xyz", "0 of 3 answers are the same (0%)."),
+        ("ab", "All 2 answers are the same."),  # one row failed there
+        ("", "No row was answered by both."),
+    ],
+)
+def test_answers_of_two_engines_are_compared_row_by_row(other: str, told: str) -> None:
+    """Joined by id, in whatever order they came."""
+
+    def answers(texts: str) -> Any:
+        frame = pd.DataFrame({"id": range(len(texts)), "says": list(texts)})
+        return SimpleNamespace(answers=frame.iloc[::-1])
+
+    assert claims.agreement(answers("abc"), answers(other)) == told
+
+
+@pytest.mark.parametrize(("texts", "told"), [("aabc", "1 of 2"), ("abbb", "2 of 2")])
+def test_texts_are_counted_by_temperature(texts: str, told: str) -> None:
+    tried = pd.DataFrame({"temperature": [0.0, 0.0, 1.2, 1.2], "answer": list(texts)})
+    said = claims.different_texts(tried, "temperature")
+    assert said.startswith(f"Different texts: {told} at temperature 0 and ")
+    assert said.endswith(f"{len(set(texts[2:]))} of 2 at temperature 1.2.")
 
 
 @pytest.mark.parametrize(("ratio", "told"), [(1.0, "can't tell"), (1.98, "2.0×"), (0.4, "0.4×")])

@@ -8,6 +8,7 @@ import subprocess
 from pathlib import Path
 
 import pytest
+from jupyterlab_server.settings_utils import _get_overrides
 
 ROOT = Path(__file__).resolve().parent.parent
 DOCKERFILE = (ROOT / "Dockerfile").read_text()
@@ -70,8 +71,16 @@ def test_start_opens_jupyterlab_without_pop_ups() -> None:
     done = subprocess.run(
         ["make", "-n", "lab", "ARGS=--ip=0.0.0.0"], cwd=ROOT, capture_output=True, text=True
     )
-    for part in ("--ip=0.0.0.0", "news_url=None", "NeverCheckForUpdate"):
+    for part in ("--ip=0.0.0.0", "news_url=None", "NeverCheckForUpdate", "JUPYTER_CONFIG_PATH="):
         assert part in done.stdout
+
+
+def test_jupyterlab_reads_that_nobody_wants_news(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It asks each new user, whatever `news_url` is, unless a setting says no."""
+    monkeypatch.setenv("JUPYTER_CONFIG_PATH", str(ROOT / "scripts" / "jupyter"))
+    settings, error = _get_overrides(str(ROOT / "none"))
+    told = settings["@jupyterlab/apputils-extension:notification"]
+    assert not error and told == {"fetchNews": "false", "checkForUpdates": False}
 
 
 def test_what_git_ignores_stays_out_of_an_image() -> None:

@@ -63,6 +63,11 @@ NUMBERS = {
     "shared_tokens": (exercises.shared_tokens, 64),
     "rows_for": (lambda a: exercises.rows_for(COLD, 2.0, a), 18_000 * COLD.metrics.rows_per_s),
     "rows_to_resume": (exercises.rows_to_resume, 35),
+    "requests_per_s": (exercises.requests_per_s, 8),
+    "seconds_for": (
+        lambda a: exercises.seconds_for(a_sweep({4: 40, 16: [85, 90, 99]}), Point(16, 1), a),
+        4200 / 9,
+    ),
     "f1_of": (
         lambda a: exercises.f1_of(job_of(POSTS | {"says": ["neutral"] * 30 + ["positive"] * 30}),
                                   "neutral", a),

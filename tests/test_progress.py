@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import io
 import time
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -289,7 +291,22 @@ def test_a_notebook_sees_a_stop(notebook: list[Any]) -> None:
     assert 'value="0.250"' in notebook[-1]._repr_html_()
 
 
-def test_a_notebook_has_no_share_of_an_unknown_total(notebook: list[Any]) -> None:
+def test_a_notebook_has_no_share_of_an_unknown_total_until_its_end(notebook: list[Any]) -> None:
+    assert "value=" not in module._Line("3 rows", make(None)._share())._repr_html_()
     run(Progress(None, startup="starting", label="<b> & "), (3, 9))
     html = notebook[-1]._repr_html_()
-    assert "value=" not in html and "&lt;b&gt; &amp; done: 3 rows" in html
+    assert 'value="1.000"' in html and "&lt;b&gt; &amp; done: 3 rows" in html
+
+
+@pytest.mark.parametrize("total", [None, 4])
+@pytest.mark.parametrize("problem", [None, ValueError])
+def test_no_bar_moves_for_ever(total: int | None, problem: type[Exception] | None) -> None:
+    """Of a Dataset the rows were never counted; a bar of HTML without a value moves."""
+    seen: list[float | None] = []
+    view = SimpleNamespace(show=lambda text, share: seen.append(share), close=lambda: None)
+    with contextlib.suppress(ValueError), Progress(total, startup="", show=view) as progress:
+        progress.advance(4, 8)
+        if problem:
+            raise problem
+    assert seen[-1] == (0.0 if problem and total is None else 1.0)
+    assert "value=" in module._Line("", seen[-1])._repr_html_()

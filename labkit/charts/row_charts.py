@@ -29,6 +29,11 @@ LOOKS = dict(zip(metrics.PHASES, ((DARK, ""), (MID, "////"), (LIGHT, "")), stric
 ORDERS = ("batch", "start")
 
 
+def _seconds(value: float) -> str:
+    """For a label: 3.09 s, and 0 s for what is under a thousandth."""
+    return f"{shown(value if value >= 0.001 else 0.0)} s"
+
+
 @styled
 def row_time(jobs: Mapping[str, Job]) -> Chart:
     """Where the time of a row in the middle goes: a bar a job, in seconds, with its TTFT.
@@ -55,25 +60,25 @@ def row_time(jobs: Mapping[str, Job]) -> Chart:
             bar.patches[0].set_linewidth(0.8)
             if not hatch and width:
                 sheet.label(
-                    axes, f"{shown(width)} s", (left + width / 2, y), sides=("middle",),
+                    axes, _seconds(width), (left + width / 2, y), sides=("middle",),
                     color=readable_on(color),
                 )  # fmt: skip
             left += width
         total = wait + (prefill if known else 0.0) + decode
-        sheet.label(axes, f"{shown(total)} s", (total, y), sides=("right",), weight="bold")
+        sheet.label(axes, _seconds(total), (total, y), sides=("right",), weight="bold")
         if known:
             first = wait + prefill
             axes.plot([first, first], [y - 0.36, y + 0.36], color=ACCENT, lw=2.5)
             sheet.label(
-                axes, f"TTFT {shown(first)} s", (first, y - 0.3), color=ACCENT,
+                axes, f"TTFT {_seconds(first)}", (first, y - 0.3), color=ACCENT,
                 sides=("above", "above right", "above left"),
             )  # fmt: skip
             said.append(
-                f"{name}: {shown(wait)} s waiting, {shown(prefill)} s prefill, {shown(decode)} s "
-                f"decode; TTFT {shown(first)} s"
+                f"{name}: {_seconds(wait)} waiting, {_seconds(prefill)} prefill, "
+                f"{_seconds(decode)} decode; TTFT {_seconds(first)}"
             )
         else:
-            said.append(f"{name}: {shown(wait)} s waiting, {shown(decode)} s prefill and decode")
+            said.append(f"{name}: {_seconds(wait)} waiting, {_seconds(decode)} prefill and decode")
     axes.set_ylim(len(jobs) - 0.5, -0.75)
     axes.set_yticks(range(len(jobs)), [textwrap.fill(name, 24) for name in jobs])
     axes.set_xlim(0, 1.15 * max(longest, 1e-9))
@@ -138,10 +143,10 @@ def in_flight(jobs: Job | Mapping[str, Job]) -> Chart:
                     transform=axes.get_xaxis_transform(), color=ACCENT, sides=("right", "left"),
                 )  # fmt: skip
         m = job.metrics
-        mean, seqs = shown(m.mean_rows_in_flight), setting(job, "max_num_seqs")
+        mean, places = shown(m.mean_rows_in_flight), _places(job)
         said.append(
             f"{before}up to {m.peak_rows_in_flight:,} rows in flight, {mean} on average, "
-            f"{f'{seqs * job.spec.replicas:,}' if seqs else 'an unknown number'} decoding at most; "
+            f"{f'{places:,}' if places else 'an unknown number'} decoding at most; "
             f"{shown(m.output_tokens_per_s)} output tokens/s over {shown(span)} s, "
             f"tail {shown(tail)} s"
         )
@@ -152,11 +157,14 @@ def in_flight(jobs: Job | Mapping[str, Job]) -> Chart:
         for name, job in named.items()
         if (bound := job.bottleneck())
     ]
-    legend = {
+    legend: dict[str, Any] = {
         part: Patch(facecolor=color, hatch=hatch, edgecolor=DARK)
         for part, (color, hatch) in LOOKS.items()
     }
     found = list(named.values())
+    for job in found:
+        if (places := _places(job)) and places != job.spec.rows_in_flight:
+            legend[f"max_num_seqs {places:,}"] = Line2D([], [], color=GREY, lw=1.5)
     return sheet.chart(
         "Rows in flight and output tokens/s over time",
         "\n".join([provenance(*found), *bounds]),
@@ -166,22 +174,25 @@ def in_flight(jobs: Job | Mapping[str, Job]) -> Chart:
     )
 
 
+def _places(job: Job) -> int | None:
+    """The rows that all replicas decode at once; None where a server does not tell."""
+    seqs = setting(job, "max_num_seqs")
+    return seqs * job.spec.replicas if seqs else None
+
+
 def _limit_lines(sheet: Sheet, axes: Axes, job: Job) -> None:
-    limit, seqs = job.spec.rows_in_flight, setting(job, "max_num_seqs")
-    lines = {limit: f"limit {limit:,}"}
-    if seqs:
-        seqs *= job.spec.replicas
-        words = f"max_num_seqs {seqs:,}"
-        lines[seqs] = f"limit {limit:,}, {words}" if seqs == limit else words
-    for rows, words in lines.items():
-        if rows <= axes.get_ylim()[1]:
-            color = ACCENT if rows == limit else GREY
-            axes.axhline(rows, color=color, ls="--" if rows == limit else "-", lw=1.5)
-            sheet.label(
-                axes, words, [(x, rows) for x in (0.99, 0.01, 0.5)], color=DARK,
-                transform=axes.get_yaxis_transform(),
-                sides=("above left", "below left", "above right", "below right", "above", "below"),
-            )  # fmt: skip
+    limit, places = job.spec.rows_in_flight, _places(job)
+    words = f"limit {limit:,}"
+    if places == limit:
+        words += f", max_num_seqs {limit:,}"
+    elif places and places <= axes.get_ylim()[1]:
+        axes.axhline(places, color=GREY, lw=1.5)
+    axes.axhline(limit, color=ACCENT, ls="--", lw=1.5)
+    sheet.label(
+        axes, words, [(x, limit) for x in (0.99, 0.01, 0.5)], color=DARK,
+        transform=axes.get_yaxis_transform(),
+        sides=("above left", "below left", "above right", "below right", "above", "below"),
+    )  # fmt: skip
 
 
 @styled

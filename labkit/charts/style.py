@@ -93,10 +93,15 @@ class Chart:
         return self.alt
 
 
+#: Smaller than this the words of a chart can't be read.
+SIZE = "max-width: max(100%, 640px)"
+
+
 def image(picture: bytes, alt: str) -> str:
-    """A picture in HTML."""
+    """A picture in HTML, as wide as its place; on a phone it keeps a readable size, and scrolls."""
     text = base64.b64encode(picture).decode()
-    return f'<img src="data:image/png;base64,{text}" alt="{escape(alt)}" style="max-width: 100%">'
+    tag = f'<img src="data:image/png;base64,{text}" alt="{escape(alt)}" style="{SIZE}">'
+    return f'<div style="overflow-x: auto">{tag}</div>'
 
 
 def bundle(picture: bytes, alt: str, below: str = "") -> tuple[dict[str, str], dict[str, Any]]:

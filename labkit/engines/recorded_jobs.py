@@ -30,6 +30,7 @@ import pyarrow.parquet as pq
 from labkit.errors import Cancelled, LabError
 from labkit.hardware.recorded_machine import FOLDER, RECORD, about, replaying
 from labkit.metrics import EngineUse
+from labkit.progress import view_here
 from labkit.rows import responses
 from labkit.rows.requests import Batches, every
 from labkit.settings.endpoint_spec import EndpointSpec
@@ -106,6 +107,9 @@ def replayed(name: str, run: Callable[[], T]) -> T:
         if name not in results:
             raise LabError(f"{NOT_RECORDED} ({name!r})")
         found: T = results[name]
+        view = view_here()
+        view.show(f"replay: {name}, {replayed_words()}", 1.0)
+        view.close()
         return found
     result = run()
     if folder := recording():

@@ -11,7 +11,8 @@ import pandas as pd
 from labkit.metrics.job_metrics import CORE, DRIVER, Metrics
 from labkit.metrics.row_times import batches
 
-#: The part of a job that one cause must take to be named as what bounds it.
+#: The part of a job that one cause must take to be named as what bounds it. (Half of it
+#: will do for a tail that alone makes few rows be in flight on average.)
 STARTUP, TAIL, PROMPTS = 0.5, 0.3, 0.5
 #: An engine whose rows in flight are on average under this part of their limit waits for rows.
 FED = 0.7
@@ -59,6 +60,7 @@ def bottleneck(
     begun = times["scheduled_s"] > times["last_token_s"].max() - job.tail_s
     late = float(begun.mean())
     held = float(batches(times)["waiting"].mean())
+    before = min(1.0, _in_flight_before(times, job.tail_s) / limit)
     try_busy = (
         "Hand it larger batches (batch_size)."
         if busiest == DRIVER
@@ -93,7 +95,7 @@ def bottleneck(
             ),
         ),
         (
-            tail >= TAIL and late < LATE,
+            late < LATE and (tail >= TAIL or (tail >= TAIL / 2 and fed < FED <= before)),
             Bottleneck(
                 "the tail",
                 tail,
@@ -142,3 +144,12 @@ def bottleneck(
         ),
     ]
     return next(cause for bounds, cause in causes if bounds)
+
+
+def _in_flight_before(times: pd.DataFrame, tail_s: float) -> float:
+    """Mean rows in flight over the engine span without its tail: what a tail makes of the mean of
+    all says nothing of how the engine was fed."""
+    begin, end = times["scheduled_s"].min(), times["last_token_s"].max() - tail_s
+    came = times["queued_s"].clip(lower=begin)
+    there = (times["last_token_s"].clip(upper=end) - came).clip(lower=0).sum()
+    return float(there / (end - begin)) if end > begin else 0.0

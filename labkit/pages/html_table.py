@@ -19,6 +19,8 @@ from labkit.errors import lab_errors
 NUMBER = re.compile(r"[-+−]?\d[\d,]*(\.\d+)?([eE][-+]?\d+)?\s?(%|×|s|ms|min|h|GiB|MiB)?")
 UNKNOWN = ("–", "")
 WRAPPED = "; white-space: pre-wrap; overflow-wrap: break-word; max-width: 44em"
+#: A text of more letters keeps a readable width on a narrow screen, where the table scrolls.
+LONG, READABLE = 60, "; min-width: 12em"
 
 
 @dataclass(frozen=True)
@@ -138,5 +140,6 @@ def _tag(tag: str, scope: str, side: str, text: str) -> str:
     # `align` is for GitHub, which takes styles away.
     where = f' scope="{scope}"' if scope else ""
     words = escape(text, quote=False).replace("\n", "<br>")
-    style = f"text-align: {side}; vertical-align: top{WRAPPED if side == 'left' else ''}"
+    wrapped = WRAPPED + (READABLE if len(text) > LONG else "") if side == "left" else ""
+    style = f"text-align: {side}; vertical-align: top{wrapped}"
     return f'<{tag}{where} align="{side}" style="{style}">{words}</{tag}>'

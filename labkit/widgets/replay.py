@@ -21,12 +21,14 @@ def replay(
     name: str,
     *,
     speed: float = 10,
+    repeats: int | None = None,
     guess: Mapping[int, float | None] | None = None,
     title: str = "",
 ) -> Any:
     """A panel over a recorded sweep: the knobs of `labkit.panel`, and the answers of that machine.
 
     speed: how many times faster than it was (1: as long as it took there; `math.inf`: at once).
+    repeats: how many runs of each point are played; None plays all that were recorded.
     The panel, each progress line and each chart say that this is a recording.
     """
     if not speed > 0:
@@ -44,7 +46,8 @@ def replay(
     )
     measure: Any = functools.partial(_measure, sweep, speed)
     title = title or f"Replay of {about['device']}"
-    return Panel(measure, points, repeats=1, guess=guess, title=title, note=note)
+    runs = int(sweep.table["repeat"].max()) + 1 if repeats is None else repeats
+    return Panel(measure, points, repeats=runs, guess=guess, title=title, note=note)
 
 
 def _measure(

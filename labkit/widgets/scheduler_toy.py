@@ -15,7 +15,7 @@ from labkit.errors import LabError
 PAGE = Path(__file__).with_suffix(".html")
 SENTENCE = (
     "The scheduler toy: an interactive page that shows, step by step, how Ray's batches fill the "
-    "engine's seats. Run its cell in JupyterLab to play with it; "
+    "engine's places. Run its cell in JupyterLab to play with it; "
     "labkit.scheduling.schedule(…) gives the same numbers."
 )
 #: Until the page has said how tall it is, in CSS pixels: its own height at a notebook's width.

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from labkit import charts, metrics
-from labkit.charts import style
+from labkit.charts import row_charts, style
 from labkit.errors import LabError
 from tests.charts import machines
 from tests.charts.test_job_charts import a_job, words
@@ -17,6 +17,20 @@ from tests.charts.test_job_charts import a_job, words
 
 def test_in_flight_marks_the_limit() -> None:
     assert "limit 32" in words(charts.in_flight(a_job()))
+
+
+@pytest.mark.parametrize("seqs", [8, 32])
+def test_a_line_at_max_num_seqs_has_its_name(seqs: int) -> None:
+    """In the legend, or beside the limit where both are one line."""
+    chart = charts.in_flight(machines.job("fast", batch_size=8, seqs=seqs))
+    assert f"max_num_seqs {seqs}" in words(chart)
+    assert ("limit 32, max_num_seqs 32" in words(chart)) == (seqs == 32)
+
+
+def test_next_to_no_wait_is_none() -> None:
+    assert [row_charts._seconds(s) for s in (4.74e-05, 0.0, 0.115, 3.2)] == [
+        "0 s", "0 s", "0.115 s", "3.20 s",
+    ]  # fmt: skip
 
 
 def test_timeline_has_a_bar_a_row_and_marks_the_stragglers() -> None:

@@ -162,10 +162,12 @@ def test_the_machine_is_the_recorded_one(recording: Any, monkeypatch: pytest.Mon
     assert machines.detect() != MACHINE
 
 
-def test_a_result_by_hand(recording: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_result_by_hand(recording: Any, capsys: pytest.CaptureFixture[str]) -> None:
     assert recorded_jobs.replayed("by hand", lambda: [3]) == [3], "for real"
+    assert "replay" not in capsys.readouterr().err
     recording((["a?"], SPEC))
     assert recorded_jobs.replayed("by hand", lambda: [3]) == [1, 2]
+    assert "replay: by hand, played back, recorded" in capsys.readouterr().err
     with pytest.raises(LabError, match="not recorded"):
         recorded_jobs.replayed("another", lambda: [3])
 

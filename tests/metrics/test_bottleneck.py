@@ -58,6 +58,7 @@ def found(
         ({"rows": 320, "startup": 60.0}, "startup", "Startup was 73%"),
         ({"rows": 20}, "too few rows", "20, where 16"),
         ({"rows": 160, "late": 2}, "the tail", "Send long rows first"),
+        ({"rows": 650, "at_once": 13, "late": 2}, "the tail", "took 26% of the engine span"),
         ({"rows": 320, "at_once": 4}, "what feeds the engine", "4 of 16"),
         (
             {"rows": 320, "at_once": 4, "cpu": 0.6},
@@ -95,7 +96,7 @@ def test_any_job_has_a_cause_that_its_numbers_bear_out(
 ) -> None:
     limit = max(16, at_once)
     made = found(rows, startup=startup, at_once=at_once, limit=limit, prompt=prompt, answer=answer)
-    bounds = {"startup": 0.5, "the tail": 0.3, "reading the prompts": 0.5}
+    bounds = {"startup": 0.5, "the tail": 0.15, "reading the prompts": 0.5}
     assert made.share >= bounds.get(made.name, 0)
     if made.name == "what feeds the engine":
         assert made.share < 0.7

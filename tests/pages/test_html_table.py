@@ -28,6 +28,7 @@ def test_text_is_to_the_left_and_not_cut_off() -> None:
     page = show(pd.DataFrame({"text": [long, "<b>"]}))._repr_html_()
     assert cells(page) == [("left", long), ("left", "<b>")]
     assert cells(page, "th") == [("left", "text")] and "pre-wrap" in page
+    assert page.count("min-width") == 1, "a long text is no column of single words on a phone"
 
 
 @pytest.mark.parametrize(

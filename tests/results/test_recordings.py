@@ -112,7 +112,6 @@ def test_a_replay_gives_the_recorded_runs_and_says_what_it_is() -> None:
     panel = labkit.replay(NAMES[0], speed=math.inf, guess={1: 1, 16: 16})
     assert "nothing runs here" in panel.box.children[0].value
     assert "Replay of 1 × NVIDIA H100" in panel.box.children[0].value
-    panel._repeats.value = 3
     found, sweep = panel.result(), labkit.recorded(NAMES[0])
     assert len(found.table) == len(sweep.table)
     assert found.summary().equals(sweep.summary())
@@ -122,7 +121,7 @@ def test_a_replay_gives_the_recorded_runs_and_says_what_it_is() -> None:
 
 @pytest.mark.slow
 def test_a_replay_of_some_points_once() -> None:
-    panel = labkit.replay(NAMES[0], speed=math.inf)
+    panel = labkit.replay(NAMES[0], speed=math.inf, repeats=1)
     for box in panel._chosen[2:]:
         box.value = False
     table = panel.result().table

@@ -15,6 +15,7 @@ import pytest
 import labkit
 from labkit import exercises, tasks
 from labkit.results.job import Job
+from labkit.results.sweep_result import Point
 from labkit.tasks import Task
 from tests.test_claims import a_job, a_sweep
 from tests.test_exercises import QUESTIONS, job_of
@@ -167,6 +168,8 @@ def names_of_the_lessons() -> dict:
         "first": a_job(startup=25.0),
         "job": a_job(),
         "curve": a_sweep({4: 40, 16: 85, 64: 100}),
+        "tried": a_sweep({4: 40, 16: [85, 90, 99]}),
+        "choice": Point(16, 1),
         "zero": job_of({**posts.to_dict("list"), "says": ["neutral", "positive", "negative"] * 20}),
         "large": job_of(prompts.to_dict("list"), mean=10),
         "questions": pd.DataFrame({"question": ["?"] * 96}),

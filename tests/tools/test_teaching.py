@@ -85,7 +85,7 @@ def test_what_is_not_there_is_an_error() -> None:
 
 def test_a_section_knows_what_it_takes_from_those_before_it() -> None:
     (bill,) = [s for s in sections.all_sections() if s.name == "The bill"]
-    assert bill.needs["A minute of measuring before a long job"] == ["tried"]
+    assert bill.needs["A minute of measuring before a long job"] == ["choice", "tried"]
     assert "zero" in bill.needs["Labels, and nothing but labels"]
     assert "answer" not in str(bill.needs), "an exercise gives it itself"
 

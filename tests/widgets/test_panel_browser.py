@@ -244,7 +244,7 @@ def test_notebook_02_from_run_to_the_chart_and_its_errors(page: Any) -> None:
 
     after = Cell(page, "curve = panel.result()").run()
     assert not [o for o in after if o["output_type"] == "error"]
-    assert "Perfect sharing would give" in str(after), "and the sentence on the curve"
+    assert "Perfect scaling would give" in str(after), "and the sentence on the curve"
 
     # A failing job: said in the panel, and the next cell fails.
     panel = Cell(page, "bad = labkit.panel(")

@@ -69,7 +69,7 @@ def lesson(name: str) -> tuple[list[str], list[bool]]:
     return codes, [cell.startswith("__labkit") for cell in transformed(*codes)]
 
 
-@pytest.mark.parametrize(("name", "most"), [("01", 3), ("02", 0), ("03", 7)])
+@pytest.mark.parametrize(("name", "most"), [("01", 3), ("02", 0), ("03", 8)])
 def test_of_the_lessons_only_what_is_done_by_hand_is_shown(name: str, most: int) -> None:
     codes, shown = lesson(name)
     assert sum(shown) <= most < len(codes) / 4, [c for c, s in zip(codes, shown, strict=True) if s]
