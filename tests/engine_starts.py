@@ -25,9 +25,9 @@ def note():
 #: What the engines of `make test` are started for: {test: (how many, why)}.
 REASONS = {
     "test_docs.py::test_python_blocks_run": (
-        2,
-        "the blocks of README and recipes: the engine of the tests has gone by then, and one block "
-        "ends with labkit.stop(), so the next needs another",
+        1,
+        "the blocks of README and recipes share the engine of the tests; the one that ends with "
+        "labkit.stop() comes last, after a test that stopped that engine",
     ),
     "test_batch_job.py::test_on_the_warm_engine": (
         1,
@@ -48,8 +48,8 @@ REASONS = {
         "vllm serve, with real weights: jobs over HTTP, keys, ports, checkable answers",
     ),
     "test_warm_engine.py::test_another_argument_replaces_the_engine_and_says_why": (
-        2,
-        "the one before and the one after",
+        1,
+        "the one after; the one before is that which all tests share",
     ),
 }
 

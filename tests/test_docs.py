@@ -69,9 +69,17 @@ def test_bash_blocks_name_what_exists(page: str, code: str) -> None:
         assert done.returncode == 0, done.stderr
 
 
+def on_the_engine() -> list[Any]:
+    """The Python blocks; those that stop an engine come when no other test needs it."""
+    return [
+        pytest.param(page, code, marks=[pytest.mark.stops_ray] if ".stop(" in code else [])
+        for page, code in blocks("python")
+        if page != SOLUTIONS
+    ]
+
+
 @pytest.mark.engine
-@pytest.mark.stops_ray
-@pytest.mark.parametrize(("page", "code"), [b for b in blocks("python") if b[0] != SOLUTIONS])
+@pytest.mark.parametrize(("page", "code"), on_the_engine())
 def test_python_blocks_run(
     page: str,
     code: str,
