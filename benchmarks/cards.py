@@ -1,15 +1,17 @@
 """One card with its share of the cores against all cards of the machine: rows/s of warm jobs.
 
     python -m benchmarks.cards [--kinds short long] [--way run write] [--rows 33600] [--times 1]
-        [--jobs 2] [--out FILE]
+        [--jobs 2] [--sides one all] [--out FILE]
 
 Each side is a program of its own, in turn: first one card and as many cores as fall to it, with
-`--rows` rows, `--times` over; then all cards and cores, with as many for each card. run:
-`labkit.run` of rows in memory; write: `labkit.write` from a Parquet file to a folder, which is
-streamed: workers ask and write, and this program hands out references. short: the posts, a label
-each, with as many engines a card as the lab chooses; long: questions, 128 tokens each, one engine a
-card. The whole call counts. The cores that each kind of process took (of several, the busiest) and
-what bounded the job stand beside it: were the driver's near 1, more cards would bring nothing.
+`--rows` rows, `--times` over; then all cards and cores, with as many for each card. Its engines
+stay up for all jobs: one that warms up, then `--jobs` rounds of each way. run: `labkit.run` of rows
+in memory; write: `labkit.write` from a Parquet file to a folder, which is streamed: workers ask and
+write, and this program hands out references. short: the posts, a label each, with as many engines a
+card as the lab chooses; long: questions, 128 tokens each, one engine a card. The whole call counts.
+The cores that each kind of process took (of several, the busiest) and what bounded the job stand
+beside it: were the driver's near 1, more cards would bring nothing. A line of the file for each
+job, written when it ends: what is there when the time is over counts.
 """
 
 from __future__ import annotations
@@ -23,6 +25,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -34,6 +37,9 @@ from benchmarks.about import about
 from benchmarks.short_rows import posts
 from labkit import tasks
 from labkit.tasks import Task, ask
+
+#: Rows for each card of the job that warms up.
+WARM_UP = 16_800
 
 
 def work(kind: str, rows: int) -> tuple[Task, list[dict[str, Any]]]:
@@ -48,36 +54,37 @@ def work(kind: str, rows: int) -> tuple[Task, list[dict[str, Any]]]:
 
 
 def measure(
-    kind: str, way: str, model: str | None, rows: int, jobs: int, engines: int | str
-) -> list[dict[str, Any]]:
-    """Rows/s, engines and what they took, of jobs after one that warms up."""
+    kind: str, ways: Sequence[str], model: str | None, rows: int, jobs: int, engines: int | str
+) -> Iterator[dict[str, Any]]:
+    """Rows/s, engines and what they took, of each job after one that warms up."""
     cards = len(labkit.this_machine().gpus) or 1
     on_gpu = labkit.this_machine().device == "gpu"
     number = engines if on_gpu else "auto"
     spec = labkit.configure(model, warm=True, replicas=cards, engines_per_gpu=number)
     task, every = work(kind, rows * cards)
-    found = []
+    labkit.run(task, every[: WARM_UP * cards], spec, progress=False)
     with tempfile.TemporaryDirectory() as folder:
-        for number in range(jobs + 1):
+        for number, way in itertools.product(range(jobs), ways):
+            file = in_file(every, Path(folder)) if way == "write" else None
             cpu = time.process_time()
-            if way == "run":
+            if file is None:
                 told = ran(task, every, spec)
             else:
-                told = written(task, every, spec, Path(folder), number)
-            wall = told.pop("wall_s")
-            told["driver_cores"] = round((time.process_time() - cpu) / wall, 2)
-            found.append(told)
+                told = written(task, file, spec, Path(folder, f"{number}"))
+            told["driver_cores"] = round((time.process_time() - cpu) / told["wall_s"], 2)
+            yield {"way": way, "cards": cards, "rows": len(every), **told}
     labkit.stop()
-    return found[1:]
 
 
 def ran(task: Task, every: list[dict[str, Any]], spec: Any) -> dict[str, Any]:
     """A job of rows in memory."""
+    began = time.monotonic()
     job = labkit.run(task, every, spec, progress=False)
-    numbers = job.metrics
+    wall, numbers = time.monotonic() - began, job.metrics
     return {
-        "wall_s": numbers.wall_s,
-        "rows_per_s": round(numbers.rows / numbers.wall_s, 1),
+        "wall_s": wall,
+        "rows_per_s": round(numbers.rows / wall, 1),
+        "answered_s": round(numbers.wall_s, 1),  # then this program makes frames of them
         "rows_per_s_engines": round(numbers.rows_per_s, 1),
         "engines": job.spec.replicas,
         "cores": {k: round(s / numbers.wall_s, 2) for k, s in job.cpu_s.items()},
@@ -86,16 +93,19 @@ def ran(task: Task, every: list[dict[str, Any]], spec: Any) -> dict[str, Any]:
     }
 
 
-def written(
-    task: Task, every: list[dict[str, Any]], spec: Any, folder: Path, number: int
-) -> dict[str, Any]:
-    """A job from a Parquet file to a folder."""
+def in_file(every: list[dict[str, Any]], folder: Path) -> Path:
+    """The rows as a Parquet file, written once."""
     file = folder / "in.parquet"
     if not file.exists():
         rows = [{"id": at, **row} for at, row in enumerate(every)]
         pq.write_table(pa.Table.from_pylist(rows), file, row_group_size=20_000)
+    return file
+
+
+def written(task: Task, file: Path, spec: Any, folder: Path) -> dict[str, Any]:
+    """A job from a Parquet file to a folder."""
     began = time.monotonic()
-    out = labkit.write(task, file, folder / f"{number}", spec, id_column="id", progress=False)
+    out = labkit.write(task, file, folder, spec, id_column="id", progress=False)
     wall, numbers = time.monotonic() - began, out.metrics
     assert numbers is not None
     return {
@@ -105,7 +115,7 @@ def written(
         "startup_s": round(numbers.startup_s, 1),  # the ids, mostly
         "shutdown_s": round(numbers.shutdown_s, 1),
         "mean_rows_in_flight": round(numbers.mean_rows_in_flight),
-        "parts": len(list((folder / f"{number}").glob("part-*"))),
+        "parts": len(list(folder.glob("part-*"))),
     }
 
 
@@ -114,6 +124,31 @@ def ratio(one: list[dict[str, Any]], every: list[dict[str, Any]]) -> list[float]
     few, many = ([job["rows_per_s"] for job in jobs] for jobs in (one, every))
     middle = statistics.median(many) / statistics.median(few)
     return [round(n, 3) for n in (min(many) / max(few), middle, max(many) / min(few))]
+
+
+def side(kind: str, name: str, given: argparse.Namespace) -> Iterator[dict[str, Any]]:
+    """The jobs of one side, as its program tells them."""
+    machine = labkit.this_machine()
+    command = [sys.executable, "-m", "benchmarks.cards", "--one", kind, "--way", *given.way]
+    command += [f"--rows={given.rows}", f"--times={given.times}", f"--jobs={given.jobs}"]
+    command += [f"--model={given.model}"] if given.model else []
+    command += [f"--engines={given.engines}"] if given.engines else []
+    environment = {**os.environ}
+    if name == "one":
+        share = sorted(os.sched_getaffinity(0))[: machine.cores // (len(machine.gpus) or 1)]
+        command = ["taskset", "-c", ",".join(map(str, share)), *command]
+        environment |= {"CUDA_VISIBLE_DEVICES": "0"} if machine.gpus else {}
+    with tempfile.TemporaryFile("w+") as log:
+        program = subprocess.Popen(
+            command, env=environment, stdout=subprocess.PIPE, stderr=log, text=True
+        )
+        assert program.stdout is not None
+        for line in program.stdout:
+            if line.startswith("{"):
+                yield {"kind": kind, "side": name, **json.loads(line)}
+        if program.wait():
+            log.seek(0)
+            raise SystemExit(f"{kind}, {name}: failed:\n{log.read()[-3000:]}")
 
 
 def main() -> None:
@@ -126,45 +161,32 @@ def main() -> None:
     parser.add_argument("--jobs", type=int, default=2)
     parser.add_argument("--engines", help="a card (default: labkit's own choice)")
     parser.add_argument("--model")
-    parser.add_argument("--out", type=Path, help="JSON lines: a line a kind")
+    parser.add_argument("--sides", nargs="+", default=["one", "all"], choices=["one", "all"])
+    parser.add_argument("--out", type=Path, help="JSON lines: a line a job")
     parser.add_argument("--one", choices=["short", "long"], help=argparse.SUPPRESS)
     given = parser.parse_args()
     if given.one:
         engines = int(given.engines) if given.engines else "auto"
         rows = given.rows * given.times
-        found = measure(given.one, given.way[0], given.model, rows, given.jobs, engines)
-        print(json.dumps(found))
+        for job in measure(given.one, given.way, given.model, rows, given.jobs, engines):
+            print(json.dumps(job), flush=True)
         return
-    machine = labkit.this_machine()
-    cards = len(machine.gpus) or 1
-    for kind, way in itertools.product(given.kinds, given.way):
-        command = [sys.executable, "-m", "benchmarks.cards", "--one", kind]
-        command += ["--rows", str(given.rows), "--times", str(given.times)]
-        command += ["--way", way, "--jobs", str(given.jobs)]
-        command += ["--model", given.model] if given.model else []
-        command += ["--engines", given.engines] if given.engines else []
-        first = {"CUDA_VISIBLE_DEVICES": "0"} if machine.gpus else {}
-        cores = ",".join(map(str, sorted(os.sched_getaffinity(0))[: machine.cores // cards]))
-        sides = {
-            "one card": (["taskset", "-c", cores, *command], {**os.environ, **first}),
-            "all cards": (command, {**os.environ}),
-        }
-        sided: dict[str, Any] = {}
-        for name, (words, environment) in sides.items():
-            done = subprocess.run(words, env=environment, capture_output=True, text=True)
-            if done.returncode:
-                raise SystemExit(f"{name} failed:\n{done.stdout[-1000:]}\n{done.stderr[-3000:]}")
-            sided[name] = json.loads(done.stdout.splitlines()[-1])
-            print(f"{kind}, {way}, {name}: {sided[name]}", flush=True)
-        low, middle, high = sided["ratio"] = ratio(sided["one card"], sided["all cards"])
-        print(f"{kind}, {way}: {cards} cards / one card: {middle:.2f} ({low:.2f} to {high:.2f})")
-        if given.out:
-            given.out.parent.mkdir(parents=True, exist_ok=True)
-            where = about("cards", labkit.configure(given.model))
-            with given.out.open("a") as file:
-                file.write(
-                    json.dumps({**where, "kind": kind, "way": way, "cards": cards, **sided}) + "\n"
-                )
+    where = about("cards", labkit.configure(given.model))
+    for kind in given.kinds:
+        jobs: dict[tuple[str, str], list[dict[str, Any]]] = {}
+        for job in itertools.chain.from_iterable(side(kind, name, given) for name in given.sides):
+            jobs.setdefault((job["way"], job["side"]), []).append(job)
+            print(job, flush=True)
+            if given.out:
+                given.out.parent.mkdir(parents=True, exist_ok=True)
+                with given.out.open("a") as file:
+                    file.write(json.dumps({**where, **job}) + "\n")
+        for way in given.way:
+            if (way, "one") in jobs and (way, "all") in jobs:
+                one, every = jobs[way, "one"], jobs[way, "all"]
+                low, middle, high = ratio(one, every)
+                words = f"{every[0]['cards']} cards / one card: {middle:.2f}"
+                print(f"{kind}, {way}: {words} ({low:.2f} to {high:.2f})")
 
 
 if __name__ == "__main__":

@@ -104,8 +104,9 @@ def points(
     alone: Sequence[dict[str, float]], together: Sequence[dict[str, float]]
 ) -> dict[str, dict[str, Any]]:
     """Rows in flight → lowest, median and highest output tokens/s of one alone and of the class,
-    how many learners are within the range of one alone, and how far the others are outside at most
-    (a share of its end)."""
+    how many learners are within the range of one alone, how many would be if only chance told them
+    apart, how far the others are outside at most (a share of its end), and how likely chance alone
+    parts the two so far (`chance`)."""
     found: dict[str, dict[str, Any]] = {}
     for point in alone[0] if alone else ():
         one, all_ = ([curve[point] for curve in curves] for curves in (alone, together))
@@ -116,9 +117,19 @@ def points(
             "class": _range(all_) if all_ else None,
             "inside": len(all_) - len(outside),
             "of": len(all_),
+            "inside_by_chance": round(len(all_) * (len(one) - 1) / (len(one) + 1), 1),
+            "chance": round(chance(one, all_), 3) if all_ else None,
             "outside_at_most": round(max(outside, default=0.0), 4),
         }
     return found
+
+
+def chance(one: Sequence[float], other: Sequence[float]) -> float:
+    """How likely two samples of one kind lie as far apart as these, either way round: the test of
+    Mann and Whitney, by the normal distribution."""
+    pairs = sum((a < b) + (a == b) / 2 for a in one for b in other)
+    n, m = len(one), len(other)
+    return math.erfc(abs(pairs - n * m / 2) / math.sqrt(n * m * (n + m + 1) / 6))
 
 
 def _range(rates: Sequence[float]) -> list[float]:
@@ -126,14 +137,15 @@ def _range(rates: Sequence[float]) -> list[float]:
 
 
 def measure(
-    seats: int, alone: int, rows: int | None, note: Callable[..., None], *more: str
+    seats: int, alone: int, panel: Sequence[Any], note: Callable[..., None], *more: str
 ) -> None:
-    """Open a class, measure one seat alone, then all at once; `note` is told what is known."""
+    """Open a class, measure one seat alone, then all at once; `note` is told what is known. panel:
+    rows, shares and cores of `Learners`."""
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         with (
-            learners.loaded(folder / "alone", alone, rows) as one,
-            learners.loaded(folder / "class", 1, rows) as all_,
+            learners.loaded(folder / "alone", alone, *panel) as one,
+            learners.loaded(folder / "class", 1, *panel) as all_,
             opened(folder, seats, "--port=0", *more) as (url, _),
         ):
             every = links(folder, seats, url)
@@ -199,6 +211,11 @@ def main() -> None:
     parser.add_argument("--seats", type=int, default=30)
     parser.add_argument("--alone", type=int, default=5, help="panels of one seat alone")
     parser.add_argument("--rows", type=int, help="of a run (default: as in lesson 2)")
+    parser.add_argument(
+        "--shares", type=int, nargs="+", default=learners.SHARES,
+        help="points of the panel: the most rows in flight, divided by these (default: all four)",
+    )  # fmt: skip
+    parser.add_argument("--seats-on", metavar="CORES", help="cores of the learners' programs alone")
     parser.add_argument("--model")
     parser.add_argument("--out", type=Path, help="write the numbers to this JSON file")
     given = parser.parse_args()
@@ -219,7 +236,8 @@ def main() -> None:
     note(state="the engine starts")
     model = [f"--model={given.model}"] if given.model else []
     try:
-        measure(given.seats, given.alone, given.rows, note, *model)
+        panel = (given.rows, given.shares, given.seats_on)
+        measure(given.seats, given.alone, panel, note, *model)
     finally:
         print(report(measured))
 
@@ -240,12 +258,15 @@ def report(measured: dict[str, Any]) -> str:
             f"at most {found['waited_beyond_turns_before_s']:.2f} s beyond them",
         ]
     alone = "alone: lowest, median, highest"
-    lines.append(f"{'rows in flight':>14} {alone:>32} {'class':>28}  inside  off at most")
+    head = f"{'rows in flight':>14} {alone:>32} {'class':>28}"
+    lines.append(f"{head}  inside  (by chance)  off at most  median  chance")
     for point, one in found["points"].items():
-        lines.append(
-            f"{point:>14} {_shown(one['alone']):>32} {_shown(one['class']):>28}  "
-            f"{one['inside']:>2} of {one['of']:<2} {one['outside_at_most']:>8.1%}"
-        )
+        line = f"{point:>14} {_shown(one['alone']):>32} {_shown(one['class']):>28}"
+        if one["of"]:
+            line += f"  {one['inside']:>2} of {one['of']:<2} ({one['inside_by_chance']:>7})"
+            line += f" {one['outside_at_most']:>12.1%} {one['class'][1] / one['alone'][1]:>7.2f}"
+            line += f" {one['chance']:>7.2f}"
+        lines.append(line)
     return "\n".join(lines)
 
 

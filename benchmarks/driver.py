@@ -43,12 +43,13 @@ SAID |= {"num_input_tokens": TOKENS, "num_generated_tokens": 2, "num_cached_toke
 class Texts:
     """Stands in for the actor of prompts and texts."""
 
-    async def encode(self, batch: pa.Table) -> Any:
-        """Prompts of TOKENS tokens."""
-        return [[1] * TOKENS] * batch.num_rows, [None] * batch.num_rows
+    def __init__(self, engine: Any):
+        self.engine = engine
 
-    async def decode(self, table: pa.Table) -> pa.Table:
-        """The responses."""
+    async def answer(self, job: int, batch: pa.Table) -> pa.Table:
+        """The engine's responses to prompts of TOKENS tokens."""
+        prompts = [[1] * TOKENS] * batch.num_rows, [None] * batch.num_rows
+        table: pa.Table = await self.engine.answer.remote(batch.select(["row_id"]), prompts)
         return table
 
 
@@ -86,8 +87,8 @@ class Replica:
     def __init__(self, rate: float) -> None:
         options = {"num_cpus": 0.01, "max_concurrency": 100_000}
         kinds: list[Any] = [ray.remote(Texts), ray.remote(Engine)]
-        self.texts = kinds[0].options(**options).remote()
         self.engine = kinds[1].options(**options).remote(rate)
+        self.texts = kinds[0].options(**options).remote(self.engine)
 
     def actors(self) -> list[Any]:
         """Its actors."""
@@ -103,8 +104,7 @@ class Replica:
 
     def answer(self, job: int, batch: pa.Table) -> Any:
         """A reference to the responses."""
-        rows = self.engine.answer.remote(batch, self.texts.encode.remote(batch))
-        return self.texts.decode.remote(rows)
+        return self.texts.answer.remote(job, batch)
 
 
 def spent(work: Callable[[], Any]) -> tuple[float, Any]:

@@ -14,7 +14,7 @@ import subprocess
 import sys
 import threading
 import traceback
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, TextIO
 
@@ -25,17 +25,37 @@ from labkit.paths import REPO
 NOT_THERE = ("ray", "vllm", "torch", "transformers")
 #: Rows that are a learner's own: no two rows of a class have the same number of words.
 OWN_ROWS, STEP = 6, 100
+#: The points of lesson 2's panel, as shares of the most rows in flight.
+SHARES = (32, 8, 2, 1)
 
 
 class Learners:
     """A program that loads the lab and waits for `go`. folder: for what each learner writes.
-    repeats, rows: of the panel (None: the lesson's own rows)."""
+    repeats, rows, shares: of the panel (None: the lesson's own rows); its points are the engine's
+    limit of rows in flight, divided by each of `shares`. cores: of the computers of the learners,
+    as `taskset` has them (None: they are on those of the server)."""
 
-    def __init__(self, folder: Path, repeats: int = 1, rows: int | None = None):
+    def __init__(
+        self,
+        folder: Path,
+        repeats: int = 1,
+        rows: int | None = None,
+        shares: Sequence[int] = SHARES,
+        cores: str | None = None,
+    ):
         self.folder, self.links = folder, dict[str, str]()
         folder.mkdir()
-        about = {"folder": str(folder), "repeats": repeats, "rows": rows}
-        command = [sys.executable, "-W", "ignore", "-m", "benchmarks.learners", json.dumps(about)]
+        about = {"folder": str(folder), "repeats": repeats, "rows": rows, "shares": shares}
+        apart = ["taskset", "-c", cores] if cores else []
+        command = [
+            *apart,
+            sys.executable,
+            "-W",
+            "ignore",
+            "-m",
+            "benchmarks.learners",
+            json.dumps(about),
+        ]
         threads = dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS"), "1")
         env = {name: value for name, value in os.environ.items() if name != CLASS}
         pipe = subprocess.PIPE
@@ -87,19 +107,18 @@ class Learners:
 
 
 @contextlib.contextmanager
-def loaded(folder: Path, repeats: int = 1, rows: int | None = None) -> Iterator[Learners]:
+def loaded(folder: Path, repeats: int = 1, *more: Any) -> Iterator[Learners]:
     """`Learners` that don't outlive the block."""
-    some = Learners(folder, repeats, rows)
+    some = Learners(folder, repeats, *more)
     try:
         yield some
     finally:
         some.end()
 
 
-def learn(
-    seat: str, repeats: int, rows: int | None, write: Callable[[dict[str, Any]], None]
-) -> None:
-    """What a learner does: the panel of lesson 2, `repeats` times, and a job with own rows."""
+def learn(seat: str, about: Mapping[str, Any], write: Callable[[dict[str, Any]], None]) -> None:
+    """What a learner does: the panel of lesson 2, `repeats` times, and a job with own rows. about:
+    the arguments of `Learners`."""
     import pandas as pd
 
     import labkit
@@ -109,9 +128,11 @@ def learn(
     machine, spec = labkit.this_machine(), labkit.configure(warm=True)
     prompts = labkit.load_prompts()
     alike = pd.concat([prompts] * 4, ignore_index=True).assign(max_tokens=12)
-    alike = alike.head(max(rows or machine.rows(small=128, full=1280), spec.rows_in_flight))
-    points = labkit.in_flight(*(spec.rows_in_flight // n for n in (32, 8, 2, 1)))
-    for _ in range(repeats):
+    alike = alike.head(
+        max(about["rows"] or machine.rows(small=128, full=1280), spec.rows_in_flight)
+    )
+    points = labkit.in_flight(*(spec.rows_in_flight // share for share in about["shares"]))
+    for _ in range(about["repeats"]):
         panel = labkit.panel(tasks.creative(), alike, points, spec)
         panel.run()
         table = panel.result().table
@@ -139,7 +160,7 @@ def _fork(seat: str, link: str, about: Mapping[str, Any]) -> int:
         os.dup2(log, 2)
         os.environ[CLASS] = link
         with (folder / f"{seat}.jsonl").open("w", buffering=1) as file:
-            learn(seat, about["repeats"], about["rows"], lambda told: _line(file, told))
+            learn(seat, about, lambda told: _line(file, told))
         code = 0
     except BaseException:
         traceback.print_exc()

@@ -7,12 +7,13 @@ from pathlib import Path
 
 import pytest
 
-from benchmarks import cards, plan, replicas, short_rows
+from benchmarks import cards, classroom, plan, replicas, short_rows
 from benchmarks.parity import LAB, PLAIN, compare
 from benchmarks.phases import facts, phases
 from labkit.results.recordings import FOLDER
 
-PAGE = (Path(__file__).parent.parent / "docs" / "gpu.md").read_text()
+DOCS = Path(__file__).parent.parent / "docs"
+PAGE, CLASS_PAGE = ((DOCS / name).read_text() for name in ("gpu.md", "classroom.md"))
 PARITY = sorted(FOLDER.glob("*-parity.json"))
 REPLICAS = sorted(FOLDER.glob("*-replicas.json"))
 
@@ -129,6 +130,30 @@ def test_the_table_of_cards_is_that_of_its_file() -> None:
         assert (int(cards), int(cores)) == (run["cards"], run["host_cores"])
         assert engines.startswith(f"{first['engines']}")
         assert float(driver) == round(first.get("driver") or first["cores"]["this program"], 2)
+
+
+def test_the_table_of_streamed_rows_is_that_of_its_file() -> None:
+    found = json.loads((FOLDER / "h200-smollm2-135m-write.json").read_text())
+    ran, wrote = found["jobs"]
+    for job in (ran, wrote):
+        rates = f"| {job['rows_per_s']:,.0f} | {job['rows_per_s_engines']:,.0f} |"
+        rates += f" {job['mean_rows_in_flight']:,} | {job['driver_cores']:.2f} |"
+        assert rates in PAGE and job["rows"] == 168_000
+    call, span = (wrote[name] / ran[name] for name in ("rows_per_s", "rows_per_s_engines"))
+    assert f"({span:.2f} over" in PAGE and f"is not ({call:.2f})" in PAGE
+    steps = found["steps"]
+    ids, workers, first, *_ = steps.values()
+    assert f"{first:.1f} s of {steps['done']:.1f} pass" in PAGE
+    assert f"took {ids:.1f} s of" in PAGE and f"{first - workers:.1f} s (the" in PAGE
+
+
+@pytest.mark.parametrize("file", sorted(FOLDER.glob("*-class.json")), ids=lambda f: f.stem)
+def test_recorded_classes_follow_from_their_curves(file: Path) -> None:
+    found, page = json.loads(file.read_text()), CLASS_PAGE
+    assert found["points"] == classroom.points(found["alone"], list(found["learners"].values()))
+    assert f"`{file.name}`" in page
+    for point in found["points"].values():
+        assert f"{point['class'][1]:,.0f} and {point['alone'][1]:,.0f} at" in page
 
 
 def test_the_ratio_of_cards_with_long_rows_is_that_of_its_file() -> None:

@@ -198,6 +198,9 @@ def _computed(
 ) -> Metrics | None:
     """Ask and write the rows that are not done, `todo` of them; their metrics."""
     assert source.dataset is not None
+    if not source.head and dispatch.open_number(spec):
+        with _watched("looking at the first rows", False, stall_s) as (_, watch):
+            (source.head,) = _supervised(_later(source.first), watch, source.dataset.context)
     head = requests.Batches(task, source.head, dispatch.parameter_of(spec), user_data.HEAD)
     spec = dispatch.settled(spec, task, head if source.head else source.dataset, todo)
     parameter, size = dispatch.parameter_of(spec), dispatch.block_rows(spec, todo)

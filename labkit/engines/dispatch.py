@@ -184,6 +184,13 @@ def settled(
     return spec
 
 
+def open_number(spec: JobSpec) -> bool:
+    """Whether `settled` will choose a number of engines by the lengths of the first rows."""
+    if not isinstance(spec, ProcessorSpec) or isinstance(spec, SeatSpec):
+        return False
+    return spec.engines_per_gpu == "auto" and bool(spec.machine.gpus)
+
+
 def _work(
     task: Task, asked: Batches | ray.data.Dataset, rows: int | None = None
 ) -> engines_on_card.Work:

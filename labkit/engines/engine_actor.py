@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import dataclasses
 import functools
 import gc
 import uuid
@@ -83,8 +82,8 @@ class Engine:
     async def answer(
         self, job: int, batch: pa.Table, prompts: tuple[list[list[int]], list[str | None]] | None
     ) -> Any:
-        """Requests → a table of responses; where `prompts` come with them (what `Text.encode` makes
-        of the requests), rows for `Text.decode`.
+        """Requests → a table of responses; where `prompts` come with them (what `Renderer.encode`
+        makes of the requests), rows for `with_text`.
 
         Raises Cancelled for a job that was stopped, or overtaken by another one.
         """
@@ -98,7 +97,10 @@ class Engine:
             prompts = self.renderer.encode(batch)
         name, limit = uuid.uuid4().hex, self.slots
         asked = zip(batch.to_pylist(), *prompts, strict=True)
-        tasks = [asyncio.create_task(self._row(name, limit, *row, apart)) for row in asked]
+        tasks = [
+            asyncio.create_task(self._row(name, at, limit, *row, apart))
+            for at, row in enumerate(asked)
+        ]
         self.running.update(tasks)
         try:
             rows = await asyncio.gather(*tasks)
@@ -113,21 +115,21 @@ class Engine:
     async def _row(
         self,
         batch: str,
+        at: int,
         limit: asyncio.Semaphore,
         request: Row,
         prompt: list[int],
         error: str | None,
         apart: bool,
     ) -> Row:
-        """One request, with its prompt or the reason why it has none."""
+        """One request, with its place in the batch, and its prompt or why it has none."""
         output: Any = None
         if error is None:
             try:
                 parameters = sampling_parameters(request["sampling"], apart)
                 async with limit:
-                    name = f"{batch}-{request['row_id']}-{uuid.uuid4().hex}"
                     stream = self.engine.generate(
-                        {"prompt_token_ids": prompt}, parameters, request_id=name
+                        {"prompt_token_ids": prompt}, parameters, request_id=f"{batch}-{at}"
                     )
                     async for said in stream:
                         output = said
@@ -181,7 +183,7 @@ def _response(row_id: int | None, output: Any, error: str | None, batch: str) ->
         row_id,
         error,
         text=said.text,
-        times=dataclasses.asdict(output.metrics) if output.metrics else None,
+        times=vars(output.metrics) if output.metrics else None,
         counts=(len(output.prompt_token_ids), len(said.token_ids)),
         finish_reason=said.finish_reason,
         batch_uuid=batch,
@@ -213,7 +215,7 @@ class Replica:
             text: Any = ray.remote(Text)
             self.text = text.options(
                 num_cpus=STAGE_CPUS, runtime_env=environment, max_concurrency=CALLS
-            ).remote(own)
+            ).remote(own, self.engine)
         self.loading = self.engine.load.remote(engine_arguments(spec), None if self.text else own)
 
     def actors(self) -> list[Any]:
@@ -233,10 +235,10 @@ class Replica:
 
     def answer(self, job: int, batch: pa.Table) -> Any:
         """Ask a batch of requests: a reference to the table of responses."""
+        asked = batch.select(requests.REQUEST.names)
         if self.text is None:
-            return self.engine.answer.remote(job, batch, None)
-        rows = self.engine.answer.remote(job, batch, self.text.encode.remote(batch))
-        return self.text.decode.remote(rows)
+            return self.engine.answer.remote(job, asked, None)
+        return self.text.answer.remote(job, asked)
 
 
 def used(results: list[Any]) -> EngineUse:

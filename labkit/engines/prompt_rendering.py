@@ -110,21 +110,19 @@ class RenderPrompts:
 
 class Text:
     """The actor of a warm engine on a GPU that renders its prompts and reads its tokens: the
-    engine's process then only feeds the engine.
+    engine's process then only feeds the engine. A batch comes and goes by it alone, so that neither
+    prompts nor tokens pass whoever asks.
 
-    Asynchronous, though it waits for nothing: Ray runs the calls of another actor in the order in
-    which they were made, and a batch that is still at the engine would hold all others up.
+    engine: the actor of `engine_actor.Engine`.
     """
 
-    def __init__(self, renderer: dict[str, Any]):
-        self.renderer = Renderer(**renderer)
+    def __init__(self, renderer: dict[str, Any], engine: Any):
+        self.renderer, self.engine = Renderer(**renderer), engine
 
-    async def encode(self, batch: pa.Table) -> tuple[list[list[int]], list[str | None]]:
-        """As `Renderer.encode`."""
-        return self.renderer.encode(batch)
-
-    async def decode(self, rows: list[dict[str, Any]]) -> pa.Table:
-        """Rows of `Engine.answer` with tokens for text → responses."""
+    async def answer(self, job: int, batch: pa.Table) -> pa.Table:
+        """Requests → responses; other batches are rendered and read meanwhile."""
+        prompts, asked = self.renderer.encode(batch), batch.select(["row_id", "sampling"])
+        rows = await self.engine.answer.remote(job, asked, prompts)
         return responses.table(with_text(self.renderer, rows))
 
     async def cpu_s(self) -> float:

@@ -27,6 +27,9 @@ BUCKETS = 16
 #: So many rows are hashed and sorted by a task; so many ids are in one array of a set, about.
 ROWS_A_TASK = 1_000_000
 IDS_AN_ARRAY = 4_000_000
+#: Where there are so few, they are hashed and sorted in this process: 0.2 s, while a task waits for
+#: a process of its own to start.
+ROWS_HERE = 200_000
 
 
 def hashes(ids: pa.ChunkedArray) -> np.ndarray:
@@ -227,16 +230,12 @@ class Gatherer:
         common type, and what `read` raised."""
         import ray
 
+        if not self.told and self.rows_waiting <= ROWS_HERE:
+            yield self._here()
+            return
         self._begin()
         yield from _while(self.told)
-        rows = 0
-        for found in ray.get(self.told):
-            if found.problem:
-                raise LabError(f"Column {self.id_column!r} mixes types: {found.problem}.")
-            rows, self.nulls = rows + found.rows, self.nulls + found.nulls
-            self.marked += found.marked
-            for name, kind in found.types:
-                self.types[name] = arrow_types.wider(self.types.get(name, pa.null()), kind)
+        rows = sum(map(self._note, ray.get(self.told)))
         if not rows:
             yield IdSet()
             return
@@ -252,6 +251,26 @@ class Gatherer:
         yield from _while(sizes)
         arrays = tuple(array for array, _ in made)
         yield IdSet(arrays, tuple(ray.get(sizes)), tuple(first), rows - self.nulls)
+
+    def _here(self) -> IdSet:
+        import ray
+
+        some = [ray.get(one) if isinstance(one, ray.ObjectRef) else one for one in self.waiting]
+        found, *parts = _hashed(self.id_column, self.kind, self.read, *some)
+        self.waiting, self.rows_waiting = [], 0
+        if not self._note(found):
+            return IdSet()
+        array, size = _merged(*parts)
+        return IdSet((ray.put(array),), (size,), (0,), found.rows - self.nulls)
+
+    def _note(self, found: Found) -> int:
+        """Add up what was found; how many rows these were."""
+        if found.problem:
+            raise LabError(f"Column {self.id_column!r} mixes types: {found.problem}.")
+        self.nulls, self.marked = self.nulls + found.nulls, self.marked + found.marked
+        for name, kind in found.types:
+            self.types[name] = arrow_types.wider(self.types.get(name, pa.null()), kind)
+        return found.rows
 
 
 def _while(waiting: Sequence[Any]) -> Iterator[None]:

@@ -34,7 +34,7 @@ class Source:
     """The user's rows: a table in memory, or a Ray Dataset that is streamed (neither where a worker
     has some of its rows).
 
-    schema: their types in the files. head: the first rows of files.
+    schema: their types in the files. head: the first rows, where they were looked at.
     """
 
     schema: pa.Schema
@@ -56,6 +56,12 @@ class Source:
         assert self.dataset is not None
         null = [field.name for field in self.schema if pa.types.is_null(field.type)]
         return self.dataset.select_columns(list(dict.fromkeys([id_column, *null])))
+
+    def first(self) -> list[Row]:
+        """The first rows of a Dataset: what makes them runs for them, and again for all."""
+        assert self.dataset is not None
+        rows: list[Row] = self.dataset.take_batch(HEAD, batch_format="pyarrow").to_pylist()
+        return rows
 
     def know(self, types: Mapping[str, pa.DataType]) -> None:
         """Take over the types of columns that are null in the first rows."""
@@ -161,10 +167,11 @@ def requests_of_missing(
     try:
         table = _cast(batch.select(schema.names), schema)
         table = table.filter(pa.array(~done.has(table[id_column])))
-        pa.Table.from_pylist(table.to_pylist(), schema=schema)  # better now than after the answers
+        rows = table.to_pylist()
+        pa.Table.from_pylist(rows, schema=schema)  # better now than after the answers
     except (pa.ArrowException, KeyError, TypeError) as problem:
         raise LabError(f"A row doesn't fit the columns of the first ones: {problem}") from problem
-    return with_requests(table, task=task, parameter=parameter)
+    return _beside(table, requests.make(task, rows, parameter))
 
 
 def _kept_type(own: pa.DataType, kept: pa.DataType, column: pa.ChunkedArray | None) -> pa.DataType:
@@ -204,7 +211,10 @@ def _cast(table: pa.Table, schema: pa.Schema) -> pa.Table:
 def with_requests(batch: pa.Table, *, task: Task, parameter: Parameter) -> pa.Table:
     """The requests of streamed rows, with the rows themselves in one column `row` (a struct): no
     name of theirs can meet another one."""
-    made = requests.make(task, batch.to_pylist(), parameter)
+    return _beside(batch, requests.make(task, batch.to_pylist(), parameter))
+
+
+def _beside(batch: pa.Table, made: pa.Table) -> pa.Table:
     nowhere = pa.nulls(made.num_rows, pa.int64())  # the place of a streamed row is not known
     made = made.set_column(0, REQUEST.field(0), nowhere)
     return made.append_column("row", batch.to_struct_array())

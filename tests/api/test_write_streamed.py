@@ -26,6 +26,7 @@ from labkit.results import part_workers
 from labkit.results.agreement import Agreement
 from labkit.results.parquet_folder import Parts
 from labkit.results.part_workers import part_seconds
+from labkit.rows import user_data
 from labkit.tasks import Task, ask, faq
 from tests.api.test_write_job import ADDED, frame, one_schema, part, spec, write  # noqa: F401
 
@@ -257,3 +258,11 @@ def test_two_nodes_write_at_the_same_time(
     back = out.read()
     assert sorted(back["id"]) == list(range(800)) and out.failed == 0
     assert back["answer"].nunique() == 2 and back["answer"].value_counts().min() > 50
+
+
+def test_the_first_rows_of_a_dataset_are_read_where_they_are_wanted(local_ray: Any) -> None:
+    import ray.data
+
+    rows = [{"text": f"row {number}", "id": number} for number in range(user_data.HEAD + 9)]
+    source = user_data.source(ray.data.from_pandas(pd.DataFrame(rows)))
+    assert not source.head and source.first() == rows[: user_data.HEAD]

@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 
 from benchmarks import learners
-from benchmarks.classroom import links, opened, records, report, strangers, summary, waits
+from benchmarks.classroom import chance, links, opened, records, report, strangers, summary, waits
 from labkit.classroom.server import MOST_BYTES
 from labkit.classroom.turn_queue import Limits
 from labkit.hardware.classroom_seat import Link, Refused
@@ -61,7 +61,9 @@ def test_the_report_is_of_what_was_measured() -> None:
     words = report(measured)
     assert "2 learners in 3 s, 2 turns" in words and "1.300 times" in words
     assert "1 of 4 own rows came from others" in words
-    assert words.splitlines()[-1].split()[-4:] == ["1", "of", "2", "50.0%"]
+    last = ["1", "of", "2", "(", "0.7)", "50.0%", "1.50", "0.44"]
+    assert words.splitlines()[-1].split()[-8:] == last
+    assert chance([1, 2, 3], [1, 2, 3]) == 1 and chance(range(9), range(9, 30)) < 0.001
 
 
 def test_what_was_cut_off_has_a_report() -> None:

@@ -374,7 +374,7 @@ def test_an_actor_of_its_own_renders_and_reads_texts(
     from labkit.engines.prompt_rendering import Text, renderer_arguments
 
     # Ray runs calls of a plain actor in order: a batch at the engine would hold up all others.
-    assert all(inspect.iscoroutinefunction(call) for call in (Text.encode, Text.decode))
+    assert inspect.iscoroutinefunction(Text.answer)
     now = warm_engine.started(warm_spec)
     rows = [{"q": "Why?", "s": None}, {"q": None, "s": None}, {"q": "How?", "s": "e"}]
     task = Task("t", ask("q"), {"max_tokens": 9, "temperature": 0.0}, {"stop": "s"})
@@ -386,12 +386,16 @@ def test_an_actor_of_its_own_renders_and_reads_texts(
     apart = Replica.__new__(Replica)
     apart.engine = alone.engine
     text: Any = ray.remote(Text)
-    apart.text = text.options(num_cpus=0.1, max_concurrency=9).remote(renderer_arguments(warm_spec))
+    made = text.options(num_cpus=0.1, max_concurrency=9)
+    apart.text = made.remote(renderer_arguments(warm_spec), alone.engine)
     try:
         found = ray.get(apart.answer(now.job, batch)).to_pylist()
-        never = apart.text.decode.remote(alone.engine.answer.remote(now.job, hours, None))
+        never = apart.answer(now.job, hours)
         assert ray.get(apart.answer(now.job, batch), timeout=60).num_rows == 3
         assert not ray.wait([never], timeout=0)[0], "it was to be at the engine meanwhile"
+        warm_engine.abort()
+        with pytest.raises(Cancelled, match="was stopped"):  # as the engine said it
+            ray.get(never)
     finally:
         warm_engine.abort()
         ray.kill(apart.text)

@@ -89,7 +89,11 @@ def test_a_set_holds_its_ids_and_no_other(
 
 
 @pytest.mark.slow
-def test_null_ids_and_those_that_are_there_twice_are_counted(local_ray: Any) -> None:
+@pytest.mark.parametrize("here", [id_set.ROWS_HERE, 0], ids=["in this process", "in tasks"])
+def test_null_ids_and_those_that_are_there_twice_are_counted(
+    local_ray: Any, monkeypatch: pytest.MonkeyPatch, here: int
+) -> None:
+    monkeypatch.setattr(id_set, "ROWS_HERE", here)
     errors = pa.array([None, "e", None, "e"])
     tables = [pa.table({"id": ["a", None, "b", "a"], "error": errors})] * 2
     gatherer, every = gathered(tables, pa.string())

@@ -186,3 +186,10 @@ def test_rows_of_a_file_get_the_engines_and_batches_of_rows_in_memory() -> None:
     both.append(dispatch.settled(asked, sentiment(), head, len(rows)))
     sizes = [(spec.replicas, spec["batch_size"]) for spec in both]
     assert sizes[0] == sizes[1] and sizes[0][1] == 256
+
+
+def test_first_rows_are_wanted_where_the_number_of_engines_is_open() -> None:
+    asked = configure(TINY, H100, warm=True)
+    assert dispatch.open_number(asked)
+    assert not dispatch.open_number(asked.with_engines(8))
+    assert not dispatch.open_number(configure(TINY, LAPTOP, warm=True))
