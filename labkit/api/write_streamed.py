@@ -26,7 +26,7 @@ from labkit.results.parquet_folder import Parts
 from labkit.results.part_worker import Counts, Work
 from labkit.results.part_workers import PartWorkers, result
 from labkit.rows import data_checks, requests, user_data
-from labkit.rows.id_set import ROWS_A_TASK, Gatherer, IdSet
+from labkit.rows.id_set import ROWS_A_TASK, ROWS_HERE, Gatherer, IdSet
 from labkit.settings.setting import JobSpec
 from labkit.tasks import Task
 
@@ -102,7 +102,9 @@ def _looked_at(
     gatherer = Gatherer(id_column, kind)
 
     def found() -> Iterator[IdSet | int | None]:
-        for block, rows in internals.blocks(source.only(id_column)):
+        few = source.few(id_column, ROWS_HERE)  # Ray Data takes seconds to start
+        some = ((table, table.num_rows) for table in few) if few is not None else None
+        for block, rows in some or internals.blocks(source.only(id_column)):
             gatherer.add(block, rows)
             yield rows
         yield from gatherer.finish()

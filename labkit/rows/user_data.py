@@ -34,7 +34,8 @@ class Source:
     """The user's rows: a table in memory, or a Ray Dataset that is streamed (neither where a worker
     has some of its rows).
 
-    schema: their types in the files. head: the first rows, where they were looked at.
+    schema: their types in the files. head: the first rows, where they were looked at. files: where
+    the rows are, if they are in files.
     """
 
     schema: pa.Schema
@@ -42,6 +43,7 @@ class Source:
     dataset: ray.data.Dataset | None = None
     missing: pa.Table = field(default_factory=lambda: pa.table({}))
     head: list[Row] = field(default_factory=list)
+    files: user_files.Files | None = None
 
     def ids(self, id_column: str) -> Iterator[pa.Array]:
         """The ids of all rows, some at a time."""
@@ -56,6 +58,11 @@ class Source:
         assert self.dataset is not None
         null = [field.name for field in self.schema if pa.types.is_null(field.type)]
         return self.dataset.select_columns(list(dict.fromkeys([id_column, *null])))
+
+    def few(self, id_column: str, most: int) -> list[pa.Table] | None:
+        """What `only` has, read in this process, where that is soon done: see `Files.few`."""
+        typed = not any(pa.types.is_null(kind) for kind in self.schema.types)
+        return self.files.few(id_column, most) if self.files and typed else None
 
     def first(self) -> list[Row]:
         """The first rows of a Dataset: what makes them runs for them, and again for all."""
@@ -129,6 +136,7 @@ def source(data: Any) -> Source:
     Raises LabError for data of another kind, without rows, or of mixed types in a column.
     """
     head: list[Row] = []
+    files: user_files.Files | None = None
     if isinstance(data, str | Path):
         files = user_files.opened(data)
         data = files.dataset()
@@ -144,7 +152,7 @@ def source(data: Any) -> Source:
             data = data.map_batches(lambda table: table, batch_format="pyarrow")
             found = data.schema()
         schema = pa.schema(list(zip(found.names, found.types, strict=True)))
-        return Source(schema, dataset=data, head=head)
+        return Source(schema, dataset=data, head=head, files=files)
     table = arrow_types.table(data)
     if table.num_rows == 0:
         raise LabError(EMPTY)

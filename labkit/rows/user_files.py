@@ -68,6 +68,20 @@ class Files:
                 break
         return pa.concat_tables(some)
 
+    def few(self, column: str, most: int) -> list[pa.Table] | None:
+        """A column of Parquet files that all have it in one type, and at most so many rows; None
+        for others, and where they can't be read: Ray reads them then, and says why."""
+        if self.schema is not None:
+            return None
+        with contextlib.suppress(pa.ArrowException, OSError, KeyError):
+            found = self._parquet()
+            kind = found.schema.field(column).type
+            schemas = [fragment.physical_schema for fragment in found.get_fragments()]
+            same = all(schema.field(column).type == kind for schema in schemas)
+            if same and found.count_rows() <= most:
+                return [found.to_table(columns=[column])]
+        return None
+
     def dataset(self, numbered: str = "") -> ray.data.Dataset:
         """The rows as a Ray Dataset. Ray must be up.
 

@@ -256,3 +256,19 @@ def test_excel_without_its_reader_says_what_to_do(
 )
 def test_a_schema_is_a_type_where_one_holds_its_answers(schema: dict[str, Any], kind: str) -> None:
     assert str(arrow_type(schema)) == kind
+
+
+def test_a_column_of_few_rows_is_read_at_once_and_of_others_left_to_ray(tmp_path: Path) -> None:
+    def write(name: str, **columns: list[Any]) -> Path:
+        pq.write_table(pa.table(columns), tmp_path / name)
+        return tmp_path
+
+    folder = write("a.parquet", id=[1, 2], text=["x", "y"])
+    (table,) = user_files.opened(write("b.parquet", text=["z"], id=[3])).few("id", 3) or []
+    assert table.to_pydict() == {"id": [1, 2, 3]}
+    assert user_files.opened(folder).few("id", 2) is None
+    assert user_files.opened(folder).few("name", 3) is None
+    assert user_files.opened(write("c.parquet", id=["4"])).few("id", 9) is None
+    assert user_files.opened(write("c.parquet", text=["4"])).few("id", 9) is None
+    (tmp_path / "d.csv").write_text("id,text\n1,x\n")
+    assert user_files.opened(tmp_path / "d.csv").few("id", 9) is None
