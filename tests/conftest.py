@@ -25,6 +25,8 @@ settings.register_profile(
 )
 settings.load_profile(os.environ.get("LABKIT_EXAMPLES", "lab"))
 os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+# Several engines share the cores here: their threads sleep while they wait, instead of spinning.
+os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
 # A shell starts what it runs in the background with Ctrl-C ignored; some tests press it.
 if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:
@@ -56,10 +58,11 @@ def lane(item: pytest.Item) -> str:
     """The tests that run one after another with this one, on one worker.
 
     `make test` has three workers (pytest-xdist, --dist loadgroup): the first takes all tests that
-    share a Ray, the second the lessons, the third the others, file by file; who is done helps.
+    share a Ray, the second the longest lesson, the third the two others; then come the other tests,
+    file by file.
     """
     if item.name.startswith("test_nbval["):
-        return "lessons"
+        return "lesson 3" if "03_" in item.name else "lessons 1 and 2"
     if item.path.name == "test_zz_nothing_left.py":
         return "ray"
     if item.get_closest_marker("browser"):
@@ -84,7 +87,8 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     def place(item: pytest.Item) -> tuple[int, int]:
         name, uses = lane(item), set(getattr(item, "fixturenames", ()))
         if name != "ray":
-            return (1, 0) if name == "lessons" else (3 - name.startswith("test_panel_browser"), 0)
+            lesson = name.startswith("lesson")
+            return (1, name != "lesson 3") if lesson else (3 - name.startswith("test_panel_b"), 0)
         if item.path.name == "test_zz_nothing_left.py":
             return 0, 3
         if {"no_ray", "bare"} & uses or item.get_closest_marker("stops_ray"):

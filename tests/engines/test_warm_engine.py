@@ -232,7 +232,8 @@ def test_a_form_that_fails_inside_vllm_makes_no_answer(warm_spec: Any, warm: boo
 def test_a_stopped_job_ends_at_once_and_the_engine_stays(warm_spec: Any, how: str) -> None:
     # The first batch is soon done; then the job is stopped, and all others are at work.
     rows = [{"question": f"Tell me about {n}.", "n": 2 if n < 16 else 1900} for n in range(64)]
-    long = Task("long", ask("question"), {"ignore_eos": True}, {"max_tokens": "n"})
+    sampling: dict[str, Any] = {"ignore_eos": True, "temperature": 0.0}
+    long = Task("long", ask("question"), sampling, {"max_tokens": "n"}, allow_empty=True)
     labkit.run(tasks.faq(max_tokens=2), rows[:2], warm_spec, progress=False)
     before, stop = engines(), threading.Event()
     end, kind = stop.set, Cancelled  # type: Any, Any

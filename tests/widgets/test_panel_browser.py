@@ -154,7 +154,7 @@ class Cell:
     def script(self, code: str, *arguments: Any) -> Any:
         return self.page.execute_script(NOTEBOOK + code, *arguments)
 
-    def run(self, seconds: float = 60) -> Any:
+    def run(self, seconds: float = 240) -> Any:
         """Run it and wait for its end; the outputs as JSON."""
         before = self.script("return nb.widgets[arguments[0]].model.executionCount", self.at)
         self.script(
