@@ -201,6 +201,7 @@ def place(path: str) -> tuple[Any, str]:
     raise AssertionError(path)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("call", "below"),
     [

@@ -114,6 +114,7 @@ def test_what_can_not_be_compared_is_said(sweeps: Any, options: Any, words: str)
         labkit.compare_sweeps(*sweeps, **options)
 
 
+@pytest.mark.slow
 def test_the_command_prints_and_writes(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     files = [str(write(tmp_path / f"{n}.jsonl", CURVE)) for n in "ab"]
     for name, begin in (("page.html", b"<!DOCTYPE"), ("new/chart.png", b"\x89PNG")):

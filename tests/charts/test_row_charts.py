@@ -14,6 +14,8 @@ from labkit.errors import LabError
 from tests.charts import machines
 from tests.charts.test_job_charts import a_job, words
 
+pytestmark = pytest.mark.slow  # drawing takes a quarter of a second a picture
+
 
 def test_in_flight_marks_the_limit() -> None:
     assert "limit 32" in words(charts.in_flight(a_job()))

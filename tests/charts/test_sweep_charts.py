@@ -13,6 +13,8 @@ from labkit.results.sweep_result import Sweep
 from tests.charts.test_job_charts import words
 from tests.results.test_sweep_result import CURVE, measured
 
+pytestmark = pytest.mark.slow  # drawing takes a quarter of a second a picture
+
 
 def test_saturation_shows_the_rates_the_choice_and_the_limit() -> None:
     figure = sweep_charts.saturation(measured(CURVE | {(16, 4): [104, 104]}))

@@ -240,6 +240,7 @@ def test_no_redirect_carries_the_token_elsewhere(room: Room) -> None:
     assert asked == ["/about"]
 
 
+@pytest.mark.slow
 def test_a_turn_that_a_restart_cut_is_run_again_and_says_so(room: Room) -> None:
     """Each row comes once, and all are of the second run."""
     cut = threading.Event()

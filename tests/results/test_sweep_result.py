@@ -72,6 +72,7 @@ def points_of(frame: pd.DataFrame) -> list[Point]:
     return [Point(*pair) for pair in pairs]
 
 
+@pytest.mark.slow
 @given(
     st.dictionaries(
         st.tuples(st.integers(1, 64), st.integers(1, 64)),
@@ -111,6 +112,7 @@ def test_the_choice_says_how_sure_it_is(rates: dict[Any, Any]) -> None:
     assert choice in points_of(fastest)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("seed", range(20))
 def test_noise_does_not_turn_a_choice_round(seed: int) -> None:
     """A curve that is flat from 16 rows on, seen through noise of 5%: the same point each time."""

@@ -74,6 +74,7 @@ def test_a_guess_is_drawn_as_soon_as_it_is_typed() -> None:
     assert panel.guess == {1: 1, 16: 12} and panel._chart.value != before
 
 
+@pytest.mark.slow
 def test_a_guess_starts_empty_and_takes_numbers_as_they_are_typed() -> None:
     panel = make(guess={1: 1, 4: None, 16: None})
     assert [box.value for box in panel._guesses.values()] == ["1", "", ""]
@@ -163,6 +164,7 @@ def test_the_verdict_on_a_guess_comes_at_the_end() -> None:
     assert panel.off_by().index.tolist() == [1]
 
 
+@pytest.mark.slow
 def test_cancel_says_so_and_the_next_cell_fails() -> None:
     measure = Measured()
     panel = make(measure)
