@@ -71,7 +71,7 @@ class Seat:
         self.link.call("DELETE", "board", timeout_s=10)
 
 
-def until(done: Callable[[], Any], what: str, seconds: float = 20) -> Any:
+def until(done: Callable[[], Any], what: str, seconds: float = 90) -> Any:
     deadline, problem = time.monotonic() + seconds, None
     while time.monotonic() < deadline:
         try:

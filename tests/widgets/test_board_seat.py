@@ -27,7 +27,7 @@ ABOUT = {"words": "a machine"}
 CODE, SECTION = lessons()[0].cells[2][1:]
 
 
-def until(done: Callable[[], Any], seconds: float = 10) -> Any:
+def until(done: Callable[[], Any], seconds: float = 60) -> Any:
     deadline = time.monotonic() + seconds
     while not (found := done()) and time.monotonic() < deadline:
         time.sleep(0.02)

@@ -110,7 +110,7 @@ def look(browser: Any, width: int, scheme: str, height: int = 900) -> None:
     command("Emulation.setEmulatedMedia", {"features": media})
 
 
-def until(done: Callable[[], Any], what: str, seconds: float = 20) -> None:
+def until(done: Callable[[], Any], what: str, seconds: float = 90) -> None:
     deadline = time.monotonic() + seconds
     while not done():
         assert time.monotonic() < deadline, f"not within {seconds} s: {what}"
