@@ -29,7 +29,7 @@ help: ## Show this list
 setup: ## Install what the lab needs and fetch its model and data (minutes once, then a second)
 	@$(FIND_PYTHON) scripts/setup.py
 
-run: setup ## Execute the three notebooks into build/notebooks (14 min)
+run: setup ## Execute the three notebooks into build/notebooks (9 min; 18 min without AVX-512)
 	@"$(BIN)/python" -m labkit notebooks --out build/notebooks
 
 lab: setup ## Open the first lesson in JupyterLab
