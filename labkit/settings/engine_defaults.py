@@ -76,9 +76,9 @@ def cpu_engine(
 
 
 #: GiB of weights up to which one thread computes a step: several would wait for each other longer
-#: than they compute. The tiny model of the tests has 0.002, SmolLM2-135M 0.25. 500 rows of the tiny
-#: model on 2 cores that were busy with other work: 1.4 s and 0.8 s of CPU time with one thread,
-#: 13.8 and 10.2 s with two.
+#: than they compute. The tiny model of the tests has 0.001, SmolLM2-135M 0.25: chosen between them.
+#: 500 rows of the tiny model on 2 cores busy with other work, one run each: 1.4 s with one thread,
+#: 13.8 s with two.
 ONE_THREAD_GIB = 0.02
 
 

@@ -99,6 +99,14 @@ def test_server() -> None:
     assert spec.bundles() == [{"CPU": 14.0}]
 
 
+@pytest.mark.parametrize(
+    ("weights_gib", "threads"), [(0.001, 1), (0.02, 1), (0.25, 16), (None, 16)]
+)
+def test_a_tiny_model_has_one_thread(weights_gib: float | None, threads: int) -> None:
+    model = Model("some", "org/some", "for the test", weights_gib=weights_gib)
+    assert configure(model, SERVER)["OMP_NUM_THREADS"] == str(threads)
+
+
 @pytest.mark.parametrize(("free", "kv_gib"), [(2, "1"), (9, "1"), (16, "2"), (500, "4")])
 def test_kv_cache_takes_an_eighth_of_the_memory(free: float, kv_gib: str) -> None:
     assert configure(HUB, cpu(4, free))["VLLM_CPU_KVCACHE_SPACE"] == kv_gib
