@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import gc
 import subprocess
 import sys
+from pathlib import Path
 from typing import Any
 
 import psutil
@@ -11,6 +13,7 @@ import pytest
 
 import labkit
 from labkit import tasks
+from labkit.engines import fork_server
 from tests.programs import below
 
 #: A worker whose vLLM is broken: what it prepares is of no use, and ends with it.
@@ -32,6 +35,30 @@ def test_a_worker_without_vllm_starts_all_the_same() -> None:
     server = int(done.stdout)
     psutil.wait_procs([psutil.Process(server)] if psutil.pid_exists(server) else [], timeout=20)
     assert not psutil.pid_exists(server)
+
+
+@pytest.mark.parametrize("enabled", [True, False])
+@pytest.mark.parametrize("module", ["there", "broken"])
+def test_the_garbage_collector_waits_for_a_large_import_alone(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, enabled: bool, module: str
+) -> None:
+    code = "import gc\nseen = gc.isenabled()\n" + "1 / 0\n" * (module == "broken")
+    (tmp_path / f"{module}_module.py").write_text(code)
+    monkeypatch.syspath_prepend(tmp_path)
+    kept = gc.get_freeze_count()
+    try:
+        if not enabled:
+            gc.disable()
+        if module == "broken":
+            with pytest.raises(ZeroDivisionError):
+                fork_server.import_for_good(f"{module}_module")
+        else:
+            fork_server.import_for_good(f"{module}_module")
+            assert not sys.modules[f"{module}_module"].seen and gc.get_freeze_count() > kept
+        assert gc.isenabled() == enabled
+    finally:
+        gc.enable()
+        gc.unfreeze()
 
 
 @pytest.mark.engine
