@@ -111,10 +111,11 @@ def write(
     begun without the last column goes on without it.
 
     `_labkit.json` in the folder notes the task, model, sampling, columns and one prompt. Raises
-    LabError when these differ, when ids are missing or not unique, when columns clash, when the
-    folder can't be written to or the disk is full; CannotSchedule and JobFailed as `labkit.run`,
-    and JobFailed when a row did not come back. What is written is kept in every case, also after
-    Ctrl-C.
+    LabError when these differ, when rows that are answered would now be asked otherwise (1,000 of
+    a table are compared, the first 64 of what is streamed), when ids are missing or not unique,
+    when columns clash, when the folder can't be written to or the disk is full; CannotSchedule and
+    JobFailed as `labkit.run`, and JobFailed when a row did not come back. What is written is kept
+    in every case, also after Ctrl-C.
     """
     if file_place.is_url(path):
         with remote_folder.mirrored(str(path)) as here:

@@ -60,6 +60,8 @@ def write_streamed(
     parts = Parts(Path(path).expanduser().absolute(), id_column)  # workers begin elsewhere
     with _watched("looking at the data", progress, stall_s, "the ids: ") as (shown, watch):
         source, every = _looked_at(task, data, id_column, into, shown, watch)
+    if parts.files():
+        _look_at_first(source, stall_s)  # they are compared with those that are answered
     with parts.open():
         known = job_fingerprint.compared(task, spec, source, parts, into)
         with _watched("looking at the parts", False, stall_s) as (_, watch):
@@ -122,6 +124,14 @@ def _looked_at(
         data_checks.check_ids(ids, id_column)
         raise LabError(f"Column {id_column!r} had ids that were null or there twice.{ANOTHER}")
     return source, every
+
+
+def _look_at_first(source: user_data.Source, stall_s: float) -> None:
+    """Let the source know its first rows, if it doesn't yet."""
+    assert source.dataset is not None
+    if not source.head:
+        with _watched("looking at the first rows", False, stall_s) as (_, watch):
+            (source.head,) = _supervised(_later(source.first), watch, source.dataset.context)
 
 
 def _ids_of(parts: Parts, source: user_data.Source, watch: Watch) -> tuple[IdSet, int]:
@@ -200,9 +210,8 @@ def _computed(
 ) -> Metrics | None:
     """Ask and write the rows that are not done, `todo` of them; their metrics."""
     assert source.dataset is not None
-    if not source.head and dispatch.open_number(spec):
-        with _watched("looking at the first rows", False, stall_s) as (_, watch):
-            (source.head,) = _supervised(_later(source.first), watch, source.dataset.context)
+    if dispatch.open_number(spec):
+        _look_at_first(source, stall_s)
     head = requests.Batches(task, source.head, dispatch.parameter_of(spec), user_data.HEAD)
     spec = dispatch.settled(spec, task, head if source.head else source.dataset, todo)
     parameter, size = dispatch.parameter_of(spec), dispatch.block_rows(spec, todo)

@@ -28,16 +28,21 @@ OF_THE_MODEL = (
 )
 #: So much of both ends of a file of weights is looked at, in bytes: they hold gigabytes.
 ENDS = 2**20
+#: So many rows that are answered are compared with those of the data: of a table; of files, the
+#: first `user_data.HEAD`.
+COMPARED = 1000
 #: So many characters of a prompt are kept to be shown; its hash is that of all.
 SHOWN = 2000
 
 
 def compared(task: Task, spec: JobSpec, source: Source, parts: Parts, into: str) -> dict[str, Any]:
     """Compare a job with its folder, or note it in a new one; what is noted. The source takes over
-    the types of the parts, and all parts get one. Raises LabError for another job's folder."""
+    the types of the parts, and all parts get one. Raises LabError for another job's folder, and for
+    other rows of the same ids."""
     source.use(kept := parts.schema())
     known = parts.check(about(task, spec, source.schema, parts.id_column, into))
     check_prompt(task, parts, known)
+    check_rows(task, source, parts)
     if kept:  # a kill may have left parts of two types
         parts.retype(into, kept.field(into).type)
     return known
@@ -121,6 +126,29 @@ def check_prompt(task: Task, parts: Parts, known: dict[str, Any]) -> None:
             f"{parts.path} notes the first {SHOWN:,} characters of a prompt alone: make sure that "
             "the rest is as it was.",
             stacklevel=2,
+        )
+
+
+def check_rows(task: Task, source: Source, parts: Parts) -> None:
+    """Raise LabError when a row of the data would be asked otherwise than the row of its id that is
+    answered: another file, whose rows are numbered alike. A row that failed may have been mended.
+
+    Rows are compared by their prompt: other columns may change.
+    """
+    if not parts.files():
+        return
+    id_column, names = parts.id_column, source.schema.names
+    rows = {row[id_column]: row for row in source.some(COMPARED)}
+    for kept in parts.rows_of(list(rows)):
+        row = rows[kept[id_column]]
+        before, now = prompt(task, {name: kept[name] for name in names}), prompt(task, row)
+        if kept["error"] is not None or before == now:
+            continue
+        if now != prompt(task, row):
+            return  # the task asks by chance
+        raise LabError(
+            f"{parts.path} holds answers to other rows: {id_column} {kept[id_column]!r} was asked "
+            f"{(before or '')[:SHOWN]} and would now be asked {(now or '')[:SHOWN]}. {ANOTHER}"
         )
 
 

@@ -8,7 +8,7 @@ import os
 import tempfile
 import uuid
 import warnings
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -241,16 +241,22 @@ class Parts:
 
     def row(self, id_: Any) -> dict[str, Any] | None:
         """The row with this id, if it is in a part."""
-        schema = self.schema()
+        return next(self.rows_of([id_]), None)
+
+    def rows_of(self, ids: Sequence[Any]) -> Iterator[dict[str, Any]]:
+        """The rows with these ids, as far as they are in a part."""
+        schema, wanted = self.schema(), set(ids)
         if schema is None:
-            return None
-        wanted = pc.field(self.id_column) == pa.scalar(id_, schema.field(self.id_column).type)
+            return
+        kind = schema.field(self.id_column).type
         for file in self.files():
+            if not wanted:
+                return
+            among = pc.field(self.id_column).isin(pa.array(list(wanted), kind))
             with self._reading():
-                rows = pq.read_table(file, filters=wanted).to_pylist()
-            if rows:
-                return dict(rows[0])
-        return None
+                rows = pq.read_table(file, filters=among).to_pylist()
+            yield from rows
+            wanted.difference_update(row[self.id_column] for row in rows)
 
     @contextlib.contextmanager
     def _reading(self) -> Iterator[None]:

@@ -70,6 +70,17 @@ class Source:
         rows: list[Row] = self.dataset.take_batch(HEAD, batch_format="pyarrow").to_pylist()
         return rows
 
+    def some(self, most: int) -> list[Row]:
+        """Some rows with the types of the files: of a table at most `most`, evenly apart, else the
+        first ones, where they were looked at and fit these types."""
+        if self.table is not None:
+            apart = range(0, self.table.num_rows, -(-self.table.num_rows // most))
+            return self.table.take(list(apart)).to_pylist()
+        try:
+            return pa.Table.from_pylist(self.head, schema=self.schema).to_pylist()
+        except (pa.ArrowException, TypeError):
+            return []
+
     def know(self, types: Mapping[str, pa.DataType]) -> None:
         """Take over the types of columns that are null in the first rows."""
         self.schema = pa.schema([f.with_type(types.get(f.name, f.type)) for f in self.schema])

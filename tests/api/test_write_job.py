@@ -7,6 +7,7 @@ import errno
 import hashlib
 import json
 import os
+import random
 import subprocess
 import sys
 import threading
@@ -966,6 +967,52 @@ def test_another_job_needs_another_folder(
         model = replace(spec.model, name="another")
         write(data, out, replace(spec, model=model))
     assert hashes(out) == before
+
+
+@pytest.mark.parametrize("streamed", ["", "file", "Dataset"])
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda data: data.assign(question="Another file: " + data["question"]),
+        lambda data: data.assign(question=data["question"].where(data["id"] != "r005", "mended")),
+        lambda data: pd.concat([data.iloc[5:6].assign(question="first"), data.drop(index=5)]),
+        lambda data: data.head(7).assign(question=list(data["question"][1:8])),
+    ],
+)
+def test_other_rows_of_the_same_ids_need_another_folder(
+    tmp_path: Path, spec: Any, change: Any, streamed: str
+) -> None:
+    """As two files have them whose rows are numbered."""
+
+    def stored(data: pd.DataFrame, name: str) -> Any:
+        import ray.data
+
+        if not streamed:
+            return data
+        file = tmp_path / f"{name}.parquet"
+        data.to_parquet(file, index=False)
+        return file if streamed == "file" else ray.data.from_pandas(data)
+
+    out, data = tmp_path / "out", frame(bad=())
+    write(stored(data.head(20), "one"), out, spec)
+    before = hashes(out)
+    with pytest.raises(LabError, match="holds answers to other rows: id 'r0.*Use another folder"):
+        write(stored(change(data), "two"), out, spec)
+    assert hashes(out) == before
+    other = data.assign(half=7.5)[::-1]  # what is not asked may change
+    assert write(stored(other, "three"), out, spec).computed == 20
+
+
+def test_rows_that_failed_may_be_mended_and_what_is_asked_by_chance_is_not_compared(
+    tmp_path: Path, spec: Any
+) -> None:
+    failing = frame()
+    write(failing, tmp_path / "out", spec)
+    assert write(frame(bad=()), tmp_path / "out", spec, retry_failed=True).failed == 0
+
+    by_chance = Task("t", lambda row: [{"role": "user", "content": f"{random.random()}"}])
+    write(failing, tmp_path / "chance", spec, by_chance)
+    assert write(failing, tmp_path / "chance", spec, by_chance).computed == 0
 
 
 def stop_after(parts_done: int, problem: BaseException) -> Any:
