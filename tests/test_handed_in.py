@@ -23,9 +23,9 @@ from labkit.results.class_work import Tried, Work
 from labkit.results.lesson_outline import exercises as places
 from labkit.results.sweep_result import Sweep
 from tests.classroom.test_board import HTML
+from tests.exercises.test_exercises import job_of
 from tests.results.test_curve import JSON
 from tests.results.test_sweep_result import CURVE, measured
-from tests.test_exercises import job_of
 
 
 @pytest.fixture

@@ -17,8 +17,8 @@ from labkit import exercises, tasks
 from labkit.results.job import Job
 from labkit.results.sweep_result import Point
 from labkit.tasks import Task
+from tests.exercises.test_exercises import QUESTIONS, job_of
 from tests.test_claims import a_job, a_sweep
-from tests.test_exercises import QUESTIONS, job_of
 from tools.draw import ALT
 from tools.execute_notebooks import NOTEBOOKS, lessons
 
