@@ -45,6 +45,7 @@ TYPES: dict[str, tuple[Callable[[Any], bool], str]] = {
     "Iterable": (_is_list, "a list"),
     "Callable": (callable, "a function"),
     "DataFrame": (_named("DataFrame"), "a DataFrame"),
+    "Table": (_named("Table"), ""),  # of PyArrow
     "Dataset": (_named("Dataset"), "a Ray Dataset"),
     "View": (lambda value: hasattr(value, "show"), ""),
     "Event": (lambda value: hasattr(value, "is_set"), "a threading.Event"),

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pandas as pd
+import pyarrow as pa
 import pyarrow.compute as pc
 
 from labkit import metrics
@@ -25,7 +26,7 @@ from labkit.ray_session import capacity, job_lock, session
 from labkit.results import answer_files, job_fingerprint, remote_folder
 from labkit.results.parquet_folder import Parts
 from labkit.results.part_writer import PartWriter
-from labkit.rows import data_checks, file_place, requests, user_data
+from labkit.rows import data_checks, file_place, requests, user_data, user_files
 from labkit.settings.seat_spec import SeatSpec
 from labkit.settings.setting import JobSpec
 from labkit.tasks import Row, Task
@@ -75,7 +76,7 @@ class Written:
 @lab_errors("The answers could not be written")
 def write(
     task: Task,
-    data: pd.DataFrame | Sequence[Row] | ray.data.Dataset | str | Path,
+    data: pd.DataFrame | pa.Table | Sequence[Row] | ray.data.Dataset | str | Path,
     path: str | Path,
     spec: JobSpec | None = None,
     *,
@@ -91,12 +92,13 @@ def write(
     Called again with the same folder, it computes only the rows whose id is not there yet: after a
     kill, a crash, or with more data. `pd.read_parquet(path)` reads the folder at any time.
 
-    data: a pandas frame, a list of dicts, a Ray Dataset, or the path of files of one kind: Parquet,
-    CSV or TSV (of any dialect: 007 stays text, an empty field is null), JSON lines, Excel; text
-    files also packed (`.gz`, `.zst`). A file, a folder, or a pattern (`posts-*.csv`), of this
-    machine or a URL (`s3://`, `gs://`, `abfs://`, `hf://`, `https://`). What is not in memory is
-    streamed: workers read, ask and write, and this process holds no more for many rows
-    than for few (docs/scale.md).
+    data: a pandas frame, a PyArrow table, a list of dicts, a Ray Dataset, or the path of files of
+    one kind: Parquet, CSV or TSV (of any dialect: 007 stays text, an empty field is null), JSON
+    lines, Excel; text files also packed (`.gz`, `.zst`). A file, a folder, or a pattern
+    (`posts-*.csv`), of this machine or a URL (`s3://`, `gs://`, `abfs://`, `hf://`, `https://`).
+    Datasets and files are streamed (but for small files of this machine: at most 200,000 rows in
+    32 MiB): workers read, ask and write, and this process holds no more for many rows than for few
+    (docs/scale.md).
     path: also a URL (`s3://bucket/answers`): parts are written to a folder of this machine, and
     copied there soon after.
     id_column: its values (text or whole numbers) name the rows; each must be there once.
@@ -137,11 +139,13 @@ def write(
         requests.check_task(task)
         own = not isinstance(spec, SeatSpec)
         parts = Parts(path, id_column)
+        if isinstance(data, str | Path) and (table := user_files.rows_here(data)) is not None:
+            data = table
         if isinstance(data, str | Path) or user_data.is_dataset(data):
             if seated() and isinstance(data, str | Path):
                 raise LabError(
-                    "A seat of a class has no Ray to stream files: give the rows, such as "
-                    "pd.read_parquet(…) or labkit.datasets.read_table(…)."
+                    "A seat of a class has no Ray to stream files that are large, or elsewhere: "
+                    "give the rows, such as pd.read_parquet(…) or labkit.datasets.read_table(…)."
                 )
             session.start(verbose=verbose)
             counts = write_streamed(

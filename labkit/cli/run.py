@@ -103,15 +103,11 @@ def _run(given: argparse.Namespace) -> int:
     if not given.out:
         return _shown(task, files.head(given.limit).to_pylist(), spec, given.into)
     data: Any = given.data
-    if numbered or given.limit:
-        import ray.data
-
+    if given.limit:
+        data = files.head(given.limit, numbered)
+    elif numbered and (data := files.rows_here(numbered)) is None:
         labkit.start()
-        data = (
-            ray.data.from_arrow(files.head(given.limit, numbered))
-            if given.limit
-            else files.dataset(numbered)
-        )
+        data = files.dataset(numbered)
     options = {"into": given.into, "retry_failed": given.retry_failed}
     done = labkit.write(task, data, given.out, spec, id_column=id_column, **options)
     for target in filter(None, (given.csv, given.jsonl)):

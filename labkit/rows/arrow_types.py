@@ -145,8 +145,12 @@ def stored(kind: pa.DataType) -> pa.DataType:
 
 
 def table(data: Any) -> pa.Table:
-    """A frame, or a list of dicts, as a table. Raises LabError for what no Parquet file can hold,
-    with its row and column: mixed types, numbers beyond 64 bits, text that is no Unicode."""
+    """A frame, or a list of dicts, as a table; a table as it is. Raises LabError for what no file
+    of Parquet can hold, with its row and column: mixed types, numbers beyond 64 bits, text that is
+    no Unicode."""
+    if isinstance(data, pa.Table):
+        _check_names(data.column_names)
+        return data
     if isinstance(data, pd.DataFrame):
         _check_names(list(data.columns))
         try:

@@ -20,10 +20,17 @@ from labkit.datasets.csv_file import DatasetError
 from labkit.errors import LabError, reason
 from labkit.rows import excel_sheet, file_place, json_lines
 from labkit.rows.file_place import Place
+from labkit.rows.id_set import ROWS_HERE
 from labkit.settings.engine_defaults import STAGE_CPUS
 
 if TYPE_CHECKING:
     import ray.data
+
+#: At most ROWS_HERE rows in so small files of this machine are read by the program itself, in a
+#: fraction of a second: Ray Data would start processes and take seconds for them.
+BYTES_HERE = 32 * 2**20
+#: So much may come out of packed files.
+UNPACKED_HERE = 8 * BYTES_HERE
 
 #: Files of one ending → (objects with `tables(schema)`, the schema).
 LOOKS: dict[str, Callable[[list[Place]], tuple[Any, pa.Schema]]] = {
@@ -82,6 +89,28 @@ class Files:
                 return [found.to_table(columns=[column])]
         return None
 
+    def rows_here(self, numbered: str = "") -> pa.Table | None:
+        """All rows, where they are few (see ROWS_HERE); None for more, for files elsewhere, and for
+        Parquet files that differ, or can't be read: Ray reads them then, and says why. numbered: as
+        in `dataset`."""
+        if not _are_small(self.places):
+            return None
+        if self.schema is None:
+            with contextlib.suppress(pa.ArrowException, OSError, KeyError):
+                found = self._parquet()
+                kinds = [fragment.physical_schema for fragment in found.get_fragments()]
+                alike = all(kind.equals(found.schema) for kind in kinds)
+                if alike and found.count_rows() <= ROWS_HERE:
+                    return found.to_table()
+            return None
+        some, rows, size = [], 0, 0
+        for table in self.tables(numbered):
+            some.append(table)
+            rows, size = rows + table.num_rows, size + table.nbytes
+            if rows > ROWS_HERE or size > UNPACKED_HERE:
+                return None
+        return pa.concat_tables(some) if rows else None
+
     def dataset(self, numbered: str = "") -> ray.data.Dataset:
         """The rows as a Ray Dataset. Ray must be up.
 
@@ -129,6 +158,18 @@ class Files:
         return pyarrow.dataset.dataset(
             paths, format="parquet", filesystem=filesystem, partitioning="hive"
         )
+
+
+def rows_here(path: str | Path) -> pa.Table | None:
+    """All rows of a path, where they are few: see `Files.rows_here`."""
+    places = [] if file_place.is_url(path) else file_place.files(path)
+    return opened(path).rows_here() if _are_small(places) else None
+
+
+def _are_small(places: list[Place]) -> bool:
+    """Whether these are small files of this machine."""
+    sizes = [place.size or 0 for place in places if place.is_local]
+    return bool(sizes) and len(sizes) == len(places) and all(sizes) and sum(sizes) <= BYTES_HERE
 
 
 def opened(path: str | Path) -> Files:

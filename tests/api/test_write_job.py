@@ -35,7 +35,7 @@ from labkit.progress import Progress
 from labkit.results import job_fingerprint, parquet_folder, part_writer
 from labkit.results.parquet_folder import Parts
 from labkit.results.part_writer import PartWriter
-from labkit.rows import arrow_types, data_checks, requests, responses, user_data
+from labkit.rows import arrow_types, data_checks, requests, responses, user_data, user_files
 from labkit.rows.sampling_values import for_vllm
 from labkit.tasks import Task, ask, faq
 from tests.conftest import STEADY_GIB
@@ -812,15 +812,18 @@ def test_an_answer_of_another_shape_is_an_error_row(tmp_path: Path, spec: Any) -
 @pytest.mark.parametrize(
     "how",
     [
-        *("dataset", "csv"),
-        *(
-            pytest.param(how, marks=pytest.mark.endurance)
-            for how in ("folder", "frame", "list", "parquet")
-        ),
+        *("dataset", "csv", "csv, streamed", "folder", "frame", "list", "parquet"),
+        pytest.param("folder, streamed", marks=pytest.mark.endurance),
+        pytest.param("parquet, streamed", marks=pytest.mark.endurance),
     ],
 )
-def test_data_from_anywhere(tmp_path: Path, spec: Any, how: str) -> None:
+def test_data_from_anywhere(
+    tmp_path: Path, spec: Any, how: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     import ray.data
+
+    if "streamed" in how:
+        monkeypatch.setattr(user_files, "BYTES_HERE", 0)
 
     data = frame(bad=(3,))[["id", "question", "half"]].assign(id=range(100, 140))
     data["question"] = data["question"].fillna(" ")
@@ -836,13 +839,43 @@ def test_data_from_anywhere(tmp_path: Path, spec: Any, how: str) -> None:
         "parquet": tmp_path / "all.parquet",
         "folder": str(tmp_path / "in"),
         "csv": tmp_path / "all.csv",
-    }[how]
+    }[how.partition(",")[0]]
     write(data.head(10), tmp_path / "out", spec)
     out = write(given, tmp_path / "out", spec)
     assert (out.rows, out.computed, out.skipped, out.failed) == (40, 30, 10, 1)
     pd.testing.assert_frame_equal(out.read()[list(data)], data)
     one_schema(out.path)
     assert write(given, tmp_path / "out", spec).computed == 0
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["a.parquet", "a.csv.gz", pytest.param("a.jsonl", marks=pytest.mark.endurance)],
+)
+def test_small_files_are_answered_as_large_ones(
+    tmp_path: Path, spec: Any, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    """The same rows, types and notes; and what one way began, the other goes on with."""
+    data, file = frame(), tmp_path / name
+    data["code"], data["whole"] = "007", pd.array([None, 2**53 + 1] * 20, "Int64")
+    data["kind"] = data["kind"].astype(str)
+    if name == "a.parquet":
+        data["list"], data["dict"] = [[1, 2]] * 40, [{"a": "x"}] * 40
+        data["kind"] = data["kind"].astype("category")
+        data.to_parquet(file, index=False)
+    elif name == "a.jsonl":
+        data.to_json(file, orient="records", lines=True, date_format="iso")
+    else:
+        data.to_csv(file, index=False)
+    here = write(file, tmp_path / "here", spec)
+    with monkeypatch.context() as patch:
+        patch.setattr(user_files, "BYTES_HERE", 0)
+        away = write(file, tmp_path / "away", spec)
+        assert write(file, tmp_path / "here", spec).computed == 0
+    assert write(file, tmp_path / "away", spec, retry_failed=True).computed == 2
+    pd.testing.assert_frame_equal(here.read(), away.read())
+    assert one_schema(here.path).equals(one_schema(away.path))
+    assert here.over_time is not None and away.over_time is None
 
 
 def test_a_dataset_is_checked_before_it_is_asked(tmp_path: Path, spec: Any) -> None:
@@ -877,9 +910,12 @@ def test_a_csv_file_that_cannot_be_read_is_refused_with_its_line(tmp_path: Path)
             user_data.source(tmp_path / name)
 
 
-def test_a_csv_file_of_posts_with_line_breaks(tmp_path: Path, spec: Any, smollm2: Any) -> None:
+def test_a_csv_file_of_posts_with_line_breaks(
+    tmp_path: Path, spec: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Larger than the blocks of 1 MiB in which Arrow reads: each row comes whole, with its id of 64
     bits, and a column that has its first value after 2 MiB has the type of its values."""
+    monkeypatch.setattr(user_files, "BYTES_HERE", 0)
     rows = 12_000
     data = pd.DataFrame({"id": [2**60 + n for n in range(rows)]})
     data["question"] = [f'Post {n}:\n"a, b"\r\nline three' + " word" * 40 for n in range(rows)]
@@ -969,35 +1005,42 @@ def test_another_job_needs_another_folder(
     assert hashes(out) == before
 
 
-@pytest.mark.parametrize("streamed", ["", "file", "Dataset"])
+#: Other data with the ids of `frame`.
+OTHERS: dict[str, Callable[[pd.DataFrame], pd.DataFrame]] = {
+    "all": lambda data: data.assign(question="Another file: " + data["question"]),
+    "one": lambda data: data.assign(question=data["question"].where(data["id"] != "r005", "new")),
+    "the first": lambda data: pd.concat([data[5:6].assign(question="new"), data.drop(index=5)]),
+    "shifted": lambda data: data.head(7).assign(question=list(data["question"][1:8])),
+}
+
+
+@pytest.mark.parametrize("how", ["frame", "file", "file, streamed", "Dataset"])
 @pytest.mark.parametrize(
     "change",
-    [
-        lambda data: data.assign(question="Another file: " + data["question"]),
-        lambda data: data.assign(question=data["question"].where(data["id"] != "r005", "mended")),
-        lambda data: pd.concat([data.iloc[5:6].assign(question="first"), data.drop(index=5)]),
-        lambda data: data.head(7).assign(question=list(data["question"][1:8])),
-    ],
+    ["all", *(pytest.param(name, marks=pytest.mark.endurance) for name in list(OTHERS)[1:])],
 )
 def test_other_rows_of_the_same_ids_need_another_folder(
-    tmp_path: Path, spec: Any, change: Any, streamed: str
+    tmp_path: Path, spec: Any, change: str, how: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """As two files have them whose rows are numbered."""
 
     def stored(data: pd.DataFrame, name: str) -> Any:
         import ray.data
 
-        if not streamed:
+        if how == "frame":
             return data
         file = tmp_path / f"{name}.parquet"
         data.to_parquet(file, index=False)
-        return file if streamed == "file" else ray.data.from_pandas(data)
+        return ray.data.from_pandas(data) if how == "Dataset" else file
+
+    if "streamed" in how:
+        monkeypatch.setattr(user_files, "BYTES_HERE", 0)
 
     out, data = tmp_path / "out", frame(bad=())
     write(stored(data.head(20), "one"), out, spec)
     before = hashes(out)
     with pytest.raises(LabError, match="holds answers to other rows: id 'r0.*Use another folder"):
-        write(stored(change(data), "two"), out, spec)
+        write(stored(OTHERS[change](data), "two"), out, spec)
     assert hashes(out) == before
     other = data.assign(half=7.5)[::-1]  # what is not asked may change
     assert write(stored(other, "three"), out, spec).computed == 20

@@ -26,9 +26,15 @@ from labkit.results import part_workers
 from labkit.results.agreement import Agreement
 from labkit.results.parquet_folder import Parts
 from labkit.results.part_workers import part_seconds
-from labkit.rows import user_data
+from labkit.rows import user_data, user_files
 from labkit.tasks import Task, ask, faq
 from tests.api.test_write_job import ADDED, frame, one_schema, part, spec, write  # noqa: F401
+
+
+@pytest.fixture(autouse=True)
+def no_file_is_small(monkeypatch: pytest.MonkeyPatch) -> None:
+    """All files are streamed, as large ones are."""
+    monkeypatch.setattr(user_files, "BYTES_HERE", 0)
 
 
 def streamed(data: pd.DataFrame, folder: Path, files: int = 4) -> Path:
@@ -170,7 +176,7 @@ def test_a_seat_of_a_class_is_told_to_give_rows(
 ) -> None:
     here = labkit.configure(smollm2)
     monkeypatch.setenv("LABKIT_CLASS", "http://127.0.0.1:9/01-abc")
-    with pytest.raises(LabError, match="no Ray to stream files: give the rows"):
+    with pytest.raises(LabError, match="no Ray to stream files that .*: give the rows"):
         write(streamed(frame(), tmp_path / "in"), tmp_path / "out", here)
 
 

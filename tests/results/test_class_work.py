@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from labkit import exercises
+from labkit.exercises import verdicts
 from labkit.results import class_work
 from labkit.results.class_work import MOST_CURVES, Tried, Work
 from labkit.results.sweep_result import ROWS, Sweep
@@ -24,7 +25,7 @@ def test_what_is_right_stays_right_and_answers_are_counted() -> None:
 
 
 def test_every_exercise_notes_its_verdict(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(exercises, "work", mine := Work())
+    monkeypatch.setattr(verdicts, "work", mine := Work())
     exercises.in_french("a"), exercises.in_french("b")
     exercises.rows_to_resume(35.0), exercises.shared_tokens(None), exercises.toy_lengths([1])
     assert mine.all_exercises() == {

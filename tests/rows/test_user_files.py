@@ -272,3 +272,52 @@ def test_a_column_of_few_rows_is_read_at_once_and_of_others_left_to_ray(tmp_path
     assert user_files.opened(write("c.parquet", text=["4"])).few("id", 9) is None
     (tmp_path / "d.csv").write_text("id,text\n1,x\n")
     assert user_files.opened(tmp_path / "d.csv").few("id", 9) is None
+
+
+def test_what_is_read_by_the_program_itself(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Small files of this machine, all of one schema; nothing else, and no error of its own."""
+    table = pa.table({"id": [1, 2], "x": ["a", None]})
+    pq.write_table(table, tmp_path / "a.parquet")
+    found = user_files.rows_here(tmp_path)
+    assert found is not None and found.equals(table)
+    with monkeypatch.context() as patch:
+        patch.setattr(user_files, "BYTES_HERE", 100)
+        assert user_files.rows_here(tmp_path) is None
+    with monkeypatch.context() as patch:
+        patch.setattr(user_files, "ROWS_HERE", 1)
+        assert user_files.rows_here(tmp_path) is None
+    assert user_files.rows_here("https://127.0.0.1:9/a.parquet") is None
+    pq.write_table(table.rename_columns(["id", "y"]), tmp_path / "b.parquet")
+    assert user_files.rows_here(tmp_path) is None, "Ray Data has its own way with these"
+    (tmp_path / "b.parquet").write_bytes(b"PAR1 is all there is PAR1")
+    assert user_files.rows_here(tmp_path) is None
+    (tmp_path / "b.parquet").unlink()
+    (tmp_path / "year=2024").mkdir()
+    (tmp_path / "a.parquet").rename(tmp_path / "year=2024" / "a.parquet")
+    assert user_files.rows_here(tmp_path) is None, "the folder's name is a column"
+
+    (tmp_path / "a.csv").write_text("id,x\n007,\n008,b\n")
+    found = user_files.rows_here(tmp_path / "a.csv")
+    assert found is not None and found.to_pylist() == [
+        {"id": "007", "x": None},
+        {"id": "008", "x": "b"},
+    ]
+    numbered = user_files.opened(tmp_path / "a.csv").rows_here("row")
+    assert numbered is not None and numbered["row"].to_pylist() == [1, 2]
+    with monkeypatch.context() as patch:
+        patch.setattr(user_files, "ROWS_HERE", 1)
+        assert user_files.rows_here(tmp_path / "a.csv") is None
+    packed = tmp_path / "a.jsonl.gz"
+    packed.write_bytes(gzip.compress(b'{"x": "' + b"a" * 5000 + b'"}\n'))
+    assert user_files.rows_here(packed) is not None
+    with monkeypatch.context() as patch:
+        patch.setattr(user_files, "UNPACKED_HERE", 1000)
+        assert user_files.rows_here(packed) is None
+    (tmp_path / "empty.csv").write_text("")
+    (tmp_path / "head.csv").write_text("id,x\n")
+    assert user_files.rows_here(tmp_path / "empty.csv") is None
+    assert user_files.rows_here(tmp_path / "head.csv") is None
+    with pytest.raises(LabError, match="no such file"):
+        user_files.rows_here(tmp_path / "absent.csv")
