@@ -106,7 +106,8 @@ def sweep(
             if on_run:
                 on_run(Sweep(pd.DataFrame(done), about))
         if view is not None:
-            view.show(f"done: {len(done)} runs at {len(todo)} points", 1.0)
+            mark = "replay: " if replaying() else ""
+            view.show(f"{mark}done: {len(done)} runs at {len(todo)} points", 1.0)
             view.close()
         found = Sweep(pd.DataFrame(done), about)
         work.note_sweep(found)

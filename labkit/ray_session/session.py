@@ -15,6 +15,8 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import psutil
+
 from labkit.errors import LabError, lab_errors
 from labkit.hardware.classroom_seat import seated
 from labkit.paths import PACKAGE, full_path, writable
@@ -23,6 +25,8 @@ from labkit.ray_session.internals import RAY_SETTINGS
 
 #: Seconds for a look at the address of a cluster.
 JOIN_S = 5.0
+#: How long a half-started Ray may take to be gone when it was killed.
+END_S = 10.0
 #: What a path of a socket may have (unix(7)); Ray refuses longer ones, or waits for them.
 SOCKET_BYTES = 107
 #: Called by `stop` while Ray is still up.
@@ -162,24 +166,38 @@ def _init(options: dict[str, Any]) -> Any:
     """`ray.init`, once more where the machine was too busy for it.
 
     Ray gives its own node 30 s to start (`ray/_private/node.py`), which is little where other
-    programs take the cores. Raises LabError when it is not enough twice.
+    programs take the cores. Raises LabError when it is not enough twice. What it started by then
+    is ended: Ray leaves it running.
     """
     import ray
 
     late = "timed out during startup"
     for _ in range(2):
+        before = set(psutil.Process().children())
         try:
             return ray.init(**options)
-        except ConnectionError:
-            raise
-        except Exception as problem:  # a bare one of Ray's
+        except BaseException as problem:  # Ctrl-C among them; a bare Exception where it is late
+            ray.shutdown()
+            _end_of_ray(set(psutil.Process().children()) - before)
             if late not in str(problem):
                 raise
-            ray.shutdown()
     raise LabError(
         "Ray did not start within 30 s, twice: other programs take the processor. End some of "
         "them (a kernel that still runs, another lesson), and try again."
     )
+
+
+def _end_of_ray(started: set[psutil.Process]) -> None:
+    """End those of these processes that are Ray's, and what is below them."""
+    ending: set[psutil.Process] = set()
+    for process in started:
+        with contextlib.suppress(psutil.Error):
+            if any(f"{os.sep}ray{os.sep}" in part for part in process.cmdline()):
+                ending |= {process, *process.children(recursive=True)}
+    for process in ending:
+        with contextlib.suppress(psutil.Error):
+            process.kill()
+    psutil.wait_procs(ending, timeout=END_S)
 
 
 def running() -> Any:

@@ -163,14 +163,20 @@ class Sweep:
         spread = "one run a point" if many == "1" else f"median and range of {many} runs"
         versions = ", ".join(f"{name} {number}" for name, number in about["versions"].items())
         rows = _rows_a_run(self.table)
-        where = f"Recorded {about['made']} on" if about.get("recorded") else "Measured on"
+        where = self._recorded() or f"Measured on {about['device']}"
         inputs = self.table["input_tokens"].sum() / self.table["rows"].sum()
         outputs = self.table["output_tokens"].sum() / self.table["rows"].sum()
         return (
-            f"{where} {about['device']} · {about['model']} · {versions}\n"
+            f"{where} · {about['model']} · {versions}\n"
             f"{rows} rows a run, mean {inputs:.0f} input and {outputs:.0f} output tokens"
             f" · warm engine, warm-up left out · {spread}{self._repeats()}"
         )
+
+    def _recorded(self) -> str:
+        """When and on what it was recorded; '' for a sweep of this machine."""
+        about = self.provenance
+        recorded = about.get("recorded")
+        return f"Recorded {about['made']} on {about['device']}" if recorded else ""
 
     def _repeats(self) -> str:
         """A line on repeated prompts, which vLLM's prefix cache reads only once; or ''."""
@@ -191,7 +197,8 @@ class Sweep:
         return f"Sweep({len(self.table)} runs at {points} points on {self.provenance['device']})"
 
     def _repr_html_(self) -> str:
-        return show(self.summary().set_index("rows_in_flight"))._repr_html_()
+        table: str = show(self.summary().set_index("rows_in_flight"))._repr_html_()
+        return table + (f"<p><b>{recorded}</b></p>" if (recorded := self._recorded()) else "")
 
     @staticmethod
     def load(path: str | Path) -> Sweep:

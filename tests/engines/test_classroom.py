@@ -30,6 +30,7 @@ from labkit.hardware.classroom_seat import CLASS, TOKEN
 from labkit.hardware.machine import Machine
 from labkit.paths import REPO
 from labkit.results.job_fingerprint import model_hash
+from labkit.rows import user_files
 from labkit.settings.seat_spec import told
 from labkit.tasks import Task, ask
 from tests.classroom.stand_in import Class, opened
@@ -114,7 +115,9 @@ def test_a_sweep_and_a_panel_are_one_turn_each(room: Room) -> None:
     assert len(turns) == 5 + 3 and len(set(turns)) == 2
 
 
-def test_files_are_written_in_parts_and_gone_on_with(room: Room, tmp_path: Path) -> None:
+def test_files_are_written_in_parts_and_gone_on_with(
+    room: Room, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     many = [{"id": n, "text": f"say {n}"} for n in range(100)]
     spec = labkit.configure(batch_size=4, max_concurrent_batches=2)
     out = labkit.write(SAY, many[:70], tmp_path / "out", spec, id_column="id", progress=False)
@@ -122,6 +125,10 @@ def test_files_are_written_in_parts_and_gone_on_with(room: Room, tmp_path: Path)
     out = labkit.write(SAY, many, tmp_path / "out", spec, id_column="id", progress=False)
     assert (out.skipped, out.computed) == (70, 30)
     assert list(out.read()["answer"]) == [f"SAY {n}" for n in range(100)]
+    (tmp_path / "in.csv").write_text("id,text\n1,one\n2,two\n")
+    out = labkit.write(SAY, tmp_path / "in.csv", tmp_path / "o", spec, id_column="id")
+    assert list(out.read()["answer"]) == ["ONE", "TWO"]
+    monkeypatch.setattr(user_files, "BYTES_HERE", 0)  # as if it were large
     with pytest.raises(LabError, match="give the rows"):
         labkit.write(SAY, tmp_path / "in.csv", tmp_path / "o", spec, id_column="id")
 

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import logging
+import sys
+from pathlib import Path
 from typing import Any
 
+import psutil
 import pytest
 
 from labkit.errors import LabError
@@ -74,6 +77,36 @@ def test_any_other_error_of_ray_s_start_is_not_hidden(monkeypatch: pytest.Monkey
     monkeypatch.setattr(ray, "init", init)
     with pytest.raises(Exception, match="something else"):
         cluster._init({})
+
+
+@pytest.mark.parametrize("problem", ["timed out during startup", "Ctrl-C", "something else"])
+def test_a_ray_that_did_not_start_leaves_no_process(
+    problem: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """And whatever else this program has started goes on."""
+    import ray
+
+    script = tmp_path / "ray" / "raylet.py"
+    script.parent.mkdir()
+    script.write_text("import time\ntime.sleep(600)")
+    started = []
+
+    def init(**options: Any) -> None:
+        for code in (["-S", str(script)], ["-S", "-c", "import time; time.sleep(600)"]):
+            started.append(psutil.Popen([sys.executable, *code]))
+        raise KeyboardInterrupt if problem == "Ctrl-C" else Exception(problem)
+
+    monkeypatch.setattr(ray, "init", init)
+    monkeypatch.setattr(ray, "shutdown", lambda: None)
+    try:
+        with pytest.raises((KeyboardInterrupt, Exception), match="|".join((problem, "30 s", "^$"))):
+            cluster._init({})
+        assert len(started) == (4 if "timed out" in problem else 2)
+        assert not any(process.is_running() for process in started[::2])
+        assert all(process.is_running() for process in started[1::2])
+    finally:
+        for process in started[1::2]:
+            process.kill()
 
 
 def test_nodes_are_the_live_ones(local_ray: Any) -> None:

@@ -180,6 +180,14 @@ def test_the_caption_says_on_what_it_was_measured() -> None:
     assert "warm-up left out · median and range of 1–3 runs" in text
 
 
+def test_a_recorded_sweep_says_so_under_its_table() -> None:
+    here = measured(CURVE)
+    there = Sweep(here.table, {**ABOUT, "recorded": True, "made": "2024-02-29"})
+    assert "Recorded" not in here._repr_html_()
+    assert "Recorded 2024-02-29 on 2 CPU cores" in there._repr_html_()
+    assert there.caption().startswith("Recorded 2024-02-29 on 2 CPU cores · tiny")
+
+
 @pytest.mark.parametrize(
     ("repeated", "setting", "words"),
     [
