@@ -62,7 +62,7 @@ bench: setup ## Measure batching, and what a warm engine saves, on this machine
 bundle: setup ## Pack the lab for a host without Internet (ARGS="--part-mib 500", see labkit bundle --help)
 	@"$(BIN)/python" -m labkit bundle $(ARGS)
 
-teaching: setup ## Build slides, cheat sheet and the lessons without solutions into build/teaching
+teaching: setup ## Build slides, cheat sheet, quizzes and the lessons without solutions into build/teaching
 	@"$(BIN)/python" -m tools.teaching
 
 site: ## Build the book (lessons and docs as a static site) into build/site

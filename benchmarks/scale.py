@@ -27,6 +27,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 import labkit
+from labkit.results import part_writer
 from labkit.rows import user_files
 from labkit.tasks import faq
 from labkit.weights.catalogue import get
@@ -35,6 +36,8 @@ from labkit.weights.tiny import tiny_model
 FILE_ROWS = 50_000
 #: After a start, so many seconds are not counted: the first rows wait for the engine.
 WARM_S = 3.0
+#: How often the program is looked at, in seconds.
+LOOK_S = 0.5
 
 
 def make(folder: Path, rows: int) -> None:
@@ -50,15 +53,17 @@ def make(folder: Path, rows: int) -> None:
             pq.write_table(pa.table({"id": ids, "question": texts}), file)
 
 
-def job(folder: Path, cold: bool) -> None:
+def job(folder: Path, cold: bool, part_s: float) -> None:
     """The program that is killed: all rows that are not there yet. Few are streamed, too."""
     user_files.BYTES_HERE = 0
+    part_writer.PART_SECONDS = part_s
     spec = labkit.configure(get(str(folder / "tiny")), warm=not cold)
     task = replace(faq(max_tokens=1), allow_empty=True)
     out = labkit.write(
         task, folder / "in", folder / "out", spec, id_column="id", progress=False, stall_s=300
     )
-    print(json.dumps([out.rows, out.computed, out.skipped, out.failed, out.metrics.as_dict()]))  # type: ignore[union-attr]
+    numbers = out.metrics.as_dict() if out.metrics else {}
+    print(json.dumps([out.rows, out.computed, out.skipped, out.failed, numbers]))
 
 
 class Folder:
@@ -92,7 +97,7 @@ def watched(
     begun = folder.count()
     last, moved, highest, first = begun, 0.0, 0.0, 0.0
     while program.poll() is None:
-        time.sleep(1)
+        time.sleep(LOOK_S)
         try:
             memory = driver.memory_full_info()
         except psutil.Error:
@@ -137,15 +142,17 @@ def main() -> None:
     parser.add_argument("--kills", type=int, default=2)
     parser.add_argument("--seconds", type=float, default=500)
     parser.add_argument("--cold", action="store_true")
+    parser.add_argument("--part-seconds", type=float, default=part_writer.PART_SECONDS)
     parser.add_argument("--job", action="store_true", help=argparse.SUPPRESS)
     given = parser.parse_args()
     if given.job:
-        job(given.folder, given.cold)
+        job(given.folder, given.cold, given.part_seconds)
         return
     until = time.monotonic() + given.seconds
     make(given.folder, given.rows)
     folder = Folder(given.folder / "out")
     command = [sys.executable, "-m", "benchmarks.scale", str(given.folder), "--job"]
+    command += ["--part-seconds", str(given.part_seconds)]
     command += ["--cold"] if given.cold else []
     stops = [given.rows * (n + 1) // (given.kills + 1) for n in range(given.kills)]
     there = folder.count()

@@ -46,6 +46,15 @@ class HandIn:
         """How many exercises the lessons have."""
         return len({*places(), *self.exercises})
 
+    def by_lesson(self) -> dict[str, tuple[int, int]]:
+        """The title of each lesson → how many of its exercises are right, and how many it has."""
+        found = {}
+        for lesson in lessons():
+            names = [name for name, at in places().items() if at.lesson == lesson.number]
+            right = sum(self.exercises.get(n, Tried("", 0)).state == STATES[-1] for n in names)
+            found[" ".join(lesson.title.split(":")[0].split())] = (right, len(names))
+        return found
+
     def table(self) -> pd.DataFrame:
         """A row an exercise of the lessons: lesson, state, answers that were given, section."""
         rows = []
@@ -72,10 +81,7 @@ class HandIn:
         done = self.right
         page = Page(f"Handed in by {self.name}" if self.name else "Handed in", self._lead())
         facts = {"exercises right": f"{done} of {self.of}"}
-        for lesson in lessons():
-            names = [name for name, at in places().items() if at.lesson == lesson.number]
-            right = sum(self.exercises.get(n, Tried("", 0)).state == STATES[-1] for n in names)
-            facts[" ".join(lesson.title.split(":")[0].split())] = f"{right} of {len(names)}"
+        facts |= {title: f"{right} of {of}" for title, (right, of) in self.by_lesson().items()}
         page.facts(facts)
         page.section("Exercises").table(self.table())
         page.section("Guesses against what was measured")

@@ -14,6 +14,8 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import pandas as pd
+
 from labkit import __version__
 from labkit.errors import LabError, lab_errors
 from labkit.hand_in_page import KIND, HandIn
@@ -92,6 +94,23 @@ def merged(before: HandIn, now: HandIn) -> HandIn:
         curves=tuple(curves.values()),
         capstone=now.capstone or before.capstone,
     )
+
+
+def of_class(handed: Mapping[str, HandIn]) -> pd.DataFrame:
+    """A row for what each file holds: name, exercises that are right in each lesson and in all, of
+    how many, whether a job of their own is in it, and when it was made."""
+    rows = {
+        file: {
+            "name": one.name,
+            **{title: right for title, (right, _) in one.by_lesson().items()},
+            "right": one.right,
+            "of": one.of,
+            "own job": "yes" if one.capstone else "no",
+            "made": one.made,
+        }
+        for file, one in handed.items()
+    }
+    return pd.DataFrame.from_dict(rows, orient="index")
 
 
 def read(file: Path) -> HandIn:

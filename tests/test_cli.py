@@ -57,6 +57,7 @@ def test_help_lists_the_commands(capsys: pytest.CaptureFixture[str]) -> None:
         "plan",
         "compare",
         "preflight",
+        "handed-in",
         "bundle",
         "notebooks",
         "times",
@@ -74,7 +75,7 @@ def test_doctor_prints_its_report(
         asked.append(arguments)
         return Report((Check("disk", state, "found this"),))
 
-    monkeypatch.setattr(sys.modules["labkit.api.checkup"], "doctor", doctor)
+    monkeypatch.setattr(importlib.import_module("labkit.api.checkup"), "doctor", doctor)
     assert main(["doctor", "--device", "gpu", "--model", "m"]) == code
     assert main(["doctor"]) == code
     assert asked == [("gpu", "m"), (None, None)]
@@ -101,7 +102,7 @@ def test_any_other_error_is_not_hidden(monkeypatch: pytest.MonkeyPatch) -> None:
     def broken(*_: Any) -> None:
         raise ZeroDivisionError
 
-    monkeypatch.setattr(sys.modules["labkit.api.checkup"], "doctor", broken)
+    monkeypatch.setattr(importlib.import_module("labkit.api.checkup"), "doctor", broken)
     with pytest.raises(ZeroDivisionError):
         main(["doctor"])
 

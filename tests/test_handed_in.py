@@ -16,6 +16,7 @@ from hypothesis import strategies as st
 
 import labkit
 from labkit import handed_in
+from labkit.cli import main
 from labkit.errors import LabError
 from labkit.handed_in import CELL, MOST_BYTES, ROWS, merged, read
 from labkit.hardware.classroom_seat import CLASS
@@ -187,3 +188,27 @@ def test_the_newer_curve_keeps_the_older_guess() -> None:
     newer = replace(guessed, guess={}, points=((1, 2.0, 2.0, 2.0), (2, 3.0, 3.0, 3.0)))
     (both,) = merged(replace(one, curves=(guessed,)), replace(one, curves=(newer,))).curves
     assert both.points == newer.points and both.guess == guessed.guess
+
+
+def test_the_list_of_a_class(
+    mine: Work, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A line a learner; files that are none are named, and lose nothing of the others."""
+    for name in ("Ada", "=2+2"):
+        for exercise in list(places())[: len(name)]:
+            mine.note_exercise(exercise, "right")
+        labkit.hand_in(tmp_path / f"{name}.html", name=name)
+    (tmp_path / "bad.json").write_text("[]")
+    files = sorted(map(str, tmp_path.glob("*.json")))
+    out = tmp_path / "new" / "points.csv"
+    assert main(["handed-in", *files, "--out", str(out)]) == 1
+    shown = capsys.readouterr().out
+    assert "left out:" in shown and "bad.json is not what labkit.hand_in wrote" in shown
+    table = pd.read_csv(out, index_col="file")
+    assert list(table.index) == ["'=2+2", "Ada"] and list(table["name"]) == ["'=2+2", "Ada"]
+    assert list(table["right"]) == [4, 3] and set(table["of"]) == {len(places())}
+    assert len(table.columns) == 5 + 3, "a column a lesson"
+    assert main(["handed-in", *[file for file in files if "bad" not in file]]) == 0
+    assert "Ada" in capsys.readouterr().out
+    assert main(["handed-in", str(tmp_path / "absent.json")]) == 1
+    assert "No file was handed in" in capsys.readouterr().out

@@ -12,6 +12,7 @@ from labkit.cli import (
     classroom,
     compare,
     get,
+    handed_in,
     label,
     lessons,
     look,
@@ -38,6 +39,7 @@ ROOM = (
     compare,
     preflight,
     classroom,
+    handed_in,
     repository,
 )
 

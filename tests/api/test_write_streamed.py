@@ -207,11 +207,11 @@ def test_a_warm_engine_is_asked_by_a_worker(warm_spec: Any, tmp_path: Path) -> N
 @pytest.mark.parametrize("kind", [[], ["--cold"]], ids=["warm", "cold"])
 def test_a_job_that_is_killed_twice_has_each_row_once(tmp_path: Path, kind: list[str]) -> None:
     command = [sys.executable, "-m", "benchmarks.scale", str(tmp_path), *kind]
-    command += ["--rows", "6000", "--kills", "2"]
+    command += ["--rows", "20000", "--kills", "2", "--part-seconds", "0.3"]
     done = subprocess.run(command, capture_output=True, text=True, cwd=REPO)
     assert done.returncode == 0, done.stdout + done.stderr
     assert done.stdout.count("killed at") == 2
-    assert "6,000 ids in" in done.stdout and "6,000 of them unique" in done.stdout
+    assert "20,000 ids in" in done.stdout and "20,000 of them unique" in done.stdout
 
 
 @pytest.mark.engine

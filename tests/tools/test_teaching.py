@@ -175,6 +175,15 @@ def test_each_quiz_question_has_exactly_one_answer_among_its_options() -> None:
     assert all(given.count(letter) < len(given) / 2 for letter in "abcd"), "a letter can be guessed"
 
 
+@pytest.mark.parametrize("lesson", [1, 2, 3])
+def test_a_quiz_is_printed_without_its_answers(lesson: int) -> None:
+    page = slides.quiz(lesson)
+    numbers = re.findall(r"<h2[^>]*>(\d\.\d) ", page)
+    assert numbers == [f"{lesson}.{n}" for n in range(1, 7)]
+    assert page.count("a) ") == 6 == page.count("d) ") and "href" not in page
+    assert "answers.md" not in page
+
+
 def test_each_task_of_the_exam_has_exactly_one_solution() -> None:
     tasks, solved = by_heading("exam"), by_heading("answers", "###")
     points = [int(number) for name in tasks for number in re.findall(r"\((\d+) points\)", name)]
@@ -281,7 +290,7 @@ def test_keys_turn_the_slides_and_show_the_notes(browser: Any) -> None:
 
 
 @pytest.mark.browser
-@pytest.mark.parametrize("name", ["slides", "cheat-sheet"])
+@pytest.mark.parametrize("name", ["slides", "cheat-sheet", "quiz-2"])
 def test_a_phone_scrolls_one_way_only(browser: Any, name: str) -> None:
     look(browser, name, 390, 844)
     root = "document.documentElement."
@@ -290,7 +299,7 @@ def test_a_phone_scrolls_one_way_only(browser: Any, name: str) -> None:
 
 @pytest.mark.browser
 def test_the_cheat_sheet_is_one_page_and_each_slide_is_one(browser: Any) -> None:
-    for name, wanted in (("cheat-sheet", 1), ("slides", len(by_heading("slides")))):
+    for name, wanted in (("cheat-sheet", 1), ("quiz-2", 1), ("slides", len(by_heading("slides")))):
         look(browser, name, 1280, 900)
         printed = browser.execute_cdp_cmd("Page.printToPDF", {"preferCSSPageSize": True})
         assert len(re.findall(rb"/Type\s*/Page\b", base64.b64decode(printed["data"]))) == wanted

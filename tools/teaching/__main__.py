@@ -1,5 +1,6 @@
 """`python -m tools.teaching`: write what docs/teaching takes from lessons, times and recordings,
-and make the slides, the cheat sheet and the lessons without solutions in build/teaching."""
+and make the slides, the cheat sheet, the quizzes and the lessons without solutions in
+build/teaching."""
 
 from __future__ import annotations
 
@@ -18,7 +19,9 @@ def main() -> int:
     OUT.mkdir(parents=True, exist_ok=True)
     (OUT / "slides.html").write_text(slides.slides(), encoding="utf-8")
     (OUT / "cheat-sheet.html").write_text(slides.cheat_sheet(), encoding="utf-8")
-    print(f"{OUT}: slides.html, cheat-sheet.html")
+    for lesson in (1, 2, 3):
+        (OUT / f"quiz-{lesson}.html").write_text(slides.quiz(lesson), encoding="utf-8")
+    print(f"{OUT}: slides.html, cheat-sheet.html, quiz-1.html, quiz-2.html, quiz-3.html")
     shutil.rmtree(OUT / "lessons", ignore_errors=True)
     return labkit(["lessons", str(OUT / "lessons"), "--without-solutions"])
 

@@ -50,6 +50,19 @@ def cheat_sheet() -> str:
     return _page(_title(page), "cheat-sheet", f"{_html(head)}\n{body}")
 
 
+def quiz(lesson: int) -> str:
+    """The quiz of a lesson, to print: without the way to its answers."""
+    part = next(
+        part
+        for part in (FOLDER / "quiz.md").read_text().split("\n## ")
+        if part.startswith(f"Lesson {lesson}\n")
+    )
+    questions = re.split(r"^### ", part, flags=re.M)[1:]
+    body = "".join(f"<section>{_html(f'## {one}')}</section>" for one in questions)
+    title = f"Quiz of lesson {lesson}"
+    return _page(title, "cheat-sheet", f"<h1>{title}</h1><p>Name:</p>{body}")
+
+
 def _title(page: Path) -> str:
     return page.read_text().splitlines()[0].lstrip("# ")
 
