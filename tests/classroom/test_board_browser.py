@@ -9,7 +9,6 @@ from __future__ import annotations
 import random
 import threading
 import time
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +24,7 @@ from labkit.results.lesson_outline import lessons
 from tests.browser import opened as opened_browser
 from tests.classroom.stand_in import Class, opened
 from tests.classroom.test_board import HTML
+from tools.browser import until
 
 pytestmark = pytest.mark.browser
 SHOTS = Path(__file__).resolve().parents[2] / "build" / "screenshots"
@@ -69,18 +69,6 @@ class Seat:
 
     def leave(self) -> None:
         self.link.call("DELETE", "board", timeout_s=10)
-
-
-def until(done: Callable[[], Any], what: str, seconds: float = 90) -> Any:
-    deadline, problem = time.monotonic() + seconds, None
-    while time.monotonic() < deadline:
-        try:
-            if found := done():
-                return found
-        except Exception as error:  # of a page that is being drawn
-            problem = error
-        time.sleep(0.1)
-    raise AssertionError(f"not within {seconds} s: {what} ({problem})")
 
 
 def test_thirty_seats_on_a_board_that_stays_open(tmp_path: Path) -> None:

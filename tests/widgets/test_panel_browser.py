@@ -6,16 +6,7 @@ REQUIRE_BROWSER is set (the CI sets it).
 
 from __future__ import annotations
 
-import contextlib
-import json
-import os
-import secrets
-import shutil
-import socket
-import subprocess
-import sys
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from typing import Any
 
 import nbformat
@@ -24,22 +15,17 @@ import pytest
 from nbformat.v4 import new_code_cell
 
 from labkit.ray_session import session
+from tests.browser import opened
 from tests.engines.test_warm_engine import engines
+from tools.browser import jupyterlab, open_notebook, until
 from tools.execute_notebooks import NOTEBOOKS
 
 LESSON = "02_creative_prompts.ipynb"
 SHOTS = NOTEBOOKS.parent / "build" / "screenshots"
-SETTINGS = {
-    "apputils-extension/notification": {"fetchNews": "false", "checkForUpdates": False},
-    "notebook-extension/tracker": {"windowingMode": "none"},
-}
+SETTINGS = {"notebook-extension/tracker": {"windowingMode": "none"}}
 FAILING = """\
 bad = labkit.panel(tasks.faq("no such column"), prompts.head(4), [(1, 4)], spec, title="Bad")
 bad"""
-FLAGS = (
-    "--headless=new", "--no-sandbox", "--disable-gpu", "--no-first-run", "--disable-dev-shm-usage",
-    "--disable-background-networking", "--window-size=1280,1900", "--force-device-scale-factor=1",
-)  # fmt: skip
 NOTEBOOK = "const nb = jupyterapp.shell.currentWidget.content;"
 #: Notes in the page whatever the panel shows, however seldom a busy machine lets a test ask for it.
 RECORD = """\
@@ -59,28 +45,11 @@ window.labkitSeen = seen;
 pytestmark = [pytest.mark.browser, pytest.mark.engine, pytest.mark.stops_ray]
 
 
-def until(done: Callable[[], Any], what: str, seconds: float = 240) -> Any:
-    """The first true value of `done`, which may fail while the page is being built."""
-    deadline, problem = time.monotonic() + seconds, None
-    while time.monotonic() < deadline:
-        try:
-            if found := done():
-                return found
-        except Exception as error:
-            problem = error
-        time.sleep(0.2)
-    raise AssertionError(f"not within {seconds} s: {what} ({problem})")
-
-
 @pytest.fixture(scope="module")
 def lab(with_tiny: dict[str, str], tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """A JupyterLab over a copy of the lesson with a failing panel at its end; its URL."""
     session.stop()  # the engine of the tests before: the notebook starts one of its own
     home = tmp_path_factory.mktemp("lab")
-    for name, settings in SETTINGS.items():
-        file = home / "settings" / "@jupyterlab" / f"{name}.jupyterlab-settings"
-        file.parent.mkdir(parents=True, exist_ok=True)
-        file.write_text(json.dumps(settings))
     notebook = nbformat.read(NOTEBOOKS / LESSON, as_version=4)
     for cell in notebook["cells"]:
         if cell["cell_type"] == "code":
@@ -88,66 +57,20 @@ def lab(with_tiny: dict[str, str], tmp_path_factory: pytest.TempPathFactory) -> 
     notebook["cells"] += [new_code_cell(FAILING), new_code_cell("bad.result()")]
     (home / "notebooks").mkdir()
     nbformat.write(notebook, home / "notebooks" / LESSON)
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    token = secrets.token_hex(8)
-    command = [
-        sys.executable, "-m", "jupyterlab", f"--ServerApp.root_dir={home / 'notebooks'}",
-        "--no-browser", "--allow-root", f"--port={port}", f"--IdentityProvider.token={token}",
-        "--expose-app-in-browser", "--ServerApp.port_retries=0",
-    ]  # fmt: skip
-    environment = {
-        **with_tiny,
-        "QUICK": "1",
-        "JUPYTERLAB_SETTINGS_DIR": str(home / "settings"),
-        "JUPYTERLAB_WORKSPACES_DIR": str(home / "workspaces"),
-        "JUPYTER_CONFIG_DIR": str(home / "config"),
-    }
-    log = (home / "lab.log").open("w")
-    server = subprocess.Popen(command, env=environment, stdout=log, stderr=log)
-    try:
-        until(lambda: socket.create_connection(("127.0.0.1", port), 1).close() or True, "a server")
-        yield f"http://127.0.0.1:{port}/lab/tree/{LESSON}?token={token}"
-    finally:
-        log.close()
-        below = psutil.Process(server.pid).children(recursive=True)
-        server.terminate()
-        try:
-            server.wait(60)
-        except subprocess.TimeoutExpired:  # it waits for a kernel that is being restarted
-            for process in (*below, psutil.Process(server.pid)):
-                with contextlib.suppress(psutil.Error):
-                    process.kill()
-            server.wait()
+    environment = {**with_tiny, "QUICK": "1"}
+    with jupyterlab(home, home / "notebooks" / LESSON, environment, SETTINGS) as url:
+        yield url
 
 
 @pytest.fixture(scope="module")
 def page(lab: str) -> Iterator[Any]:
     """A browser with the lesson open and its kernel idle."""
-    chromium = shutil.which("chromium") or shutil.which("chromium-browser")
-    driver = shutil.which("chromedriver")
-    if not (chromium and driver):
-        reason = "no chromium and chromedriver on this machine"
-        if os.environ.get("REQUIRE_BROWSER"):
-            pytest.fail(reason)
-        pytest.skip(reason)
-    from selenium import webdriver
-
-    options = webdriver.ChromeOptions()
-    options.binary_location = chromium
-    for flag in FLAGS:
-        options.add_argument(flag)
-    browser = webdriver.Chrome(options, webdriver.ChromeService(driver))
-    try:
-        browser.get(lab)
-        kernel = "jupyterapp.shell.currentWidget.sessionContext.session.kernel.status"
-        until(lambda: browser.execute_script(f"return {kernel}") == "idle", "a kernel")
-        browser.execute_script("jupyterapp.shell.collapseLeft()")
-        yield browser
-    finally:
-        shot(browser, "last")
-        browser.quit()
+    with opened("--window-size=1280,1900") as browser:
+        try:
+            open_notebook(browser, lab)
+            yield browser
+        finally:
+            shot(browser, "last")
 
 
 def shot(target: Any, name: str) -> None:
