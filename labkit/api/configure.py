@@ -11,8 +11,7 @@ from typing import Any
 from labkit.engines.warm_engine import free_of_ours
 from labkit.errors import LabError, lab_errors
 from labkit.hardware import machine as machines
-from labkit.hardware.classroom_seat import seated
-from labkit.hardware.recorded_machine import replaying
+from labkit.hardware.classroom_seat import lent
 from labkit.settings.endpoint_spec import MAX_RETRIES, EndpointSpec
 from labkit.settings.engine_defaults import (
     cpu_engine,
@@ -61,7 +60,7 @@ def configure(
 
     Raises LabError for a value that can't work, before anything starts.
     """
-    if seated() and not replaying():
+    if lent():
         return _of_seat(
             {"engine": engine, "ray": ray, "environment": environment},
             {"replicas": replicas, "tensor_parallel": tensor_parallel, "gpu_share": gpu_share},

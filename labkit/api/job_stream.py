@@ -14,7 +14,7 @@ import pyarrow.compute as pc
 from labkit.api.watchdog import Watch
 from labkit.engines import dispatch, warm_engine
 from labkit.errors import Cancelled, JobFailed, Stalled
-from labkit.hardware.classroom_seat import seated
+from labkit.hardware.classroom_seat import lent, seated
 from labkit.metrics import CUT, EngineUse
 from labkit.ray_session import diagnosis, internals
 from labkit.rows.requests import Batches
@@ -90,7 +90,7 @@ def ray_data_settings(verbose: bool, data: Any = None) -> Iterator[None]:
     A Dataset that the caller made runs with the settings of its own making, not the current ones.
     """
     given = is_dataset(data)
-    if seated() and not given:  # the class's engine: no Ray is needed here
+    if (seated() or lent()) and not given:  # no Ray is needed here
         yield
         return
     import ray.data

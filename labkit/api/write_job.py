@@ -20,7 +20,7 @@ from labkit.api.write_streamed import write_streamed
 from labkit.engines import recorded_jobs
 from labkit.engines.dispatch import made_ready, parameter_of, settled
 from labkit.errors import LabError, lab_errors
-from labkit.hardware.classroom_seat import seated
+from labkit.hardware.classroom_seat import lent
 from labkit.progress import Progress, View
 from labkit.ray_session import capacity, job_lock, session
 from labkit.results import answer_files, job_fingerprint, remote_folder
@@ -142,7 +142,7 @@ def write(
         if isinstance(data, str | Path) and (table := user_files.rows_here(data)) is not None:
             data = table
         if isinstance(data, str | Path) or user_data.is_dataset(data):
-            if seated() and isinstance(data, str | Path):
+            if lent() and isinstance(data, str | Path):
                 raise LabError(
                     "A seat of a class has no Ray to stream files that are large, or elsewhere: "
                     "give the rows, such as pd.read_parquet(…) or labkit.datasets.read_table(…)."

@@ -57,16 +57,16 @@ def answer(
     stall_s: seconds without a finished row after which the job will be ended.
     use: is told at the end what a warm engine did for it.
     """
-    if isinstance(spec, SeatSpec) and not replaying():
+    if replaying():
+        yield from recorded_jobs.answer(asked, spec, cancel, use)
+        return
+    if isinstance(spec, SeatSpec):
         yield from classroom.answer(asked, spec, say=say, cancel=cancel, use=use)
         return
     import ray.data
 
     from labkit.engines import endpoint_client, ray_data_llm
 
-    if replaying():
-        yield from recorded_jobs.answer(asked, spec, cancel, use)
-        return
     if isinstance(spec, ProcessorSpec) and spec.warm:
         yield from warm_engine.answer(asked, spec, say=say, cancel=cancel, use=use)
         return

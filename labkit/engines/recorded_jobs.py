@@ -35,6 +35,7 @@ from labkit.rows import responses
 from labkit.rows.requests import Batches, every
 from labkit.settings.endpoint_spec import EndpointSpec
 from labkit.settings.processor_spec import ProcessorSpec
+from labkit.settings.seat_spec import SeatSpec
 
 if TYPE_CHECKING:
     import ray.data
@@ -86,7 +87,7 @@ def note(
     at = table["row_id"].to_pylist()
     asked = dict(zip(_places(requests), hashes, strict=True))
     own = hashes if None in at else [asked[place] for place in at]
-    key = _key(hashes, spec)
+    key = _keys(hashes, spec)[0]
     folder.mkdir(parents=True, exist_ok=True)
     number = len(list(folder.glob("*.json")))
     name = f"{number:04d}-{os.getpid()}"
@@ -137,7 +138,7 @@ def answer(
     use = use or EngineUse()
     requests = every(asked)
     hashes = _hashes(requests)
-    job, table = _find(_key(hashes, spec), hashes, any_job=use.answers_only)
+    job, table = _find(_keys(hashes, spec), hashes, any_job=use.answers_only)
     use.clock = (job["started"], job["finished"])
     use.replayed = replayed_words()
     use.preemptions, use.cpu_s = job.get("preemptions", float("nan")), dict(job.get("cpu_s", {}))
@@ -190,10 +191,13 @@ def _kind(spec: JobSpec) -> str:
     return "warm" if isinstance(spec, ProcessorSpec) and spec.warm else "cold"
 
 
-def _key(hashes: list[str], spec: JobSpec) -> str:
-    """What a job is known by: its requests in their order, who answers, and the knobs."""
-    knobs: list[Any] = [_kind(spec), spec.replicas, spec.rows_in_flight, spec["batch_size"]]
-    return hashlib.sha256(json.dumps([*knobs, *hashes]).encode()).hexdigest()[:16]
+def _keys(hashes: list[str], spec: JobSpec) -> list[str]:
+    """What a job is known by: its requests in their order, who answers, and the knobs. A seat asks
+    for no cold engine, where the lesson that was recorded did."""
+    kinds = ["warm", "cold"] if isinstance(spec, SeatSpec) else [_kind(spec)]
+    knobs: list[Any] = [spec.replicas, spec.rows_in_flight, spec["batch_size"]]
+    told = [json.dumps([kind, *knobs, *hashes]) for kind in kinds]
+    return [hashlib.sha256(text.encode()).hexdigest()[:16] for text in told]
 
 
 @functools.cache
@@ -210,11 +214,13 @@ def _by_request() -> Mapping[str, int]:
     return found
 
 
-def _find(key: str, hashes: list[str], any_job: bool) -> tuple[dict[str, Any], pa.Table]:
+def _find(keys: list[str], hashes: list[str], any_job: bool) -> tuple[dict[str, Any], pa.Table]:
     """(what is known of the job, its responses). The same job again has its next recording, as far
     as there is one. any_job: answers of other jobs will do, where all requests have one."""
-    jobs = [job for job in about()["jobs"] if job["key"] == key]
-    if jobs:
+    for key in keys:
+        jobs = [job for job in about()["jobs"] if job["key"] == key]
+        if not jobs:
+            continue
         with _lock:
             job = jobs[min(_calls[key], len(jobs) - 1)]
             _calls[key] += 1
@@ -245,8 +251,16 @@ def _in_order(table: pa.Table, requests: pa.Table, hashes: list[str]) -> pa.Tabl
     return table.append_column("row", requests["row"].take(order))
 
 
-def merge(folder: Path, machine: Any, words: str, made: str, versions: Mapping[str, str]) -> None:
-    """What lies in a folder of LABKIT_RECORD → the two files of the recording."""
+def merge(
+    folder: Path,
+    machine: Any,
+    words: str,
+    made: str,
+    versions: Mapping[str, str],
+    told: Mapping[str, Any],
+) -> None:
+    """What lies in a folder of LABKIT_RECORD → the two files of the recording. told: what this
+    machine would tell the seats of a class (`seat_spec.told`)."""
     jobs, tables, first = [], [], 0
     for file in sorted(folder.glob("*.json")):
         job = json.loads(file.read_text())
@@ -256,7 +270,7 @@ def merge(folder: Path, machine: Any, words: str, made: str, versions: Mapping[s
     results = {f.stem: json.loads(f.read_text()) for f in sorted(folder.glob("*.result"))}
     known: dict[str, Any] = {"made": made, "machine_words": words, "versions": dict(versions)}
     known["weights"] = " and ".join(sorted({job.pop("weights", "") for job in jobs} - {""}))
-    known |= {"machine": asdict(machine), "results": results, "jobs": jobs}
+    known |= {"machine": asdict(machine), "class": dict(told), "results": results, "jobs": jobs}
     FOLDER.mkdir(parents=True, exist_ok=True)
     (FOLDER / "about.json").write_text(json.dumps(known, indent=1, ensure_ascii=False) + "\n")
     pq.write_table(pa.concat_tables(tables), FOLDER / "responses.parquet", compression="zstd")

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import functools
+import importlib.util
 import json
 import os
 import selectors
@@ -20,6 +21,8 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from labkit.errors import Cancelled, LabError
+from labkit.hardware import recorded_machine
+from labkit.hardware.recorded_machine import replaying
 
 CLASS, TOKEN = "LABKIT_CLASS", "LABKIT_CLASS_TOKEN"
 #: Seconds that one call may take, and between the tries of a server that does not answer.
@@ -105,6 +108,19 @@ def seated() -> bool:
     return bool(os.environ.get(CLASS, "").strip())
 
 
+def has_ray() -> bool:
+    """Whether Ray is installed: a seat of a class may do without."""
+    with contextlib.suppress(ValueError):  # there, and hidden
+        return importlib.util.find_spec("ray") is not None
+    return False
+
+
+def lent() -> bool:
+    """Whether no engine of this machine answers, and nothing of one is there: on a seat of a class,
+    or where jobs are played back (LABKIT_REPLAY) without Ray."""
+    return not has_ray() if replaying() else seated()
+
+
 def link(given: str | None = None) -> Link:
     """Where the class is, by LABKIT_CLASS (its link ends with the token) and LABKIT_CLASS_TOKEN.
 
@@ -137,8 +153,11 @@ def link(given: str | None = None) -> Link:
 def about() -> dict[str, Any]:
     """What the class server tells of itself: machine, model, settings, limits; asked once.
 
-    Raises LabError where there is none, or it refuses the token.
+    While jobs are played back it is what the machine of the recording would have told. Raises
+    LabError where there is none, or it refuses the token.
     """
+    if replaying():
+        return dict(recorded_machine.about()["class"])
     return _about(link())
 
 

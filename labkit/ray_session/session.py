@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import importlib.util
 import logging
 import os
 import socket
@@ -18,7 +17,7 @@ from typing import Any
 import psutil
 
 from labkit.errors import LabError, lab_errors
-from labkit.hardware.classroom_seat import seated
+from labkit.hardware.classroom_seat import has_ray, lent
 from labkit.paths import PACKAGE, full_path, writable
 from labkit.ray_session import restore
 from labkit.ray_session.internals import RAY_SETTINGS
@@ -37,14 +36,15 @@ before_stop: list[Callable[[], None]] = []
 def start(address: str | None = None, *, verbose: bool = False, num_cpus: int | None = None) -> Any:
     """Start a local Ray, or join the cluster at `address` or $RAY_ADDRESS ('auto': one here).
 
-    Does nothing when Ray is up, nor on a seat of a class that has no Ray. `num_cpus` is logical;
+    Does nothing when Ray is up, nor where it is not installed and not needed: on a seat of a class,
+    or where jobs are played back. `num_cpus` is logical;
     the default is at least 4, so that reading, the light stages and an engine fit on a small
     machine. Ray's and the workers' logs stay in
     files unless `verbose`. Returns Ray's context; raises LabError when the cluster can't be joined.
     What this changes in the process (environment variables, levels of loggers) `stop` puts back.
     """
-    if seated() and not has_ray():
-        return None  # the class's engine answers
+    if lent() and not has_ray():
+        return None  # the class's engine answers, or a recording
     import ray
 
     restore.begin()
@@ -98,13 +98,6 @@ def _start(address: str | None, verbose: bool, num_cpus: int | None) -> Any:
                 "it up, and reachable from here? If it asks for a token, set RAY_AUTH_MODE=token "
                 "(and RAY_AUTH_TOKEN, or ~/.ray/auth_token) before Python starts."
             ) from problem
-
-
-def has_ray() -> bool:
-    """Whether Ray is installed: a seat of a class may do without."""
-    with contextlib.suppress(ValueError):  # there, and hidden
-        return importlib.util.find_spec("ray") is not None
-    return False
 
 
 def temp_folder() -> tuple[Path, str]:

@@ -12,7 +12,7 @@ import pandas as pd
 
 from labkit.errors import ModelError, lab_errors
 from labkit.hardware import classroom_seat
-from labkit.hardware.classroom_seat import seated
+from labkit.hardware.classroom_seat import lent
 from labkit.hardware.machine import Machine
 from labkit.hardware.recorded_machine import about, replaying
 from labkit.paths import cache_dir, full_path
@@ -90,7 +90,7 @@ def get(name: str, why: str = "named by you") -> Model:
     is asked. Raises ModelError: unknown name, not a model folder, no network, gated without a
     token, wrong hash, disk full.
     """
-    if seated() and not replaying() and name == (ours := _of_class()).name:
+    if lent() and name == (ours := _of_class()).name:
         return replace(ours, why=why)
     entry = REGISTRY.get(name)
     if entry is not None and entry.package is not None:
@@ -158,7 +158,7 @@ def choose(machine: Machine) -> Model:
     package. With a GPU: Llama-3.1-8B where its memory and a token allow, else Qwen2.5-1.5B. On a
     seat of a class it is the class's model.
     """
-    if seated() and not replaying():
+    if lent():
         return _of_class()
     *better, last = candidates(machine)
     for name, why in better:

