@@ -19,11 +19,11 @@ from tools.execute_notebooks import execute, lessons
 NAMES = [path.name for path in lessons()]
 
 
-@pytest.mark.slow
+@pytest.mark.endurance
 def test_the_first_job_of_a_lesson_is_played_back(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The beginning of lesson 1, as a reader has it; `make test-slow` plays all lessons back."""
+    """The beginning of lesson 1, as a reader has it; in `make test` a seat plays it back, below."""
     monkeypatch.setenv(REPLAY, "1")
     path = broken(tmp_path, 1, dict.fromkeys(["labkit.ready()", "FOUR = [", "first = labkit.run("]))
     execute([path], tmp_path / "played")

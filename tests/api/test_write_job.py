@@ -1014,7 +1014,10 @@ OTHERS: dict[str, Callable[[pd.DataFrame], pd.DataFrame]] = {
 }
 
 
-@pytest.mark.parametrize("how", ["frame", "file", "file, streamed", "Dataset"])
+@pytest.mark.parametrize(
+    "how",
+    ["frame", "file", "file, streamed", pytest.param("Dataset", marks=pytest.mark.endurance)],
+)
 @pytest.mark.parametrize(
     "change",
     ["all", *(pytest.param(name, marks=pytest.mark.endurance) for name in list(OTHERS)[1:])],

@@ -183,7 +183,7 @@ def test_a_node_that_is_lost_and_comes_back(tiny: Any, no_ray: None) -> None:
                 local_cluster._end([process])
 
 
-@pytest.mark.slow
+@pytest.mark.endurance
 def test_an_error_in_the_block_ends_the_cluster_too_and_changes_nothing(
     bare: None,  # noqa: F811
 ) -> None:
