@@ -60,6 +60,10 @@ def test_bash_blocks_name_what_exists(page: str, code: str) -> None:
         command = shlex.split(line, comments=True)
         if not command:
             continue
+        if command[0] == ".":  # in the folder that `make setup` makes
+            assert command[1:] == [".venv/bin/activate"]
+            assert (Path(sys.executable).parent / "activate").is_file()
+            continue
         if command[0] == "make":
             check = ["make", "-n", *command[1:]]
         else:
