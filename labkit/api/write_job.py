@@ -96,7 +96,7 @@ def write(
     one kind: Parquet, CSV or TSV (of any dialect: 007 stays text, an empty field is null), JSON
     lines, Excel; text files also packed (`.gz`, `.zst`). A file, a folder, or a pattern
     (`posts-*.csv`), of this machine or a URL (`s3://`, `gs://`, `abfs://`, `hf://`, `https://`).
-    Datasets and files are streamed (but for small files of this machine: at most 200,000 rows in
+    Datasets and files are streamed (but for small files of this machine: at most 50,000 rows in
     32 MiB): workers read, ask and write, and this process holds no more for many rows than for few
     (docs/scale.md).
     path: also a URL (`s3://bucket/answers`): parts are written to a folder of this machine, and

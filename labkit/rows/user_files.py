@@ -20,15 +20,15 @@ from labkit.datasets.csv_file import DatasetError
 from labkit.errors import LabError, reason
 from labkit.rows import excel_sheet, file_place, json_lines
 from labkit.rows.file_place import Place
-from labkit.rows.id_set import ROWS_HERE
 from labkit.settings.engine_defaults import STAGE_CPUS
 
 if TYPE_CHECKING:
     import ray.data
 
-#: At most ROWS_HERE rows in so small files of this machine are read by the program itself, in a
-#: fraction of a second: Ray Data would start processes and take seconds for them.
-BYTES_HERE = 32 * 2**20
+#: So few rows in so small files of this machine are read by the program itself, in a fraction of a
+#: second: Ray Data would start processes and take seconds for them. A row costs the program some
+#: two kilobytes until the job ends.
+ROWS_HERE, BYTES_HERE = 50_000, 32 * 2**20
 #: So much may come out of packed files.
 UNPACKED_HERE = 8 * BYTES_HERE
 
