@@ -858,9 +858,10 @@ def test_small_files_are_answered_as_large_ones(
     """The same rows, types and notes; and what one way began, the other goes on with."""
     data, file = frame(), tmp_path / name
     data["code"], data["whole"] = "007", pd.array([None, 2**53 + 1] * 20, "Int64")
-    data["kind"] = data["kind"].astype(str)
+    data["kind"], data["empty"] = data["kind"].astype(str), None
     if name == "a.parquet":
         data["list"], data["dict"] = [[1, 2]] * 40, [{"a": "x"}] * 40
+        data["none"], data["late"] = [[]] * 40, [None] * 39 + [7.5]
         data["kind"] = data["kind"].astype("category")
         data.to_parquet(file, index=False)
     elif name == "a.jsonl":
