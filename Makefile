@@ -45,6 +45,7 @@ test-fast: setup ## Run the tests without engine and browser (1 min)
 		-m "not engine and not browser and not slow and not endurance"
 
 test-slow: setup ## Run the lessons on real weights, and the faults (takes long)
+	@$(FIND_PYTHON) scripts/setup.py s3 || echo "Without it the tests of S3 are skipped."
 	@LABKIT_TESTS="make $@" "$(BIN)/python" -m pytest tests -m endurance
 
 lint: setup ## Check style and types

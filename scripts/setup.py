@@ -2,8 +2,8 @@
 
 The first run takes minutes. A later one only compares a stamp; one that was cut short goes on.
 `setup.py site` makes the environment of `make site` instead: Sphinx and nothing of the lab;
-`setup.py hub` that of a JupyterHub (docs/hub.md). `setup.py here` installs the lock into the Python
-that runs it, for a notebook of another service.
+`setup.py hub` that of a JupyterHub (docs/hub.md), `setup.py s3` that of the tests' S3 server.
+`setup.py here` installs the lock into the Python that runs it, for a notebook of another service.
 """
 
 from __future__ import annotations
@@ -25,9 +25,9 @@ ROOT = Path(__file__).resolve().parent.parent
 LOG = ROOT / "build" / "setup.log"
 TORCH_INDEX = "https://download.pytorch.org/whl/cpu"
 # An environment and, for a while, its downloads.
-GIGABYTES = {"cpu": 5, "gpu": 16, "site": 0.5, "hub": 0.5}
+GIGABYTES = {"cpu": 5, "gpu": 16, "site": 0.5, "hub": 0.5, "s3": 0.5}
 #: Environments apart from the lab's, and what is in them.
-APART = {"site": "the book", "hub": "a JupyterHub"}
+APART = {"site": "the book", "hub": "a JupyterHub", "s3": "a server of S3, for tests"}
 
 # What a log says → why it failed, what to do. The first match counts: the surest stand first.
 HINTS = [
@@ -232,7 +232,7 @@ def make(venv: Path, want: dict[str, str], old: dict[str, str], what: str) -> No
 
 
 def apart(name: str) -> None:
-    """An environment of its own beside the lab's, on any system: `.venv-site`, `.venv-hub`."""
+    """An environment of its own beside the lab's, on any system: such as `.venv-site`."""
     os.chdir(ROOT)
     venv, python = Path(f".venv-{name}"), python_version()
     want = stamp(name, python, ROOT / "locks") | {"at": str(venv.absolute())}

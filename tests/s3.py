@@ -1,13 +1,10 @@
-"""A real S3 server on this machine: moto's, from PATH or $MOTO_SERVER.
+"""A real S3 server on this machine: moto's, of `.venv-s3`.
 
 It has an environment of its own, since it is larger than all other tools of the tests:
-`python -m venv .venv-s3 && .venv-s3/bin/pip install --require-hashes -r locks/s3.txt`, then
-`MOTO_SERVER=.venv-s3/bin/moto_server make test-slow`."""
+`make test-slow` makes it (`python scripts/setup.py s3`)."""
 
 from __future__ import annotations
 
-import os
-import shutil
 import socket
 import subprocess
 import time
@@ -17,13 +14,15 @@ from contextlib import contextmanager
 import pyarrow.fs as pafs
 import pytest
 
+from labkit.paths import REPO
+
 
 @contextmanager
 def serving(*buckets: str) -> Iterator[pafs.S3FileSystem]:
     """The server, with these buckets, as AWS_ENDPOINT_URL; skips where there is none."""
-    program = os.environ.get("MOTO_SERVER") or shutil.which("moto_server")
-    if not program:
-        pytest.skip("no moto_server on PATH or in MOTO_SERVER: see tests/s3.py")
+    program = REPO / ".venv-s3" / "bin" / "moto_server"
+    if not program.is_file():
+        pytest.skip(f"no {program}: run python scripts/setup.py s3")
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
