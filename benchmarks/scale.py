@@ -36,6 +36,8 @@ from labkit.weights.tiny import tiny_model
 FILE_ROWS = 50_000
 #: After a start, so many seconds are not counted: the first rows wait for the engine.
 WARM_S = 3.0
+#: What stands before the numbers of a job that ended.
+DONE = "done: "
 #: How often the program is looked at, in seconds.
 LOOK_S = 0.5
 
@@ -63,7 +65,7 @@ def job(folder: Path, cold: bool, part_s: float) -> None:
         task, folder / "in", folder / "out", spec, id_column="id", progress=False, stall_s=300
     )
     numbers = out.metrics.as_dict() if out.metrics else {}
-    print(json.dumps([out.rows, out.computed, out.skipped, out.failed, numbers]))
+    print(f"{DONE}{json.dumps([out.rows, out.computed, out.skipped, out.failed, numbers])}")
 
 
 class Folder:
@@ -127,7 +129,8 @@ def watched(
     output, errors = program.communicate()
     if program.returncode:
         raise SystemExit(f"the job failed:\n{output[-1000:]}\n{errors[-3000:]}")
-    rows, computed, skipped, failed, numbers = json.loads(output.splitlines()[-1])
+    (told,) = [line for line in output.splitlines() if line.startswith(DONE)]  # engines log, too
+    rows, computed, skipped, failed, numbers = json.loads(told.removeprefix(DONE))
     print(f"done: {rows:,} rows, {computed:,} computed now, {skipped:,} skipped, {failed:,} failed")
     print({name: round(value, 4) for name, value in numbers.items()})
     print(f"the driver had {first:.0f} MiB of its own at the first rows, {highest:.0f} at most")

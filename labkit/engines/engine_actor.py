@@ -204,6 +204,8 @@ class Replica:
         engine: Any = ray.remote(Engine)
         self.engine = engine.options(
             **resources(spec),
+            # Small engines would fill one node while the cores of another one are idle.
+            scheduling_strategy="SPREAD" if spec.replicas > 1 else "DEFAULT",
             runtime_env=spec.runtime_env,
             name=f"labkit engine {number}",
             namespace=session,

@@ -258,7 +258,9 @@ def test_two_nodes_write_at_the_same_time(
 
     rows = pd.DataFrame({"id": range(800), "question": [f"What is {n}?" for n in range(800)]})
     sizes = {"batch_size": 8, "max_concurrent_batches": 2, "replicas": 2, "warm": warm}
-    two = labkit.configure(tiny, **sizes)
+    # Ray Data puts two cold engines on one node where there is room for both.
+    room = {} if warm else {"placement_group_config": {"bundles": [{"CPU": 2, "GPU": 0}]}}
+    two = labkit.configure(tiny, ray=room, **sizes)
     task = replace(faq(max_tokens=2), allow_empty=True, parse=where)
     out = write(streamed(rows, tmp_path / "in"), tmp_path / "out", two, task)
     back = out.read()
