@@ -37,7 +37,7 @@ lab: setup ## Open the first lesson in JupyterLab
 		"$(BIN)/jupyter" lab notebooks/01_faq_answers.ipynb --ServerApp.root_dir="$(CURDIR)" $(ARGS) \
 		--LabApp.news_url=None --LabApp.check_for_updates_class=jupyterlab.NeverCheckForUpdate $(if $(filter 0,$(shell id -u)),--allow-root)
 
-test: setup lint ## Run what no change may break, lessons and browser too (12 min)
+test: setup lint ## Run what no change may break, lessons and browser too (7 min; 7 min without AVX-512)
 	@LABKIT_TESTS="make $@" "$(BIN)/python" -m pytest $(SIDE_BY_SIDE)
 
 test-fast: setup ## Run the tests without engine and browser (1 min)
