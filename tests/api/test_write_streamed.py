@@ -231,7 +231,7 @@ def test_a_hundred_thousand_rows_take_no_more_of_the_driver_than_the_first(tmp_p
 
 @pytest.fixture
 def two_nodes(no_ray: None) -> Iterator[SimpleNamespace]:
-    with local_nodes(count=2, cpus=3) as address:
+    with local_nodes(count=2, cpus=5) as address:  # Ray Data's readers want a whole one each
         labkit.start(address)
         yield SimpleNamespace(address=address)
 
@@ -259,7 +259,7 @@ def test_two_nodes_write_at_the_same_time(
     rows = pd.DataFrame({"id": range(800), "question": [f"What is {n}?" for n in range(800)]})
     sizes = {"batch_size": 8, "max_concurrent_batches": 2, "replicas": 2, "warm": warm}
     # Ray Data puts two cold engines on one node where there is room for both.
-    room = {} if warm else {"placement_group_config": {"bundles": [{"CPU": 2, "GPU": 0}]}}
+    room = {} if warm else {"placement_group_config": {"bundles": [{"CPU": 3, "GPU": 0}]}}
     two = labkit.configure(tiny, ray=room, **sizes)
     task = replace(faq(max_tokens=2), allow_empty=True, parse=where)
     out = write(streamed(rows, tmp_path / "in"), tmp_path / "out", two, task)
