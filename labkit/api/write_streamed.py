@@ -26,7 +26,8 @@ from labkit.results.parquet_folder import Parts
 from labkit.results.part_worker import Counts, Work
 from labkit.results.part_workers import PartWorkers, result
 from labkit.rows import data_checks, requests, user_data
-from labkit.rows.id_set import ROWS_A_TASK, ROWS_HERE, Gatherer, IdSet
+from labkit.rows.id_gatherer import ROWS_A_TASK, ROWS_HERE, Gatherer
+from labkit.rows.id_set import IdSet
 from labkit.settings.setting import JobSpec
 from labkit.tasks import Task
 

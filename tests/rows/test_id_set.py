@@ -12,8 +12,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from labkit.errors import LabError
-from labkit.rows import id_set
-from labkit.rows.id_set import Gatherer, IdSet, _merged, _places, hashes
+from labkit.rows import id_gatherer
+from labkit.rows.id_gatherer import Gatherer, _merged
+from labkit.rows.id_set import IdSet, _places, hashes
 
 numbers = st.lists(st.integers(-(2**63), 2**63 - 1), max_size=30)
 texts = st.lists(st.text(max_size=8), max_size=30)
@@ -71,8 +72,8 @@ def gathered(tables: list[pa.Table], kind: pa.DataType) -> tuple[Gatherer, IdSet
 def test_a_set_holds_its_ids_and_no_other(
     local_ray: Any, monkeypatch: pytest.MonkeyPatch, size: int
 ) -> None:
-    monkeypatch.setattr(id_set, "ROWS_A_TASK", 30)
-    monkeypatch.setattr(id_set, "IDS_AN_ARRAY", size)
+    monkeypatch.setattr(id_gatherer, "ROWS_A_TASK", 30)
+    monkeypatch.setattr(id_gatherer, "IDS_AN_ARRAY", size)
     tables = [pa.table({"id": range(at, at + 10), "x": pa.nulls(10)}) for at in range(0, 100, 10)]
     tables[3] = tables[3].set_column(1, "x", pa.array([1.5] * 10))
     gatherer, every = gathered(tables, pa.int64())
@@ -89,11 +90,11 @@ def test_a_set_holds_its_ids_and_no_other(
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("here", [id_set.ROWS_HERE, 0], ids=["in this process", "in tasks"])
+@pytest.mark.parametrize("here", [id_gatherer.ROWS_HERE, 0], ids=["in this process", "in tasks"])
 def test_null_ids_and_those_that_are_there_twice_are_counted(
     local_ray: Any, monkeypatch: pytest.MonkeyPatch, here: int
 ) -> None:
-    monkeypatch.setattr(id_set, "ROWS_HERE", here)
+    monkeypatch.setattr(id_gatherer, "ROWS_HERE", here)
     errors = pa.array([None, "e", None, "e"])
     tables = [pa.table({"id": ["a", None, "b", "a"], "error": errors})] * 2
     gatherer, every = gathered(tables, pa.string())
