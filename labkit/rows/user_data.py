@@ -71,11 +71,13 @@ class Source:
         return rows
 
     def some(self, most: int) -> list[Row]:
-        """Some rows with the types of the files: of a table at most `most`, evenly apart, else the
-        first ones, where they were looked at and fit these types."""
+        """Some rows with the types of the files: of a table the first, which are answered first,
+        and about `most` evenly apart; else the first ones, where they were looked at and fit these
+        types."""
         if self.table is not None:
-            apart = range(0, self.table.num_rows, -(-self.table.num_rows // most))
-            return self.table.take(list(apart)).to_pylist()
+            rows = self.table.num_rows
+            which = {*range(min(HEAD, rows)), *range(0, rows, -(-rows // most))}
+            return self.table.take(sorted(which)).to_pylist()
         try:
             return pa.Table.from_pylist(self.head, schema=self.schema).to_pylist()
         except (pa.ArrowException, TypeError):

@@ -1050,6 +1050,15 @@ def test_other_rows_of_the_same_ids_need_another_folder(
     assert write(stored(other, "three"), out, spec).computed == 20
 
 
+def test_of_a_large_table_the_first_rows_are_compared(tmp_path: Path, spec: Any) -> None:
+    """They are those that are there after a kill: rows evenly apart would pass over them."""
+    data = frame(5000, bad=())
+    write(data.head(4), tmp_path / "out", spec)
+    changed = data.assign(question=data["question"].where(data["id"] != "r003", "new"))
+    with pytest.raises(LabError, match="holds answers to other rows: id 'r003'"):
+        write(changed, tmp_path / "out", spec)
+
+
 def test_rows_that_failed_may_be_mended_and_what_is_asked_by_chance_is_not_compared(
     tmp_path: Path, spec: Any
 ) -> None:
