@@ -18,6 +18,7 @@ import os
 import statistics
 import tempfile
 import time
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -26,7 +27,7 @@ import pandas as pd
 
 import labkit
 from benchmarks.about import about
-from labkit.tasks import faq, sentiment
+from labkit.tasks import Task, faq, sentiment
 from labkit.weights.tiny import tiny_model
 
 TINY = "tiny"
@@ -41,10 +42,15 @@ def rows_of(task: str, first: int, number: int) -> pd.DataFrame:
     return pd.DataFrame({column: [f"{n} {texts[n % len(texts)]}" for n in places]})
 
 
+def task_of(name: str) -> Task:
+    """The task, whose every text counts: a tiny model's, and that of a shape without weights."""
+    task = {"sentiment": sentiment(), "faq": faq(max_tokens=64)}[name]
+    return replace(task, any_text=True, allow_empty=True)
+
+
 def trial(task: str, spec: Any, first: int, number: int, seconds: float) -> dict[str, Any]:
     """One plan and its job. first: where its rows begin."""
-    asked = {"sentiment": sentiment(), "faq": faq(max_tokens=64)}[task]
-    asked, rows = replace(asked, any_text=True), rows_of(task, first, number)
+    asked, rows = task_of(task), rows_of(task, first, number)
     plan = labkit.plan(asked, rows, spec, seconds=seconds, progress=False)
     job = labkit.run(asked, rows, spec, progress=False)
     s, truth = plan.seconds, job.metrics.wall_s
@@ -95,48 +101,52 @@ def main() -> None:
     parser.add_argument("--budget", type=float, default=500.0, help="no trial begins after this")
     parser.add_argument("--out", type=Path)
     given = parser.parse_args()
-    began, cases = time.monotonic(), []
+    began = time.monotonic()
+    kept = json.loads(given.out.read_text())["cases"] if given.out and given.out.exists() else []
+    cases: list[dict[str, Any]] = []
     with tempfile.TemporaryDirectory() as folder:
         for model in given.model:
             named = str(tiny_model(Path(folder) / TINY)) if model == TINY else model
             spec = labkit.configure(named, warm=True)
-            cases += [_case(given, spec, task, began) for task in given.tasks]
+            for task in given.tasks:
+                case: dict[str, Any] = {"model": spec.model.name, "task": task, "trials": []}
+                for one in _trials(given, spec, task, began):
+                    if not case["trials"]:
+                        cases.append(case)
+                    case["trials"].append(one)
+                    if given.out:
+                        _write(
+                            given.out, spec, [*kept, *(case for case in cases if case["trials"])]
+                        )
             labkit.stop_engine()
     labkit.stop()
-    every = [one for case in cases for one in case["trials"]]
-    if every:
+    if every := [one for case in cases for one in case["trials"]]:
         print(json.dumps(summary(every)))
-    if given.out:
-        kept = json.loads(given.out.read_text())["cases"] if given.out.exists() else []
-        cases = [*kept, *(case for case in cases if case["trials"])]
-        trials = [one for case in cases for one in case["trials"]]
-        about_it = {**about("plan", spec), "model": sorted({case["model"] for case in cases})}
-        whole = {**about_it, "summary": summary(trials), "cases": cases}
-        given.out.write_text(json.dumps(whole, indent=1) + "\n")
 
 
-def _case(given: argparse.Namespace, spec: Any, task: str, began: float) -> dict[str, Any]:
+def _write(file: Path, spec: Any, cases: list[dict[str, Any]]) -> None:
+    """What is known so far."""
+    trials = [one for case in cases for one in case["trials"]]
+    where = {**about("plan", spec), "model": sorted({case["model"] for case in cases})}
+    whole = {**where, "summary": summary(trials), "cases": cases}
+    file.write_text(json.dumps(whole, indent=1) + "\n")
+
+
+def _trials(given: argparse.Namespace, spec: Any, task: str, began: float) -> Iterator[Any]:
     """The trials of one model and task, as far as there is time."""
-    trials: list[dict[str, Any]] = []
-    rate = labkit.measure(
-        {"sentiment": sentiment(), "faq": faq(max_tokens=64)}[task],
-        rows_of(task, 0, 2000),
-        spec,
-        seconds=3,
-        runs=1,
-    ).rows_per_s[0]
-    number = round(rate * given.job_seconds)
-    for first in range(0, given.trials * number, number):
+    first = labkit.measure(task_of(task), rows_of(task, 0, 2000), spec, seconds=3, runs=1)
+    number = round(first.rows_per_s[0] * given.job_seconds)
+    for first_row in range(0, given.trials * number, number):
         if time.monotonic() - began > given.budget:
             break
-        trials.append(one := trial(task, spec, first, number, given.seconds))
+        one = trial(task, spec, first_row, number, given.seconds)
         print(
             f"{spec.model.name} {task}: {number:,} rows planned {one['planned_s']} s "
             f"({one['lowest_s']} to {one['highest_s']}), took {one['job_s']} s: "
             f"{'held' if held(one) else 'NOT HELD'}",
             flush=True,
         )
-    return {"model": spec.model.name, "task": task, "trials": trials}
+        yield one
 
 
 if __name__ == "__main__":

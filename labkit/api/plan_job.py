@@ -30,6 +30,8 @@ from labkit.tasks import Row, Task
 SAMPLE = 1000
 #: Runs that a plan has at least, and at most: with more, each is larger instead.
 FEWEST, MOST = 3, 8
+#: An interval that is wide gets more runs, in so many times the seconds at most.
+LONGEST = 2.0
 
 
 @lab_errors("The job could not be planned")
@@ -54,7 +56,8 @@ def plan(
 
     data: the job's rows, or a sample of them; total: how many the job has, if more than these.
     spec: None for this machine's defaults. seconds: about how long the runs take, the start of the
-    engine aside (longer, where so few rows do not fill it); more make the interval narrower.
+    engine aside (longer, where so few rows do not fill it, and up to twice as long where the
+    interval is wider than 25%); more make the interval narrower.
     price_per_hour: of all that the job runs on; or by machine: {"here": 0.4, "H100": 2.5}, where a
     name is a part of that of a recorded machine. currency: shown beside prices.
     progress, cancel, stall_s: as in `labkit.run`.
@@ -162,9 +165,15 @@ def _runs(
     most = min(total, len(rows))
     first = measure(task, rows, spec, rows=min(spec.rows_in_flight, most), runs=1, **shown)
     number, repeats = _size(first.rows_per_s[0] * seconds, spec.rows_in_flight, most)
-    runs = []
-    for at in range(repeats):
-        skip = first.rows + at * number
+    runs: list[Run] = []
+    began = time.monotonic()
+
+    def unsure() -> bool:
+        late = time.monotonic() - began > LONGEST * seconds
+        return not late and job_estimate.job_seconds(total, runs).width > planning.WIDE
+
+    while len(runs) < repeats or (len(runs) < MOST and unsure()):
+        skip = first.rows + len(runs) * number
         one = measure(task, rows, spec, rows=number, runs=1, skip=skip, **shown)
         runs.append(_run(one))
     return runs, first.start_s

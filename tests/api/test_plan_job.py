@@ -34,6 +34,7 @@ class Clock:
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch):
         self.runs: list[tuple[int, int]] = []  # (rows, skip)
+        self.slower = 1.0  # every second run
         monkeypatch.setattr(plan_job, "measure", self.measure)
 
     def measure(
@@ -49,7 +50,7 @@ class Clock:
     ) -> Measurement:
         number = min(len(data), rows or round(100 * seconds))
         self.runs.append((number, skip))
-        wall = 1 + 0.01 * number
+        wall = (1 + 0.01 * number) * (self.slower if len(self.runs) % 2 else 1)
         span, tokens = wall - 0.5, 3 * number
         parts = {"startup_s": 0.3, "engine_span_s": span, "tail_s": 0.5 if span > 1 else span}
         steady = tokens / (span - 0.5) if span > 1 else 0.0
@@ -98,6 +99,27 @@ def test_runs_are_enough_and_as_many_as_there_is_time_for(
     assert number == most or most > number >= 2 * rows_in_flight
     least = plan_job.FEWEST * 2 * rows_in_flight
     assert number * repeats <= max(1.5 * affordable + plan_job.MOST, least)
+
+
+@pytest.mark.parametrize(("slower", "fewest"), [(1.0, True), (1.05, True), (1.8, False)])
+def test_runs_that_differ_much_are_followed_by_more(
+    clock: Clock, spec: Any, slower: float, fewest: bool
+) -> None:
+    """Three runs of two loads of the engine each: few, as on a large card."""
+    clock.slower = slower
+    plan = labkit.plan(TASK, questions(5000), spec, seconds=1, progress=False)
+    assert len(plan.runs) == (plan_job.FEWEST if fewest else plan_job.MOST)
+    assert (plan.seconds.width <= 0.25) == fewest
+
+
+def test_runs_that_differ_end_with_the_time(
+    clock: Clock, spec: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    clock.slower = 1.8
+    now = iter(range(0, 10_000, 5))
+    monkeypatch.setattr(plan_job.time, "monotonic", lambda: float(next(now)))
+    plan = labkit.plan(TASK, questions(5000), spec, seconds=4, progress=False)
+    assert len(plan.runs) == plan_job.FEWEST + 1, "after 5 s, not after 10"
 
 
 @pytest.mark.parametrize("number", [1, 50, 120])
