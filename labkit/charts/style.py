@@ -102,7 +102,7 @@ def image(picture: bytes, alt: str) -> str:
     """A picture in HTML, as wide as its place; on a phone it keeps a readable size, and scrolls."""
     text = base64.b64encode(picture).decode()
     tag = f'<img src="data:image/png;base64,{text}" alt="{escape(alt)}" style="{SIZE}">'
-    return f'<div style="overflow-x: auto">{tag}</div>'
+    return f'<div style="overflow-x: auto" tabindex="0">{tag}</div>'
 
 
 def bundle(picture: bytes, alt: str, below: str = "") -> tuple[dict[str, str], dict[str, Any]]:

@@ -7,6 +7,7 @@ has a canary in `tests/ray_session/test_internals.py`, so that an upgrade of Ray
 from __future__ import annotations
 
 import contextlib
+import time
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -14,6 +15,11 @@ import psutil
 
 #: Actors that were told to end have so many seconds to do it.
 KILL_S = 5.0
+
+#: How long Ray Data's loop rests where enough is read ahead, in seconds; and what it counts of a
+#: stage where something moves.
+REST_S = 0.02
+MOVED = ("num_tasks_submitted", "num_tasks_finished", "num_task_outputs_generated")
 
 #: So many blocks of a stage may be noted by Ray before they are forgotten.
 BLOCKS_NOTED = 100
@@ -54,6 +60,8 @@ class Execution:
     def __init__(self, check: Callable[[], None]):
         self.check = check
         self.executor: Any = None
+        self.moved: list[int] = []
+        self.stepped = 0.0
 
     @contextlib.contextmanager
     def watched(self, contexts: list[Any]) -> Iterator[None]:
@@ -94,6 +102,15 @@ class Execution:
             if len(noted) > BLOCKS_NOTED:
                 del noted[:-1]
 
+    def rest(self) -> None:
+        """Wait a little where a step of Ray's loop took no time and moved nothing: enough is read
+        ahead, and by itself it would look again at once, for up to a core of this process."""
+        stages = getattr(self.executor, "_topology", None) or ()
+        moved = [getattr(stage.metrics, count) for stage in stages for count in MOVED]
+        if moved == self.moved and time.monotonic() - self.stepped < REST_S / 2:
+            time.sleep(REST_S)
+        self.moved, self.stepped = moved, time.monotonic()
+
     def shut_down(self) -> None:
         """End it: Ray waits for its tasks."""
         self.executor.shutdown(True)
@@ -118,6 +135,7 @@ class _Callback:
         if self.execution is not None:
             self.execution.check()
             self.execution.forget_statistics()
+            self.execution.rest()
 
     def after_execution_succeeds(self, executor: Any) -> None:
         """Nothing to do."""

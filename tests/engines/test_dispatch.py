@@ -7,14 +7,18 @@ import time
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
+from unittest.mock import MagicMock
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 import labkit
 from labkit.engines import dispatch, endpoint_client, ray_data_llm, warm_engine
 from labkit.errors import Cancelled
 from labkit.ray_session import internals
+from labkit.settings.processor_spec import ProcessorSpec
 
 
 @pytest.mark.parametrize("step", ["capacity", "renderer", "processor", "none"])
@@ -103,3 +107,25 @@ def test_rows_that_nobody_asks_for_yet_are_not_read(local_ray: Any, tmp_path: Pa
     options.resource_limits = options.resource_limits.copy(object_store_memory=10.0)
     with dispatch.reading_ahead(data, 2**20):
         assert options.resource_limits.object_store_memory == 10
+
+
+@given(st.integers(1, 10**8), st.integers(1, 512), st.integers(1, 64), st.integers(1, 8))
+def test_blocks_of_many_rows_are_large_and_of_few_rows_many(
+    rows: int, size: int, batches: int, replicas: int
+) -> None:
+    """A block is whole batches; each replica gets several, and many before they become large."""
+    values = {"batch_size": size, "max_concurrent_batches": batches}
+    spec: Any = MagicMock(spec=ProcessorSpec, warm=True, replicas=replicas)
+    spec.__getitem__ = lambda _, name: values[name]
+    found = dispatch.block_rows(spec, rows)
+    most = size * max(dispatch.BATCHES_A_BLOCK, 2 * batches)
+    assert found % size == 0 and found >= size
+    if rows >= dispatch.BLOCKS_A_REPLICA * replicas * size:
+        assert rows // found >= dispatch.BLOCKS_A_REPLICA * replicas
+    if found > most:
+        assert found <= dispatch.LARGE_BLOCK
+        assert rows // found >= dispatch.MANY_BLOCKS * replicas
+    if rows >= dispatch.MANY_BLOCKS * replicas * dispatch.LARGE_BLOCK:
+        assert found >= min(dispatch.LARGE_BLOCK // 2, max(most, size))
+    spec.warm = False
+    assert dispatch.block_rows(spec, rows) == size, "Ray Data's stages take a block as a batch"

@@ -109,6 +109,32 @@ def test_what_ray_notes_of_each_block_is_forgotten(
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize("rest_s", [0.2, 0.0])
+def test_ray_s_loop_rests_while_enough_is_read_ahead(
+    local_ray: Any, monkeypatch: pytest.MonkeyPatch, rest_s: float
+) -> None:
+    """Without it takes many steps for nothing; where one day it does not, `rest` can go."""
+    import ray.data
+
+    from labkit.engines.dispatch import reading_ahead
+
+    monkeypatch.setattr(internals, "REST_S", rest_s)
+    steps: list[int] = []
+    execution = internals.Execution(lambda: steps.append(1))
+    data = ray.data.range(40_000, override_num_blocks=8).map_batches(
+        lambda batch: batch, batch_size=100, num_cpus=0.1
+    )
+    with execution.watched([data.context]), reading_ahead(data, 4000.0):
+        blocks = iter(internals.blocks(data))
+        rows = next(blocks)[1]
+        before = len(steps)
+        time.sleep(2)  # nobody asks for a block
+        taken = len(steps) - before
+        assert rows + sum(count for _, count in blocks) == 40_000
+    assert taken < 40 if rest_s else taken > 100
+
+
+@pytest.mark.slow
 def test_blocks_are_given_by_reference(local_ray: Any) -> None:
     """Those of an execution that is watched, also where a block is cut, or is a frame."""
     import pandas as pd
