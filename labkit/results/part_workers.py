@@ -44,6 +44,7 @@ class PartWorkers:
         self.limits: list[int] = []  # how many blocks each takes at a time
         self.pending: dict[Any, int] = {}
         self.at_each: list[int] = []
+        self.given: list[int] = []
         self.asked: list[Any] = []
         self.asked_at = 0.0
         self.rows = 0  # as they were told last
@@ -61,8 +62,9 @@ class PartWorkers:
             if block is None:
                 continue
             yield from self._room(sum(self.limits))
-            at = min(range(len(self.actors)), key=lambda n: self.at_each[n] / self.limits[n])
+            at = min(range(len(self.actors)), key=self._busy)
             self.at_each[at] += 1
+            self.given[at] += 1
             self.pending[self.actors[at].take.remote(block)] = at
         yield from self._room(1)
         if self.actors:
@@ -80,7 +82,12 @@ class PartWorkers:
                 options["scheduling_strategy"] = on_node("" if self.here else station.node)
             self.actors.append(actor.options(**options).remote(work, station))
         self.limits = [station.blocks for station in stations]
-        self.at_each = [0] * len(stations)
+        self.at_each, self.given = [0] * len(stations), [0] * len(stations)
+
+    def _busy(self, number: int) -> tuple[float, float]:
+        """How much a worker has to do; of those that have as much, how much it had."""
+        limit = self.limits[number]
+        return self.at_each[number] / limit, self.given[number] / limit
 
     def _room(self, blocks: int) -> Iterator[Counts | None]:
         """Wait until fewer than so many blocks are with the workers."""
