@@ -15,8 +15,8 @@ DEVICE ?= auto
 PYTHON ?=
 TORCH_INDEX ?= https://download.pytorch.org/whl/cpu
 BIN = $(abspath $(VENV))/bin
-# Three workers: what shares Ray, the lessons, and all others (see tests/conftest.py).
-SIDE_BY_SIDE = -n 3 --dist loadgroup --no-loadscope-reorder
+# Workers side by side: what shares Ray, the lessons, and all others (see tests/conftest.py).
+SIDE_BY_SIDE = --dist loadgroup --no-loadscope-reorder
 FIND_PYTHON = python=$$(sh scripts/find-python.sh) && "$$python"
 export VENV DEVICE PYTHON TORCH_INDEX
 export RAY_USAGE_STATS_ENABLED := 0
@@ -38,15 +38,15 @@ lab: setup ## Open the first lesson in JupyterLab
 		--LabApp.news_url=None --LabApp.check_for_updates_class=jupyterlab.NeverCheckForUpdate $(if $(filter 0,$(shell id -u)),--allow-root)
 
 test: setup lint ## Run what no change may break, lessons and browser too (7 min; 7 min without AVX-512)
-	@LABKIT_TESTS="make $@" "$(BIN)/python" -m pytest $(SIDE_BY_SIDE)
+	@LABKIT_TESTS="make $@" "$(BIN)/python" -m pytest -n 3 $(SIDE_BY_SIDE)
 
 test-fast: setup ## Run the tests without engine and browser (1 min)
-	@LABKIT_TESTS="make $@" "$(BIN)/python" -m pytest tests -n 2 --dist loadgroup --no-loadscope-reorder \
+	@LABKIT_TESTS="make $@" "$(BIN)/python" -m pytest tests -n 2 $(SIDE_BY_SIDE) \
 		-m "not engine and not browser and not slow and not endurance"
 
 test-slow: setup ## Run the lessons on real weights, and the faults (takes long)
 	@$(FIND_PYTHON) scripts/setup.py s3 || echo "Without it the tests of S3 are skipped."
-	@LABKIT_TESTS="make $@" "$(BIN)/python" -m pytest tests -m endurance
+	@LABKIT_TESTS="make $@" "$(BIN)/python" -m pytest tests -n 2 $(SIDE_BY_SIDE) -m endurance
 
 lint: setup ## Check style and types
 	@"$(BIN)/ruff" check .
@@ -63,7 +63,7 @@ bench: setup ## Measure batching, and what a warm engine saves, on this machine
 bundle: setup ## Pack the lab for a host without Internet (ARGS="--part-mib 500", see labkit bundle --help)
 	@"$(BIN)/python" -m labkit bundle $(ARGS)
 
-teaching: setup ## Build slides, cheat sheet, quizzes and the lessons without solutions into build/teaching
+teaching: setup ## Build slides, cheat sheet, quizzes, exam and the lessons without solutions into build/teaching
 	@"$(BIN)/python" -m tools.teaching
 
 site: ## Build the book (lessons and docs as a static site) into build/site

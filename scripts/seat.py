@@ -4,11 +4,15 @@
     python scripts/seat.py LINK        and opens the first lesson in it, with your link of the class
     python scripts/seat.py replay      or without a class: the lessons are played back
 
+With `--without-solutions` after it the lesson that opens is the one of a copy without solutions and
+outputs (`course`, made once).
+
 A seat has no vLLM, PyTorch or Ray: the class's engine answers, or a recording (docs/classroom.md).
 """
 
 from __future__ import annotations
 
+import argparse
 import hashlib
 import json
 import os
@@ -24,6 +28,8 @@ KERNEL = 'c = get_config()\nc.InteractiveShellApp.extensions.append("labkit.widg
 #: In the place of a link: the lessons are played back, for when the network to the class fails.
 REPLAY = "replay"
 LESSON = "notebooks/01_faq_answers.ipynb"
+#: The copy of the lessons without their solutions.
+COURSE = "course"
 
 
 def python_of(folder: Path) -> Path:
@@ -71,13 +77,28 @@ def run(command: list[str], what: str) -> None:
         )
 
 
+def course(python: str) -> str:
+    """The first lesson of the copy without solutions, which a learner works in from then on."""
+    if not (ROOT / COURSE).exists():
+        copy = [python, "-m", "labkit", "lessons", str(ROOT / COURSE), "--without-solutions"]
+        run(copy, "the copy of the lessons")
+    return f"{COURSE}/{LESSON}"
+
+
 def main() -> None:
     """Make the seat, and open it where a link is given."""
     if not (3, 11) <= sys.version_info[:2] <= (3, 12):
         raise SystemExit("A seat needs Python 3.11 or 3.12: python3.12 scripts/seat.py")
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("link", nargs="?", help="your link of the class, or `replay`")
+    words = "open a copy of the lessons without solutions and outputs"
+    parser.add_argument("--without-solutions", action="store_true", help=words)
+    given = parser.parse_args()
     folder = Path(os.environ.get("SEAT_VENV") or ROOT / ".seat").absolute()
     build(folder)
-    link = sys.argv[1] if len(sys.argv) > 1 else os.environ.get("LABKIT_CLASS", "")
+    link = given.link or os.environ.get("LABKIT_CLASS", "")
     if not link:
         print("With your link of the class: python scripts/seat.py LINK")
         return
@@ -92,7 +113,8 @@ def main() -> None:
         raise SystemExit("FAILED: the class could not be asked.")
     paths = [str(ROOT / "scripts" / "jupyter"), os.environ.get("JUPYTER_CONFIG_PATH", "")]
     env["JUPYTER_CONFIG_PATH"] = os.pathsep.join(filter(None, paths))  # no question about news
-    lab = [python, "-m", "jupyter", "lab", LESSON, f"--ServerApp.root_dir={ROOT}"]
+    lesson = course(python) if given.without_solutions else LESSON
+    lab = [python, "-m", "jupyter", "lab", lesson, f"--ServerApp.root_dir={ROOT}"]
     raise SystemExit(subprocess.run(lab, env=env, cwd=ROOT).returncode)
 
 

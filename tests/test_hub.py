@@ -31,8 +31,9 @@ class Settings(SimpleNamespace):
 
 def settings(monkeypatch: pytest.MonkeyPatch, **env: str) -> Any:
     """What `learners.py` sets, in this environment."""
-    for name in ("BATCH_LAB", "BATCH_LAB_PYTHON", "BATCH_LAB_CLASS", "LABKIT_CACHE"):
+    for name in ("BATCH_LAB", "BATCH_LAB_PYTHON", "BATCH_LAB_CLASS", "BATCH_LAB_LESSONS"):
         monkeypatch.delenv(name, raising=False)
+    monkeypatch.delenv("LABKIT_CACHE", raising=False)
     for name, value in env.items():
         monkeypatch.setenv(name, value)
     c = Settings()
@@ -46,7 +47,7 @@ def test_every_learner_has_the_lab_s_environment_and_cache(monkeypatch: pytest.M
     env = c.Spawner.environment
     assert env["BATCH_LAB_PYTHON"] == "/opt/batch-lab/.venv/bin/python"
     assert env["LABKIT_CACHE"] == "/opt/batch-lab/cache"
-    assert "LABKIT_CLASS" not in env
+    assert "LABKIT_CLASS" not in env and env["BATCH_LAB_LESSONS"] == ""
     assert c.Spawner.cmd == ["/bin/sh", "/opt/batch-lab/scripts/hub/server.sh"]
     assert c.SystemdSpawner.isolate_tmp is True
 
@@ -90,6 +91,23 @@ def test_the_container_starts_what_the_values_name() -> None:
     assert f"WORKDIR {values['storage']['homeMountPath']}" in file
     done = subprocess.run(["sh", "-n", FILES / "server.sh"], capture_output=True, text=True)
     assert (done.returncode, done.stderr) == (0, "")
+
+
+@pytest.mark.parametrize("more", ["", "--without-solutions"])
+def test_a_learner_s_first_server_copies_the_lessons(tmp_path: Path, more: str) -> None:
+    """And none after it. `echo` stands in for the lab's Python, and for the server."""
+    command = tmp_path / "jupyterhub-singleuser"
+    command.write_text('#!/bin/sh\necho server "$@"\n')
+    command.chmod(0o755)
+    path = f"{tmp_path}:{os.environ['PATH']}"
+    env = {"PATH": path, "BATCH_LAB_PYTHON": "echo", "BATCH_LAB_LESSONS": more}
+    for first in (True, False):
+        server = ["sh", str(FILES / "server.sh"), "--port=1"]
+        done = subprocess.run(server, cwd=tmp_path, env=env, capture_output=True, text=True)
+        lines = done.stdout.splitlines()
+        copied = f"-m labkit lessons lessons {more}".rstrip()
+        assert (copied in lines, lines[-1]) == (first, "server --port=1"), done.stderr
+        (tmp_path / "lessons").mkdir(exist_ok=True)
 
 
 def test_the_lock_of_the_hub_is_whole() -> None:

@@ -6,6 +6,8 @@ import json
 import re
 import sys
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 
@@ -64,6 +66,40 @@ def test_a_folder_that_is_something_else_is_left_alone(tmp_path: Path, steps: li
     with pytest.raises(SystemExit, match="SEAT_VENV"):
         seat.build(tmp_path)
     assert not steps and (tmp_path / "mine.txt").exists()
+
+
+@pytest.fixture
+def opened(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> list[list[str]]:
+    """What a seat that is made starts; the lab is a folder of its own."""
+    said: list[list[str]] = []
+
+    def started(command: list[str], **_: Any) -> SimpleNamespace:
+        said.append(command[1:])
+        return SimpleNamespace(returncode=0)
+
+    monkeypatch.setattr(seat, "build", lambda folder: None)
+    monkeypatch.setattr(seat, "ROOT", tmp_path)
+    monkeypatch.setattr(seat.subprocess, "run", started)
+    monkeypatch.delenv("LABKIT_CLASS", raising=False)
+    return said
+
+
+@pytest.mark.parametrize("link", ["replay", "http://192.168.1.5:8899/07-0123"])
+@pytest.mark.parametrize("whole", [True, False])
+def test_a_seat_opens_the_lessons_with_or_without_solutions(
+    opened: list[list[str]], monkeypatch: pytest.MonkeyPatch, tmp_path: Path, link: str, whole: bool
+) -> None:
+    monkeypatch.setattr(sys, "argv", ["seat.py", link, *["--without-solutions"] * (not whole)])
+    for _ in range(2):
+        with pytest.raises(SystemExit) as end:
+            seat.main()
+        assert end.value.code == 0
+        (tmp_path / seat.COURSE).mkdir(exist_ok=True)  # what a learner works in stays
+    copies = [command for command in opened if "lessons" in command]
+    course = str(tmp_path / seat.COURSE)
+    assert copies == [["-m", "labkit", "lessons", course, "--without-solutions"]] * (not whole)
+    lesson = seat.LESSON if whole else f"{seat.COURSE}/{seat.LESSON}"
+    assert [command[3] for command in opened if "lab" in command] == [lesson] * 2
 
 
 def test_a_step_that_fails_is_named() -> None:

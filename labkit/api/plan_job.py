@@ -121,8 +121,7 @@ def _prices(price: float | Mapping[str, float] | None) -> dict[str, float]:
 def _settled(spec: ProcessorSpec, task: Task, rows: list[Row], total: int) -> ProcessorSpec:
     """With as many engines on a card as the whole job takes, not as a short run would."""
     asked = requests.Batches(task, rows, dispatch.parameter_of(spec), spec["batch_size"])
-    asked.rows = total
-    settled = dispatch.settled(spec, task, asked)
+    settled = dispatch.settled(spec, task, asked, total, part=True)
     assert isinstance(settled, ProcessorSpec)
     return settled
 

@@ -14,8 +14,8 @@ import pyarrow.compute as pc
 from labkit.api.configure import configure
 from labkit.api.job_stream import ray_data_settings, stream
 from labkit.api.watchdog import limit
-from labkit.engines import recorded_jobs
-from labkit.engines.dispatch import made_ready, parameter_of, settled
+from labkit.engines import dispatch, recorded_jobs
+from labkit.engines.dispatch import made_ready, parameter_of
 from labkit.errors import lab_errors
 from labkit.metrics import EngineUse
 from labkit.progress import Progress, View
@@ -74,7 +74,7 @@ def run(
         if columns := data_checks.columns(data, inputs):
             requests.check_columns(task, columns)
         asked = recorded_jobs.in_one(_requests(task, data, inputs, spec))
-        spec = settled(spec, task, asked)
+        spec = _settled(task, data, asked, spec)
         made_ready(asked, spec)
         noted = recorded_jobs.copied(asked)
         clocks = capacity.clocks(spec.replicas)
@@ -120,6 +120,17 @@ def _requests(
         num_cpus=STAGE_CPUS,
     )
     return made.repartition(target_num_rows_per_block=size)
+
+
+def _settled(
+    task: Task, data: Any, asked: requests.Batches | ray.data.Dataset, spec: JobSpec
+) -> JobSpec:
+    """With as many engines on a card as the rows take: of a Dataset by its first rows."""
+    if isinstance(asked, requests.Batches) or not dispatch.open_number(spec):
+        return dispatch.settled(spec, task, asked)
+    first = user_data.first(data)
+    head = requests.Batches(task, first, parameter_of(spec), user_data.HEAD)
+    return dispatch.settled(spec, task, head, part=True)
 
 
 def _answered(task: Task, table: pa.Table, inputs: list[Row] | None) -> Answered:

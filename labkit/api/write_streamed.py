@@ -214,7 +214,7 @@ def _computed(
     if dispatch.open_number(spec):
         _look_at_first(source, stall_s)
     head = requests.Batches(task, source.head, dispatch.parameter_of(spec), user_data.HEAD)
-    spec = dispatch.settled(spec, task, head if source.head else source.dataset, todo)
+    spec = dispatch.settled(spec, task, head if source.head else source.dataset, todo, part=True)
     parameter, size = dispatch.parameter_of(spec), dispatch.block_rows(spec, todo)
     asked = source.asked(task, parameter, parts.id_column, done, size)
     assert not isinstance(asked, requests.Batches)

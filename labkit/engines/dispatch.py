@@ -176,13 +176,21 @@ def made_ready(asked: Batches | ray.data.Dataset, spec: JobSpec) -> None:
 
 
 def settled(
-    spec: JobSpec, task: Task, asked: Batches | ray.data.Dataset, rows: int | None = None
+    spec: JobSpec,
+    task: Task,
+    asked: Batches | ray.data.Dataset,
+    rows: int | None = None,
+    *,
+    part: bool = False,
 ) -> JobSpec:
     """The specification that a job runs with: as many engines on a card as its rows take. Batches
-    take its size from now on. rows: how many there are, where these are not all."""
+    take its size from now on. part: these are the first of the rows, of so many; None: nobody knows
+    of how many."""
     if not isinstance(spec, ProcessorSpec) or isinstance(spec, SeatSpec):
         return spec
     running = warm_engine.current() if spec.warm else None
+    if isinstance(asked, Batches) and not part:
+        rows = asked.rows
     spec = engines_on_card.settle(spec, _work(task, asked, rows), running)
     if isinstance(asked, Batches):
         asked.size = spec["batch_size"]
@@ -196,16 +204,13 @@ def open_number(spec: JobSpec) -> bool:
     return spec.engines_per_gpu == "auto" and bool(spec.machine.gpus)
 
 
-def _work(
-    task: Task, asked: Batches | ray.data.Dataset, rows: int | None = None
-) -> engines_on_card.Work:
+def _work(task: Task, asked: Batches | ray.data.Dataset, rows: int | None) -> engines_on_card.Work:
     """What is known of the rows: four characters a token, and the whole of `max_tokens`, but for
     choices, whose longest is known."""
     first = asked.first() if isinstance(asked, Batches) else None
     if first is not None:
         inputs = sum(map(len, first["messages"].to_pylist())) / len(first) / CHARACTERS
         sampling = [requests.sampling_of(text) for text in first["sampling"].to_pylist()]
-        rows = rows or asked.rows
     else:
         inputs, sampling = 256.0, [dict(task.sampling)]
     outputs = sum(map(_output_tokens, sampling)) / len(sampling)

@@ -121,7 +121,8 @@ def replayed(name: str, run: Callable[[], T]) -> T:
 
 NOT_RECORDED = (
     "This job was not recorded: with LABKIT_REPLAY=1 only the lessons' own jobs can be played "
-    "back, in the lessons' order. Run it without LABKIT_REPLAY: it then runs for real"
+    "back, in the lessons' order. It runs for real without LABKIT_REPLAY: where the lab has an "
+    "engine, or on a seat with the link of a class"
 )
 
 

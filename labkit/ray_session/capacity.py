@@ -28,7 +28,7 @@ def missing(bundles: Sequence[dict[str, float]], light_cpus: float) -> str | Non
     """What the live nodes lack for these bundles plus the light stages; None when all fits.
 
     Places each bundle on the first node with room (largest first), then asks for the light
-    stages and one CPU for reading.
+    stages and one CPU of one node for reading.
     """
     free = nodes()
     for bundle in sorted(bundles, key=lambda b: -sum(b.values())):
@@ -44,6 +44,9 @@ def missing(bundles: Sequence[dict[str, float]], light_cpus: float) -> str | Non
         return (
             f"{light_cpus + READ_CPUS:.1f} CPU for reading and the light stages ({left:.1f} left)"
         )
+    most = max((node.get("CPU", 0) for node in free), default=0)
+    if most < READ_CPUS:  # Ray Data's readers want it whole
+        return f"{READ_CPUS:.1f} CPU on one node for reading ({most:.1f} left at most)"
     return None
 
 

@@ -62,7 +62,7 @@ class PartWorkers:
             if block is None:
                 continue
             yield from self._room(sum(self.limits))
-            at = min(range(len(self.actors)), key=self._busy)
+            at = self.least_busy()
             self.at_each[at] += 1
             self.given[at] += 1
             self.pending[self.actors[at].take.remote(block)] = at
@@ -84,10 +84,15 @@ class PartWorkers:
         self.limits = [station.blocks for station in stations]
         self.at_each, self.given = [0] * len(stations), [0] * len(stations)
 
-    def _busy(self, number: int) -> tuple[float, float]:
-        """How much a worker has to do; of those that have as much, how much it had."""
-        limit = self.limits[number]
-        return self.at_each[number] / limit, self.given[number] / limit
+    def least_busy(self) -> int:
+        """The worker for the next block: of those that have as little to do, the one that had
+        least, since on a fast machine each is done before the next block comes."""
+
+        def busy(worker: int) -> tuple[float, float]:
+            limit = self.limits[worker]
+            return self.at_each[worker] / limit, self.given[worker] / limit
+
+        return min(range(len(self.actors)), key=busy)
 
     def _room(self, blocks: int) -> Iterator[Counts | None]:
         """Wait until fewer than so many blocks are with the workers."""

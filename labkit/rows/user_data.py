@@ -65,10 +65,9 @@ class Source:
         return self.files.few(id_column, most) if self.files and typed else None
 
     def first(self) -> list[Row]:
-        """The first rows of a Dataset: what makes them runs for them, and again for all."""
+        """The first rows of the Dataset."""
         assert self.dataset is not None
-        rows: list[Row] = self.dataset.take_batch(HEAD, batch_format="pyarrow").to_pylist()
-        return rows
+        return first(self.dataset)
 
     def some(self, most: int) -> list[Row]:
         """Some rows with the types of the files: of a table the first, which are answered first,
@@ -250,6 +249,15 @@ def is_dataset(data: Any) -> bool:
     """Whether these are rows that are streamed."""
     ray_data = sys.modules.get("ray.data")  # where it was not imported, nobody has made a Dataset
     return ray_data is not None and isinstance(data, ray_data.Dataset)
+
+
+def first(dataset: ray.data.Dataset) -> list[Row]:
+    """The first rows: what makes them runs for them, and again for all."""
+    try:
+        rows: list[Row] = dataset.take_batch(HEAD, batch_format="pyarrow").to_pylist()
+    except ValueError:  # there are none
+        return []
+    return rows
 
 
 def in_memory(data: Any) -> list[Row]:

@@ -21,6 +21,8 @@ CACHE = os.environ.get("LABKIT_CACHE") or f"{LAB}/cache"
 #: and its folder, which holds the key of the seats.
 CLASS = os.environ.get("BATCH_LAB_CLASS")
 CLASS_FOLDER = os.environ.get("BATCH_LAB_CLASS_FOLDER") or f"{CACHE}/classroom"
+#: `--without-solutions` for lessons as a class gets them; nothing for the whole ones.
+LESSONS = os.environ.get("BATCH_LAB_LESSONS") or ""
 #: A learner's memory and cores, by the measured peaks in docs/hub.md: with an engine of their own,
 #: and on a class's engine.
 OWN_ENGINE, CLASS_ENGINE = ("6G", 2.0), ("1G", 1.0)
@@ -31,6 +33,7 @@ c.Spawner.cmd = ["/bin/sh", f"{LAB}/scripts/hub/server.sh"]
 c.Spawner.start_timeout = 120  # many begin at the same time
 c.Spawner.environment = {
     "BATCH_LAB_PYTHON": PYTHON,
+    "BATCH_LAB_LESSONS": LESSONS,
     "LABKIT_CACHE": CACHE,
     "RAY_USAGE_STATS_ENABLED": "0",
     "VLLM_NO_USAGE_STATS": "1",

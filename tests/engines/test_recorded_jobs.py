@@ -126,7 +126,7 @@ def test_rows_in_another_order_are_another_job(recording: Any) -> None:
         (asked(["a?", "b?"], faq(max_tokens=7)), SPEC),
     ]
     for requests, spec in cases:
-        with pytest.raises(LabError, match="not recorded.*without LABKIT_REPLAY"):
+        with pytest.raises(LabError, match="not recorded.*without LABKIT_REPLAY.*class"):
             list(dispatch.answer(requests, spec, say=print))
 
 

@@ -83,6 +83,18 @@ def test_what_is_missing_is_named(
     assert words in (capacity.missing(bundles, light) or "")
 
 
+@pytest.mark.parametrize("nodes", [1, 2, 5])
+@pytest.mark.parametrize("left", [0.5, 0.99, 1.0, 2.0])
+def test_readers_need_a_whole_cpu_of_one_node(
+    monkeypatch: pytest.MonkeyPatch, nodes: int, left: float
+) -> None:
+    """Ray Data's readers on a node each with less would wait for ever."""
+    monkeypatch.setattr(capacity, "nodes", lambda: [{"CPU": 2 + left} for _ in range(nodes)])
+    lacking = capacity.missing([{"CPU": 2.0}] * nodes, 0.0)
+    assert (lacking is None) == (left >= 1)
+    assert lacking is None or "for reading" in lacking
+
+
 def test_asking_takes_nothing(local_ray: Any) -> None:
     before = capacity.nodes()
     bundles = [{"CPU": 2.0}]

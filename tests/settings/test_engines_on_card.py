@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import itertools
 from dataclasses import replace
+from types import SimpleNamespace
 from typing import Any
 
+import pyarrow as pa
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from labkit.api import run_job
 from labkit.api.configure import configure
 from labkit.engines import dispatch
 from labkit.engines.warm_engine import why_reload
@@ -158,12 +161,12 @@ def test_any_work_gets_engines_that_fit(work: Work, model: Model, machine: Any, 
 def test_the_work_is_read_from_the_requests() -> None:
     rows = [{"text": "x" * 80, "question": "y" * 4000}] * 10
     short = requests.Batches(sentiment(), rows, for_vllm, 4)
-    found = dispatch._work(sentiment(), short)
+    found = dispatch._work(sentiment(), short, 10)
     assert found.rows == 10 and 20 < found.input_tokens < 120 and found.output_tokens < 5
     long = requests.Batches(faq(max_tokens=300), rows, for_vllm, 4)
-    found, no_rows = dispatch._work(faq(), long), requests.Batches(faq(), [], for_vllm, 4)
+    found, no_rows = dispatch._work(faq(), long, 10), requests.Batches(faq(), [], for_vllm, 4)
     assert found.input_tokens > 1000 and found.output_tokens == 300
-    assert dispatch._work(faq(max_tokens=7), no_rows).output_tokens == 7
+    assert dispatch._work(faq(max_tokens=7), no_rows, 0).output_tokens == 7
     assert len(list(short)) == 3, "what was looked at is still asked"
 
 
@@ -183,9 +186,27 @@ def test_rows_of_a_file_get_the_engines_and_batches_of_rows_in_memory() -> None:
     every = requests.Batches(sentiment(), rows, for_vllm, 64)
     head = requests.Batches(sentiment(), rows[:64], for_vllm, 64)
     both = [dispatch.settled(asked, sentiment(), every)]
-    both.append(dispatch.settled(asked, sentiment(), head, len(rows)))
+    both.append(dispatch.settled(asked, sentiment(), head, len(rows), part=True))
     sizes = [(spec.replicas, spec["batch_size"]) for spec in both]
     assert sizes[0] == sizes[1] and sizes[0][1] == 256
+
+
+@pytest.mark.parametrize(("text", "engines"), [("x" * 80, 8), ("word " * 2000, 1), (None, 1)])
+def test_rows_of_a_dataset_get_the_engines_of_its_first_rows(
+    text: str | None, engines: int
+) -> None:
+    """Nobody knows how many they are: as many as fill all engines. None: it is empty."""
+    task = faq(max_tokens=300) if engines < 8 else sentiment()
+    rows = [] if text is None else [{"text": text, "question": text}] * 64
+
+    def take_batch(most: int, batch_format: str) -> pa.Table:
+        if not rows:
+            raise ValueError("The dataset is empty.")
+        return pa.Table.from_pylist(rows[:most])
+
+    data: Any = SimpleNamespace(take_batch=take_batch)
+    spec = run_job._settled(task, data, data, configure(TINY, H100, warm=True))
+    assert spec.replicas == engines
 
 
 def test_first_rows_are_wanted_where_the_number_of_engines_is_open() -> None:

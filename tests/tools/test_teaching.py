@@ -184,6 +184,13 @@ def test_a_quiz_is_printed_without_its_answers(lesson: int) -> None:
     assert "answers.md" not in page
 
 
+def test_the_exam_is_printed_without_the_way_to_its_solutions() -> None:
+    page = slides.exam()
+    assert re.findall(r"<h2[^>]*>(E\d+) ", page) == [f"E{n}" for n in range(1, 11)]
+    assert "an hour" in page and "<table>" in page
+    assert "href" not in page and "olution" not in page and "<!--" not in page
+
+
 def test_each_task_of_the_exam_has_exactly_one_solution() -> None:
     tasks, solved = by_heading("exam"), by_heading("answers", "###")
     points = [int(number) for name in tasks for number in re.findall(r"\((\d+) points\)", name)]
@@ -241,8 +248,8 @@ def test_slides_hold_every_picture_of_the_lessons_and_need_no_network() -> None:
 @pytest.fixture(scope="module")
 def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
     folder = tmp_path_factory.mktemp("pages")
-    (folder / "slides.html").write_text(slides.slides(), encoding="utf-8")
-    (folder / "cheat-sheet.html").write_text(slides.cheat_sheet(), encoding="utf-8")
+    for name, page in slides.every().items():
+        (folder / f"{name}.html").write_text(page, encoding="utf-8")
     with opened() as browser:
         browser.folder = folder
         yield browser
@@ -251,7 +258,9 @@ def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
 def look(browser: Any, name: str, width: int, height: int) -> None:
     size = {"width": width, "height": height, "deviceScaleFactor": 1, "mobile": False}
     browser.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", size)
-    browser.get((browser.folder / f"{name}.html").as_uri())
+    file = browser.folder / f"{name}.html"
+    assert file.exists()
+    browser.get(file.as_uri())
 
 
 @pytest.mark.browser
@@ -290,7 +299,7 @@ def test_keys_turn_the_slides_and_show_the_notes(browser: Any) -> None:
 
 
 @pytest.mark.browser
-@pytest.mark.parametrize("name", ["slides", "cheat-sheet", "quiz-2"])
+@pytest.mark.parametrize("name", ["slides", "cheat-sheet", "quiz-2", "exam"])
 def test_a_phone_scrolls_one_way_only(browser: Any, name: str) -> None:
     look(browser, name, 390, 844)
     root = "document.documentElement."
@@ -299,7 +308,8 @@ def test_a_phone_scrolls_one_way_only(browser: Any, name: str) -> None:
 
 @pytest.mark.browser
 def test_the_cheat_sheet_is_one_page_and_each_slide_is_one(browser: Any) -> None:
-    for name, wanted in (("cheat-sheet", 1), ("quiz-2", 1), ("slides", len(by_heading("slides")))):
+    pages = {"cheat-sheet": 1, "quiz-1": 1, "quiz-2": 1, "quiz-3": 1, "exam": 1}
+    for name, wanted in (pages | {"slides": len(by_heading("slides"))}).items():
         look(browser, name, 1280, 900)
         printed = browser.execute_cdp_cmd("Page.printToPDF", {"preferCSSPageSize": True})
         assert len(re.findall(rb"/Type\s*/Page\b", base64.b64decode(printed["data"]))) == wanted

@@ -1,5 +1,5 @@
 """`python -m tools.teaching`: write what docs/teaching takes from lessons, times and recordings,
-and make the slides, the cheat sheet, the quizzes and the lessons without solutions in
+and make the slides, the cheat sheet, the quizzes, the exam and the lessons without solutions in
 build/teaching."""
 
 from __future__ import annotations
@@ -17,11 +17,10 @@ def main() -> int:
     """Write and make all of it."""
     print("\n".join(pages.put_into_pages()) or "docs/teaching is up to date.")
     OUT.mkdir(parents=True, exist_ok=True)
-    (OUT / "slides.html").write_text(slides.slides(), encoding="utf-8")
-    (OUT / "cheat-sheet.html").write_text(slides.cheat_sheet(), encoding="utf-8")
-    for lesson in (1, 2, 3):
-        (OUT / f"quiz-{lesson}.html").write_text(slides.quiz(lesson), encoding="utf-8")
-    print(f"{OUT}: slides.html, cheat-sheet.html, quiz-1.html, quiz-2.html, quiz-3.html")
+    made = slides.every()
+    for name, page in made.items():
+        (OUT / f"{name}.html").write_text(page, encoding="utf-8")
+    print(f"{OUT}: {', '.join(f'{name}.html' for name in made)}")
     shutil.rmtree(OUT / "lessons", ignore_errors=True)
     return labkit(["lessons", str(OUT / "lessons"), "--without-solutions"])
 

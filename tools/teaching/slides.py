@@ -1,4 +1,4 @@
-"""Slides and the cheat sheet as pages of their own: no network, nothing to fetch.
+"""Slides, cheat sheet, quizzes and exam as pages of their own: no network, nothing to fetch.
 
 Each is made of a page in docs/teaching that can be read as it is. Slides: every `##` is one, with
 the picture beside its text; quoted paragraphs are the speaker's notes (key `n`).
@@ -23,6 +23,12 @@ DARK = re.compile(r"^@media \(prefers-color-scheme:dark\)\{.*\}(?=</style>)", re
 
 _HERE = Path(__file__).resolve().parent
 _markdown = mistune.create_markdown(escape=False, plugins=["table"])
+
+
+def every() -> dict[str, str]:
+    """All pages by their names: slides, cheat sheet, quizzes and exam."""
+    made = {"slides": slides(), "cheat-sheet": cheat_sheet(), "exam": exam()}
+    return made | {f"quiz-{lesson}": quiz(lesson) for lesson in (1, 2, 3)}
 
 
 def slides() -> str:
@@ -57,10 +63,23 @@ def quiz(lesson: int) -> str:
         for part in (FOLDER / "quiz.md").read_text().split("\n## ")
         if part.startswith(f"Lesson {lesson}\n")
     )
-    questions = re.split(r"^### ", part, flags=re.M)[1:]
+    return _paper(f"Quiz of lesson {lesson}", re.split(r"^### ", part, flags=re.M)[1:])
+
+
+def exam() -> str:
+    """The exam, to print: without the way to its solutions."""
+    head, *tasks = re.split(r"^## ", (FOLDER / "exam.md").read_text(), flags=re.M)
+    rules = re.sub(r" Solutions with points are in the \[answers\]\(.*?\)\.", "", head)
+    title, _, rules = rules.lstrip("# ").partition("\n")
+    return _paper(title, tasks, rules)
+
+
+def _paper(title: str, questions: list[str], rules: str = "") -> str:
+    """A page with a place for a name; each question begins with its heading."""
+    questions = [COMMENT.sub("", one) for one in questions]
     body = "".join(f"<section>{_html(f'## {one}')}</section>" for one in questions)
-    title = f"Quiz of lesson {lesson}"
-    return _page(title, "cheat-sheet", f"<h1>{title}</h1><p>Name:</p>{body}")
+    head = f"<h1>{title}</h1><p>Name:</p>{_html(rules)}"
+    return _page(title, "cheat-sheet", f"{head}{body}")
 
 
 def _title(page: Path) -> str:
