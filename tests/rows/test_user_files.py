@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import json
+import os
 from functools import partial
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -321,3 +322,23 @@ def test_what_is_read_by_the_program_itself(
     assert user_files.rows_here(tmp_path / "head.csv") is None
     with pytest.raises(LabError, match="no such file"):
         user_files.rows_here(tmp_path / "absent.csv")
+
+
+@pytest.mark.parametrize(("files", "actors"), [(1, 1), (63, 1), (64, 2), (1000, 16), (10**5, 32)])
+def test_footers_are_read_by_as_many_actors_as_the_files_take(
+    monkeypatch: pytest.MonkeyPatch, files: int, actors: int
+) -> None:
+    """Ray's own number, and the variable that it heeds; one that is set already stays."""
+    from ray.data._internal.datasource_v2.formats.parquet import footer_file_indexer as ray_s
+
+    def number() -> int:
+        some = ray_s.FooterFileIndexer(ignore_missing_paths=False, skip_paths=None)
+        return int(some._num_actors)
+
+    with user_files._footer_readers(files):
+        assert number() == actors
+    assert user_files.READERS not in os.environ
+    monkeypatch.setenv(user_files.READERS, "5")
+    with user_files._footer_readers(files):
+        assert number() == 5
+    assert number() == 5
