@@ -10,7 +10,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-from labkit.errors import JobFailed, LabError
+from labkit.errors import JobFailed, LabError, reason
 from tools import times
 
 NOTEBOOKS = Path(__file__).resolve().parent.parent / "notebooks"
@@ -37,9 +37,8 @@ def execute(
     if not paths:
         raise LabError(f"There are no notebooks in {NOTEBOOKS}.")
     took: dict[str, float] = {}
-    for path in paths:
+    for path, notebook in [(path, _read(path)) for path in map(_found, paths)]:
         print(f"{path.name} … ", end="", flush=True)
-        notebook = nbformat.read(path, as_version=4)
         client = NotebookClient(
             notebook,
             timeout=cell_timeout_s,
@@ -65,6 +64,24 @@ def execute(
             times.record("lessons", path.name, {"seconds": took[path.name], "sections": spent})
         print(f"{took[path.name]:.0f} s → {os.path.relpath(target)}", flush=True)
     return took
+
+
+def _found(path: Path) -> Path:
+    """A notebook by its path, or a lesson by the name of its file."""
+    for place in (path, NOTEBOOKS / path):
+        if place.is_file():
+            return place
+    names = ", ".join(lesson.name for lesson in lessons())
+    raise LabError(f"There is no notebook {path}: name its path, or one of the lessons: {names}.")
+
+
+def _read(path: Path) -> Any:
+    import nbformat
+
+    try:
+        return nbformat.read(path, as_version=4)
+    except Exception as problem:  # nbformat raises errors of JSON, of schemas and its own
+        raise LabError(f"{path} can't be read as a notebook: {reason(problem)}.") from problem
 
 
 def section_seconds(notebook: Any) -> dict[str, float]:

@@ -14,11 +14,13 @@ import pytest
 
 import labkit
 from labkit import exercises, tasks
+from labkit.cli import main
 from labkit.results.job import Job
 from labkit.results.sweep_result import Point
 from labkit.tasks import Task
 from tests.exercises.test_exercises import QUESTIONS, job_of
 from tests.test_claims import a_job, a_sweep
+from tools import execute_notebooks
 from tools.draw import ALT
 from tools.execute_notebooks import NOTEBOOKS, lessons
 
@@ -37,6 +39,24 @@ def tags(cell: dict) -> list[str]:
 
 def test_the_first_lesson_is_there() -> None:
     assert "01_faq_answers.ipynb" in NAMES
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_lesson_is_found_by_its_name(name: str) -> None:
+    assert execute_notebooks._found(Path(name)) == NOTEBOOKS / name
+
+
+@pytest.mark.parametrize("text", [None, "", "{", "[]", '{"cells": 3}', '{"nbformat": 4}', "PK\x03"])
+def test_what_is_no_notebook_is_named_before_any_is_executed(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], text: str | None
+) -> None:
+    if text is not None:
+        (tmp_path / "mine.ipynb").write_text(text)
+    given = [str(lessons()[0]), str(tmp_path / "mine.ipynb"), f"--out={tmp_path / 'out'}"]
+    assert main(["notebooks", *given]) == 1
+    said = capsys.readouterr()
+    assert "mine.ipynb" in said.err and "otebook" in said.err and not said.out
+    assert not (tmp_path / "out").exists()
 
 
 @pytest.mark.parametrize("path", lessons(), ids=NAMES)
