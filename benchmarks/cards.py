@@ -1,7 +1,7 @@
 """One card with its share of the cores against all cards of the machine: rows/s of warm jobs.
 
     python -m benchmarks.cards [--kinds short long] [--way run write] [--rows 33600] [--times 1]
-        [--jobs 2] [--sides one all] [--out FILE]
+        [--jobs 2] [--sides one all] [--bind] [--out FILE]
 
 Each side is a program of its own, in turn: first one card and as many cores as fall to it, with
 `--rows` rows, `--times` over; then all cards and cores, with as many for each card. Its engines
@@ -10,8 +10,9 @@ in memory; write: `labkit.write` from a Parquet file to a folder, which is strea
 write, and this program hands out references. short: the posts, a label each, with as many engines a
 card as the lab chooses; long: questions, 128 tokens each, one engine a card. The whole call counts.
 The cores that each kind of process took (of several, the busiest) and what bounded the job stand
-beside it: were the driver's near 1, more cards would bring nothing. A line of the file for each
-job, written when it ends: what is there when the time is over counts.
+beside it: were the driver's near 1, more cards would bring nothing. --bind: every second round
+runs with the engines bound to their card's share of the cores (`bind_cores`). A line of the file
+for each job, written when it ends: what is there when the time is over counts.
 """
 
 from __future__ import annotations
@@ -33,6 +34,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 import labkit
+from benchmarks import bind_cores
 from benchmarks.about import about
 from benchmarks.short_rows import posts
 from labkit import tasks
@@ -54,7 +56,13 @@ def work(kind: str, rows: int) -> tuple[Task, list[dict[str, Any]]]:
 
 
 def measure(
-    kind: str, ways: Sequence[str], model: str | None, rows: int, jobs: int, engines: int | str
+    kind: str,
+    ways: Sequence[str],
+    model: str | None,
+    rows: int,
+    jobs: int,
+    engines: int | str,
+    bind: bool,
 ) -> Iterator[dict[str, Any]]:
     """Rows/s, engines and what they took, of each job after one that warms up."""
     cards = len(labkit.this_machine().gpus) or 1
@@ -65,6 +73,8 @@ def measure(
     labkit.run(task, every[: WARM_UP * cards], spec, progress=False)
     with tempfile.TemporaryDirectory() as folder:
         for number, way in itertools.product(range(jobs), ways):
+            apart = bool(number % 2)
+            bound = bind_cores.bind(cards, apart) if bind else 0
             file = in_file(every, Path(folder)) if way == "write" else None
             cpu = time.process_time()
             if file is None:
@@ -72,6 +82,8 @@ def measure(
             else:
                 told = written(task, file, spec, Path(folder, f"{number}"))
             told["driver_cores"] = round((time.process_time() - cpu) / told["wall_s"], 2)
+            if bind:
+                told["bound"] = bound if apart else 0  # processes
             yield {"way": way, "cards": cards, "rows": len(every), **told}
     labkit.stop()
 
@@ -133,6 +145,7 @@ def side(kind: str, name: str, given: argparse.Namespace) -> Iterator[dict[str, 
     command += [f"--rows={given.rows}", f"--times={given.times}", f"--jobs={given.jobs}"]
     command += [f"--model={given.model}"] if given.model else []
     command += [f"--engines={given.engines}"] if given.engines else []
+    command += ["--bind"] if given.bind else []
     environment = {**os.environ}
     if name == "one":
         share = sorted(os.sched_getaffinity(0))[: machine.cores // (len(machine.gpus) or 1)]
@@ -162,13 +175,15 @@ def main() -> None:
     parser.add_argument("--engines", help="a card (default: labkit's own choice)")
     parser.add_argument("--model")
     parser.add_argument("--sides", nargs="+", default=["one", "all"], choices=["one", "all"])
+    parser.add_argument("--bind", action="store_true")
     parser.add_argument("--out", type=Path, help="JSON lines: a line a job")
     parser.add_argument("--one", choices=["short", "long"], help=argparse.SUPPRESS)
     given = parser.parse_args()
     if given.one:
         engines = int(given.engines) if given.engines else "auto"
         rows = given.rows * given.times
-        for job in measure(given.one, given.way, given.model, rows, given.jobs, engines):
+        asked = (given.way, given.model, rows, given.jobs, engines, given.bind)
+        for job in measure(given.one, *asked):
             print(json.dumps(job), flush=True)
         return
     where = about("cards", labkit.configure(given.model))

@@ -1,20 +1,25 @@
 """The arithmetic of the benchmarks, and what docs/gpu.md says of their recorded results."""
 
 import json
+import math
+import os
 import statistics
+import subprocess
 import time
 from pathlib import Path
 
 import pytest
 
-from benchmarks import cards, classroom, plan, replicas, short_rows
+from benchmarks import bind_cores, cards, classroom, plan, replicas, short_rows
 from benchmarks.parity import LAB, PLAIN, compare
 from benchmarks.phases import facts, phases
+from labkit.results.job_estimate import DRIFT
 from labkit.results.recordings import FOLDER
 
 DOCS = Path(__file__).parent.parent / "docs"
 PAGE, CLASS_PAGE = ((DOCS / name).read_text() for name in ("gpu.md", "classroom.md"))
 PARITY = sorted(FOLDER.glob("*-parity.json"))
+RATES = ("rows_per_s", "rows_per_s_engines")
 REPLICAS = sorted(FOLDER.glob("*-replicas.json"))
 
 
@@ -163,6 +168,58 @@ def test_the_ratio_of_cards_with_long_rows_is_that_of_its_file() -> None:
     assert f"{middle:.2f} times ({low:.2f} to {high:.2f})" in PAGE
     rates = [f"{job['rows_per_s']:.0f}" for job in found["one card"] + found["all cards"]]
     assert "{} and {} rows/s with one card, {} and {} with four".format(*rates) in PAGE
+
+
+def test_one_program_on_four_cards_is_held_against_four_programs() -> None:
+    runs = json.loads((FOLDER / "h100-smollm2-135m-cards.json").read_text())["runs"]
+    one, every, *four = [run["jobs"] for run in runs]
+    assert len(four) == 4
+    for at, (way, round_) in enumerate((w, r) for r in range(3) for w in ("run", "write")):
+        columns = [[jobs[at]] for jobs in (one, every) if at < len(jobs)]
+        columns.append([jobs[at] for jobs in four])
+        assert {job["way"] for column in columns for job in column} == {way}
+        sums = [[sum(job[k] for job in c) for k in RATES] for c in columns]
+        shown = [f"{call:,.0f} ({engines:,.0f})" for call, engines in sums]
+        name = ("first", "second", "third")[round_]
+        assert f"| `{way}`, {name} | {' | '.join([*['–'] * (3 - len(shown)), *shown])} |" in PAGE
+    for way in ("run", "write"):
+        some = [[job for job in jobs if job["way"] == way] for jobs in (one, every)]
+        low, middle, high = cards.ratio(*some)
+        assert f"{middle:.2f} " in PAGE and f"({low:.2f} to {high:.2f})" in PAGE
+
+
+@pytest.mark.parametrize("file", sorted(FOLDER.glob("*-plan.json")), ids=lambda file: file.name)
+def test_recorded_plans_are_counted_as_they_are(file: Path) -> None:
+    found = json.loads(file.read_text())
+    trials = [one for case in found["cases"] for one in case["trials"]]
+    assert found["summary"] == plan.summary(trials)
+
+
+def test_the_allowance_for_drift_holds_the_recorded_jobs() -> None:
+    """As README says. The plans were made with 0.08."""
+    held, widths = [], []
+    for file in FOLDER.glob("*-plan.json"):
+        for case in json.loads(file.read_text())["cases"]:
+            for one in case["trials"]:
+                value, half = one["planned_s"], (one["highest_s"] - one["lowest_s"]) / 2
+                half = math.sqrt(max(0.0, half**2 - (0.08 * value) ** 2) + (DRIFT * value) ** 2)
+                held.append(abs(one["job_s"] - value) <= half)
+                widths.append(half / value)
+    said = f"Of {len(held)} plans that were held against their jobs"
+    readme = (DOCS.parent / "README.md").read_text()
+    assert said in readme and f"the intervals hold {sum(held)};" in readme
+    assert f"half of one is {statistics.median(widths):.0%} of its value" in readme
+
+
+def test_a_card_has_a_share_of_the_cores_and_all_threads_of_a_process_are_bound() -> None:
+    shares = [bind_cores.share(range(64), 4, card) for card in range(4)]
+    assert [len(one) for one in shares] == [16] * 4 and shares[1] == list(range(16, 32))
+    assert sorted(core for one in shares for core in one) == list(range(64))
+    cores = sorted(os.sched_getaffinity(0))
+    with subprocess.Popen(["sleep", "60"]) as program:
+        bind_cores.set_threads(program.pid, cores[:1])
+        assert os.sched_getaffinity(program.pid) == set(cores[:1])
+        program.kill()
 
 
 def test_the_search_on_long_rows_found_as_much_as_is_known() -> None:
