@@ -9,11 +9,11 @@ from __future__ import annotations
 import contextlib
 import os
 from collections.abc import Sequence
+from typing import Any
 
 import psutil
 
-#: Processes of an engine, by the beginnings of their names.
-NAMES = ("ray::", "VLLM::")
+from labkit.engines import warm_engine
 
 
 def share(cores: Sequence[int], cards: int, card: int) -> list[int]:
@@ -23,20 +23,31 @@ def share(cores: Sequence[int], cards: int, card: int) -> list[int]:
 
 
 def bind(cards: int, apart: bool = True) -> int:
-    """Bind what sees one card to its share, and its children; how many processes. Not apart: to all
-    cores, as before."""
-    cores, bound = sorted(os.sched_getaffinity(0)), set[int]()
-    for process in psutil.process_iter(["name"]):
-        if not (process.info["name"] or "").startswith(NAMES):
-            continue
-        with contextlib.suppress(psutil.Error, OSError):
-            card = process.environ().get("CUDA_VISIBLE_DEVICES", "")
-            if card.isdigit() and int(card) < cards:
-                for one in (process, *process.children(recursive=True)):
-                    mine = share(cores, cards, int(card)) if apart else cores
-                    set_threads(one.pid, mine)
-                    bound.add(one.pid)
-    return len(bound)
+    """Bind the processes of the warm engine's replicas to the share of their card; how many. Not
+    apart: to all cores, as before. Raises RuntimeError where no engine is up."""
+    import ray
+
+    warm = warm_engine._current
+    if warm is None:
+        raise RuntimeError("No warm engine is up.")
+    cores, bound = sorted(os.sched_getaffinity(0)), 0
+    for replica in warm.replicas:
+        calls = [actor.__ray_call__.remote(_place) for actor in replica.actors()]
+        places: list[tuple[int, list[int]]] = ray.get(calls)
+        card = next((cards_[0] for _, cards_ in places if cards_), 0)
+        mine = share(cores, cards, card) if apart else cores
+        for process in (psutil.Process(pid) for pid, _ in places):
+            for one in (process, *process.children(recursive=True)):
+                set_threads(one.pid, mine)
+                bound += 1
+    return bound
+
+
+def _place(_: Any) -> tuple[int, list[int]]:
+    """In an actor: (its process, its cards)."""
+    import ray
+
+    return os.getpid(), [int(card) for card in ray.get_gpu_ids()]
 
 
 def set_threads(pid: int, cores: Sequence[int]) -> None:

@@ -13,19 +13,20 @@ import pyarrow.compute as pc
 
 from labkit.api.watchdog import Watch
 from labkit.engines import dispatch, warm_engine
-from labkit.errors import Cancelled, JobFailed, Stalled
+from labkit.errors import Cancelled, JobFailed, LabError, Stalled
 from labkit.hardware.classroom_seat import lent, seated
 from labkit.metrics import CUT, EngineUse
+from labkit.progress import Progress
 from labkit.ray_session import diagnosis, internals
 from labkit.rows.requests import Batches
-from labkit.rows.user_data import is_dataset
+from labkit.rows.user_data import first, is_dataset
 from labkit.settings.seat_spec import SeatSpec
+from labkit.tasks import Row
 
 if TYPE_CHECKING:
     import pyarrow as pa
     import ray.data
 
-    from labkit.progress import Progress
     from labkit.settings.setting import JobSpec
 
 T = TypeVar("T")
@@ -159,6 +160,40 @@ def supervised(
             watch.ended = True
             _end(execution)
             feed.join(END_S)
+
+
+def in_ray(output: Iterator[Any], watch: Watch, *contexts: Any) -> Iterator[Any]:
+    """As `supervised`, in the current context of Ray Data, too; what a task raised for a user is
+    raised as it is, and else why Ray says that it failed."""
+    import ray.data
+    from ray.exceptions import RayError
+
+    try:
+        current = ray.data.DataContext.get_current()
+        yield from supervised(output, [current, *contexts], watch)
+    except RayError as error:
+        if isinstance(cause := getattr(error, "cause", None), LabError):
+            raise cause from None
+        raise JobFailed(diagnosis.diagnose(error)) from error
+
+
+def later(make: Callable[[], T]) -> Iterator[T]:
+    """What `make` makes, when it is asked for."""
+    yield make()
+
+
+def first_rows(
+    dataset: ray.data.Dataset, cancel: threading.Event | None, stall_s: float
+) -> list[Row]:
+    """The first rows of a Dataset (`user_data.first`), cancelled and watched as a job is."""
+    words = "looking at the first rows"
+    with (
+        Progress(None, startup=words, show=False) as shown,
+        Watch(shown, cancel, stall_s) as watch,
+    ):
+        rows: list[Row]
+        (rows,) = in_ray(later(lambda: first(dataset)), watch, dataset.context)
+        return rows
 
 
 #: What a feed hands on when it has nothing more.

@@ -168,7 +168,8 @@ def _runs(
     began = time.monotonic()
 
     def unsure() -> bool:
-        late = time.monotonic() - began > LONGEST * seconds
+        took = time.monotonic() - began
+        late = took + took / len(runs) > LONGEST * seconds
         return not late and job_estimate.job_seconds(total, runs).width > planning.WIDE
 
     while len(runs) < repeats or (len(runs) < MOST and unsure()):

@@ -12,7 +12,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from labkit.api.configure import configure
-from labkit.api.job_stream import ray_data_settings, stream
+from labkit.api.job_stream import first_rows, ray_data_settings, stream
 from labkit.api.watchdog import limit
 from labkit.engines import dispatch, recorded_jobs
 from labkit.engines.dispatch import made_ready, parameter_of
@@ -74,7 +74,7 @@ def run(
         if columns := data_checks.columns(data, inputs):
             requests.check_columns(task, columns)
         asked = recorded_jobs.in_one(_requests(task, data, inputs, spec))
-        spec = _settled(task, data, asked, spec)
+        spec = _settled(task, data, asked, spec, cancel, seconds)
         made_ready(asked, spec)
         noted = recorded_jobs.copied(asked)
         clocks = capacity.clocks(spec.replicas)
@@ -123,12 +123,17 @@ def _requests(
 
 
 def _settled(
-    task: Task, data: Any, asked: requests.Batches | ray.data.Dataset, spec: JobSpec
+    task: Task,
+    data: Any,
+    asked: requests.Batches | ray.data.Dataset,
+    spec: JobSpec,
+    cancel: threading.Event | None,
+    stall_s: float,
 ) -> JobSpec:
     """With as many engines on a card as the rows take: of a Dataset by its first rows."""
     if isinstance(asked, requests.Batches) or not dispatch.open_number(spec):
         return dispatch.settled(spec, task, asked)
-    first = user_data.first(data)
+    first = first_rows(data, cancel, stall_s)
     head = requests.Batches(task, first, parameter_of(spec), user_data.HEAD)
     return dispatch.settled(spec, task, head, part=True)
 

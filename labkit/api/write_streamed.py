@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import contextlib
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -13,14 +13,14 @@ from typing import TYPE_CHECKING, Any
 import pyarrow as pa
 
 from labkit import metrics
-from labkit.api.job_stream import supervised
+from labkit.api.job_stream import first_rows, in_ray, later
 from labkit.api.watchdog import Watch
 from labkit.engines import dispatch, recorded_jobs, warm_engine
 from labkit.errors import JobFailed, LabError, Stalled
 from labkit.metrics import EngineUse, Metrics
 from labkit.metrics.tally import Tally
 from labkit.progress import Progress, View
-from labkit.ray_session import capacity, diagnosis, internals
+from labkit.ray_session import capacity, internals
 from labkit.results import job_fingerprint, part_workers, part_writer
 from labkit.results.parquet_folder import Parts
 from labkit.results.part_worker import Counts, Work
@@ -97,7 +97,7 @@ def _looked_at(
 ) -> tuple[user_data.Source, IdSet]:
     """(the data, its ids). Files and Datasets are read for it."""
     contexts = [data.context] if user_data.is_dataset(data) else []
-    (source,) = _supervised(_later(lambda: user_data.source(data)), watch, *contexts)
+    (source,) = in_ray(later(lambda: user_data.source(data)), watch, *contexts)
     data_checks.check(source.schema, id_column, into)
     requests.check_columns(task, source.schema.names)
     assert source.dataset is not None
@@ -112,7 +112,7 @@ def _looked_at(
             yield rows
         yield from gatherer.finish()
 
-    for some in _supervised(found(), watch, source.dataset.context):
+    for some in in_ray(found(), watch, source.dataset.context):
         if isinstance(some, IdSet):
             every = some
         else:
@@ -120,7 +120,7 @@ def _looked_at(
     source.know(gatherer.types)
     if gatherer.nulls or every.twice or not every.rows:
         # Only now are all ids brought here: the message names the first row.
-        read = _supervised(source.ids(id_column), watch, source.dataset.context)
+        read = in_ray(source.ids(id_column), watch, source.dataset.context)
         ids = pa.chunked_array([some.cast(kind) for some in read], kind)
         data_checks.check_ids(ids, id_column)
         raise LabError(f"Column {id_column!r} had ids that were null or there twice.{ANOTHER}")
@@ -131,8 +131,7 @@ def _look_at_first(source: user_data.Source, stall_s: float) -> None:
     """Let the source know its first rows, if it doesn't yet."""
     assert source.dataset is not None
     if not source.head:
-        with _watched("looking at the first rows", False, stall_s) as (_, watch):
-            (source.head,) = _supervised(_later(source.first), watch, source.dataset.context)
+        source.head = first_rows(source.dataset, None, stall_s)
 
 
 def _ids_of(parts: Parts, source: user_data.Source, watch: Watch) -> tuple[IdSet, int]:
@@ -141,7 +140,7 @@ def _ids_of(parts: Parts, source: user_data.Source, watch: Watch) -> tuple[IdSet
     gatherer = Gatherer(parts.id_column, kind, parts.ids, part_workers.on_node())
     for file in parts.files():
         gatherer.add(file, ROWS_A_TASK // PARTS_A_TASK)
-    (found,) = _supervised(gatherer.finish(), watch)
+    (found,) = in_ray(gatherer.finish(), watch)
     return found, gatherer.marked
 
 
@@ -154,7 +153,7 @@ def _drop_failed(parts: Parts, every: IdSet, watch: Watch) -> None:
     files = parts.files()
     some = [files[at : at + PARTS_A_TASK] for at in range(0, len(files), PARTS_A_TASK)]
     calls = [drop.remote(parts, every, few) for few in some]
-    list(_supervised(map(result, calls), watch))
+    list(in_ray(map(result, calls), watch))
 
 
 def _without_failed(parts: Parts, every: IdSet, files: list[Path]) -> int:
@@ -190,7 +189,7 @@ def _first_lost(
     """The first id of the data that is not among those that are done."""
     assert source.dataset is not None
     lost: list[int | str] = []
-    for some in _supervised(source.ids(parts.id_column), watch, source.dataset.context):
+    for some in in_ray(source.ids(parts.id_column), watch, source.dataset.context):
         lost += some.filter(pa.array(~done.has(pa.chunked_array([some]))))[:1].to_pylist()
     return lost[:1] or ["of another row than there was"]
 
@@ -237,7 +236,7 @@ def _computed(
                 asked, spec, say=shown.say, cancel=watch, stall_s=stall_s, use=use
             )
             before = Counts()
-            for some in _supervised(workers.written(blocks), watch, asked.context):
+            for some in in_ray(workers.written(blocks), watch, asked.context):
                 if isinstance(some, Tally):
                     tally = some
                     continue
@@ -263,21 +262,3 @@ def _watched(
         Watch(shown, None, stall_s) as watch,
     ):
         yield shown, watch
-
-
-def _later(make: Callable[[], Any]) -> Iterator[Any]:
-    yield make()
-
-
-def _supervised(output: Iterator[Any], watch: Watch, *contexts: Any) -> Iterator[Any]:
-    """As `job_stream.supervised`; what a task raised for a user is raised as it is."""
-    import ray.data
-    from ray.exceptions import RayError
-
-    try:
-        current = ray.data.DataContext.get_current()
-        yield from supervised(output, [current, *contexts], watch)
-    except RayError as error:
-        if isinstance(cause := getattr(error, "cause", None), LabError):
-            raise cause from None
-        raise JobFailed(diagnosis.diagnose(error)) from error

@@ -6,6 +6,7 @@ import argparse
 import json
 import re
 import shutil
+import tempfile
 from pathlib import Path
 from typing import Any
 
@@ -33,16 +34,26 @@ def run(given: argparse.Namespace) -> int:
         raise LabError(f"{given.folder} is a file: name a new folder.")
     if given.folder.exists() and any(given.folder.iterdir()):
         raise LabError(f"{given.folder} is not empty, and nothing is overwritten: name a new one.")
-    for name in ("notebooks", "docs"):
-        files = shutil.ignore_patterns("__init__.py", "__pycache__", ".ipynb_checkpoints", TEACHERS)
-        shutil.copytree(paths.lessons_folder(name), given.folder / name, ignore=files)
-    if given.without_solutions:
-        for path in (given.folder / "notebooks").glob("*.ipynb"):
-            notebook = without_solutions(json.loads(path.read_text(encoding="utf-8")))
-            text = json.dumps(notebook, indent=1, ensure_ascii=False)
-            path.write_text(text + "\n", encoding="utf-8")
+    given.folder.parent.mkdir(parents=True, exist_ok=True)
+    # Whole or not at all: a copy that was cut would be taken for one, with its solutions.
+    with tempfile.TemporaryDirectory(dir=given.folder.parent, prefix=".lessons-") as scratch:
+        made = Path(scratch) / "made"
+        _copy(made, given.without_solutions)
+        if given.folder.exists():
+            given.folder.rmdir()  # it is empty
+        made.replace(given.folder)
     print(f"{given.folder}: open {given.folder / 'notebooks' / '01_faq_answers.ipynb'}")
     return 0
+
+
+def _copy(to: Path, bare: bool) -> None:
+    for name in ("notebooks", "docs"):
+        files = shutil.ignore_patterns("__init__.py", "__pycache__", ".ipynb_checkpoints", TEACHERS)
+        shutil.copytree(paths.lessons_folder(name), to / name, ignore=files)
+    for path in (to / "notebooks").glob("*.ipynb") if bare else ():
+        notebook = without_solutions(json.loads(path.read_text(encoding="utf-8")))
+        text = json.dumps(notebook, indent=1, ensure_ascii=False)
+        path.write_text(text + "\n", encoding="utf-8")
 
 
 def without_solutions(notebook: dict[str, Any]) -> dict[str, Any]:

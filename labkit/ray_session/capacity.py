@@ -28,7 +28,7 @@ def missing(bundles: Sequence[dict[str, float]], light_cpus: float) -> str | Non
     """What the live nodes lack for these bundles plus the light stages; None when all fits.
 
     Places each bundle on the first node with room (largest first), then asks for the light
-    stages and one CPU of one node for reading.
+    stages and one CPU for reading, on one node.
     """
     free = nodes()
     for bundle in sorted(bundles, key=lambda b: -sum(b.values())):
@@ -39,14 +39,12 @@ def missing(bundles: Sequence[dict[str, float]], light_cpus: float) -> str | Non
                 break
         else:
             return f"{_words(bundle)} on one node (of {len(bundles)} such)"
-    left = sum(node.get("CPU", 0) for node in free)
-    if left < light_cpus + READ_CPUS:
-        return (
-            f"{light_cpus + READ_CPUS:.1f} CPU for reading and the light stages ({left:.1f} left)"
-        )
-    most = max((node.get("CPU", 0) for node in free), default=0)
-    if most < READ_CPUS:  # Ray Data's readers want it whole
-        return f"{READ_CPUS:.1f} CPU on one node for reading ({most:.1f} left at most)"
+    left = [node.get("CPU", 0) for node in free]
+    wanted = light_cpus + READ_CPUS
+    if sum(left) < wanted:
+        return f"{wanted:.1f} CPU for reading and the light stages ({sum(left):.1f} left)"
+    if max(left) < READ_CPUS:  # Ray Data's readers want it whole
+        return f"{READ_CPUS:.1f} CPU on one node for reading ({max(left):.1f} left at most)"
     return None
 
 

@@ -64,11 +64,6 @@ class Source:
         typed = not any(pa.types.is_null(kind) for kind in self.schema.types)
         return self.files.few(id_column, most) if self.files and typed else None
 
-    def first(self) -> list[Row]:
-        """The first rows of the Dataset."""
-        assert self.dataset is not None
-        return first(self.dataset)
-
     def some(self, most: int) -> list[Row]:
         """Some rows with the types of the files: of a table the first, which are answered first,
         and about `most` evenly apart; else the first ones, where they were looked at and fit these
@@ -253,10 +248,9 @@ def is_dataset(data: Any) -> bool:
 
 def first(dataset: ray.data.Dataset) -> list[Row]:
     """The first rows: what makes them runs for them, and again for all."""
-    try:
-        rows: list[Row] = dataset.take_batch(HEAD, batch_format="pyarrow").to_pylist()
-    except ValueError:  # there are none
-        return []
+    rows: list[Row] = []
+    for batch in dataset.limit(HEAD).iter_batches(batch_size=None, batch_format="pyarrow"):
+        rows += batch.to_pylist()
     return rows
 
 

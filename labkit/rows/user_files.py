@@ -34,9 +34,10 @@ ROWS_HERE, BYTES_HERE = 50_000, 32 * 2**20
 UNPACKED_HERE = 8 * BYTES_HERE
 
 #: The variable that says by how many actors Ray Data reads the footers of Parquet files. By itself
-#: it starts MOST_READERS, for one file, too, a process each: 3 s of a short job on two cores.
+#: it starts MOST_READERS, for one file, too, a process each: 3 s of a short job on two cores. One
+#: has 20 footers under way.
 READERS = "RAY_DATA_PARQUET_FOOTER_NUM_ACTORS"
-MOST_READERS, FILES_A_READER = 32, 64
+MOST_READERS, FILES_A_READER = 32, 20
 
 #: Files of one ending → (objects with `tables(schema)`, the schema).
 LOOKS: dict[str, Callable[[list[Place]], tuple[Any, pa.Schema]]] = {
@@ -169,7 +170,7 @@ class Files:
 @contextlib.contextmanager
 def _footer_readers(files: int) -> Iterator[None]:
     """Have Ray Data read the footers of so many files by as many actors as they take. (What the
-    program reads by itself later starts as few: 128 footers at a time are one actor's.)"""
+    program reads by itself later starts as few, unless it sets the variable.)"""
     if READERS in os.environ:
         yield
         return

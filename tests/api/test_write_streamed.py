@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import subprocess
 import sys
+import threading
 import time
 import uuid
 from collections.abc import Iterator
@@ -19,7 +20,8 @@ import pyarrow.parquet as pq
 import pytest
 
 import labkit
-from labkit.errors import LabError
+from labkit.api.job_stream import first_rows
+from labkit.errors import Cancelled, JobFailed, LabError, Stalled
 from labkit.paths import REPO
 from labkit.ray_session.local_cluster import local_nodes
 from labkit.results import part_workers
@@ -273,4 +275,29 @@ def test_the_first_rows_of_a_dataset_are_read_where_they_are_wanted(local_ray: A
 
     rows = [{"text": f"row {number}", "id": number} for number in range(user_data.HEAD + 9)]
     source = user_data.source(ray.data.from_pandas(pd.DataFrame(rows)))
-    assert not source.head and source.first() == rows[: user_data.HEAD]
+    assert source.dataset is not None and not source.head
+    assert user_data.first(source.dataset) == rows[: user_data.HEAD]
+
+
+@pytest.mark.slow
+def test_the_first_rows_are_looked_at_as_a_job_is(local_ray: Any) -> None:
+    """Cancelled, ended by the watchdog, and with the reason where they can't be made."""
+    import ray.data
+
+    def sleep(batch: dict[str, Any]) -> dict[str, Any]:
+        time.sleep(60)
+        return batch
+
+    def fail(batch: dict[str, Any]) -> dict[str, Any]:
+        raise ValueError("no such column")
+
+    few = ray.data.range(3, override_num_blocks=1)
+    assert first_rows(few, None, 60) == [{"id": number} for number in range(3)]
+    assert first_rows(few.filter(lambda row: False, num_cpus=0.1), None, 60) == []
+    for how, problem in ((sleep, Stalled), (fail, JobFailed)):
+        with pytest.raises(problem):
+            first_rows(few.map_batches(how, num_cpus=0.1), None, 3.0)
+    cancel = threading.Event()
+    threading.Timer(1, cancel.set).start()
+    with pytest.raises(Cancelled):
+        first_rows(few.map_batches(sleep, num_cpus=0.1), cancel, 60)

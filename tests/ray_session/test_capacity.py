@@ -84,14 +84,15 @@ def test_what_is_missing_is_named(
 
 
 @pytest.mark.parametrize("nodes", [1, 2, 5])
-@pytest.mark.parametrize("left", [0.5, 0.99, 1.0, 2.0])
+@pytest.mark.parametrize("light", [0.0, 0.5])
+@pytest.mark.parametrize("left", [0.5, 0.99, 1.0, 1.49, 1.5, 2.0])
 def test_readers_need_a_whole_cpu_of_one_node(
-    monkeypatch: pytest.MonkeyPatch, nodes: int, left: float
+    monkeypatch: pytest.MonkeyPatch, nodes: int, light: float, left: float
 ) -> None:
-    """Ray Data's readers on a node each with less would wait for ever."""
+    """Where each node has less Ray Data's readers would wait for ever."""
     monkeypatch.setattr(capacity, "nodes", lambda: [{"CPU": 2 + left} for _ in range(nodes)])
-    lacking = capacity.missing([{"CPU": 2.0}] * nodes, 0.0)
-    assert (lacking is None) == (left >= 1)
+    lacking = capacity.missing([{"CPU": 2.0}] * nodes, light)
+    assert (lacking is None) == (left >= 1 and left * nodes >= 1 + light)
     assert lacking is None or "for reading" in lacking
 
 

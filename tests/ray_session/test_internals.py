@@ -127,10 +127,15 @@ def test_ray_s_loop_rests_while_enough_is_read_ahead(
     with execution.watched([data.context]), reading_ahead(data, 4000.0):
         blocks = iter(internals.blocks(data))
         rows = next(blocks)[1]
-        before = len(steps)
-        time.sleep(2)  # nobody asks for a block
+        still, deadline = 0.0, time.monotonic() + 60  # workers start on a slow machine
+        while still < 2 and time.monotonic() < deadline:  # and then nobody asks for a block
+            moved, before, began = list(execution.moved), len(steps), time.monotonic()
+            while execution.moved == moved and time.monotonic() - began < 2:
+                time.sleep(0.05)
+            still = time.monotonic() - began
         taken = len(steps) - before
         assert rows + sum(count for _, count in blocks) == 40_000
+    assert still >= 2
     assert taken < 40 if rest_s else taken > 100
 
 

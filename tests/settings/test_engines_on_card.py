@@ -4,10 +4,8 @@ from __future__ import annotations
 
 import itertools
 from dataclasses import replace
-from types import SimpleNamespace
 from typing import Any
 
-import pyarrow as pa
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -197,19 +195,15 @@ def test_rows_of_a_file_get_the_engines_and_batches_of_rows_in_memory() -> None:
     ids=["short rows", "long rows", "no rows"],
 )
 def test_rows_of_a_dataset_get_the_engines_of_its_first_rows(
-    text: str | None, engines: int | None
+    monkeypatch: pytest.MonkeyPatch, text: str | None, engines: int | None
 ) -> None:
     """Nobody knows how many they are: as many as fill all engines."""
     task = faq(max_tokens=300) if engines == 4 else sentiment()
     rows = [] if text is None else [{"text": text, "question": text}] * 64
 
-    def take_batch(most: int, batch_format: str) -> pa.Table:
-        if not rows:
-            raise ValueError("The dataset is empty.")
-        return pa.Table.from_pylist(rows[:most])
-
-    data: Any = SimpleNamespace(take_batch=take_batch)
-    spec = run_job._settled(task, data, data, configure(TINY, H100, warm=True))
+    monkeypatch.setattr(run_job, "first_rows", lambda data, cancel, stall_s: rows)
+    data: Any = object()
+    spec = run_job._settled(task, data, data, configure(TINY, H100, warm=True), None, 1.0)
     assert spec.replicas == engines or text is None, "without rows any number will do"
 
 
