@@ -6,6 +6,7 @@ import json
 import re
 from pathlib import Path
 from typing import Any
+from unittest.mock import Mock
 
 import nbformat
 import pytest
@@ -77,3 +78,20 @@ def test_a_notebook_saved_in_lines_or_in_one_text_is_the_same() -> None:
         made.append(without_solutions(json.loads(json.dumps({"cells": cells}))))
     assert made[0] == made[1]
     assert made[0]["cells"][0]["source"] == "**Ask**\n\n- *Why?*\n"
+
+
+@pytest.mark.parametrize("there", [True, False])
+def test_a_copy_that_was_cut_is_none(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, there: bool
+) -> None:
+    """It would be taken for one, with the solutions in it."""
+    course = tmp_path / "course"
+    if there:
+        course.mkdir()
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr("labkit.cli.lessons.without_solutions", Mock(side_effect=KeyboardInterrupt))
+        main(["lessons", str(course), "--without-solutions"])
+    assert not course.exists() or not list(course.iterdir())
+    assert [path.name for path in tmp_path.iterdir()] == ["course"] * there
+    assert main(["lessons", str(course), "--without-solutions"]) == 0
+    assert len(list((course / "notebooks").glob("*.ipynb"))) == len(lessons())
