@@ -200,18 +200,19 @@ def settle(agreed: Any) -> None:
 
 
 def on_node(node: str = "") -> Any:
-    """Where an actor or a task is to run: on this node of Ray, by default that of this process;
-    where it is gone, elsewhere."""
+    """Where an actor or a task is to run: on this node of Ray, by default that of this process. (By
+    Ray's `soft` way both writers of two busy nodes were on one of them.)"""
     import ray
     from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
     here: str = node or ray.get_runtime_context().get_node_id()
-    return NodeAffinitySchedulingStrategy(here, soft=bool(node))
+    return NodeAffinitySchedulingStrategy(here, soft=False)
 
 
 def all_see(parts: Parts) -> bool:
     """Whether each node has the folder, and not another one of its name."""
     import ray
+    from ray.exceptions import RayError
 
     nodes = [node["NodeID"] for node in ray.nodes() if node["Alive"]]
     if len(nodes) == 1:
@@ -224,6 +225,8 @@ def all_see(parts: Parts) -> bool:
         calls = [place.remote(mark) for place in places]
         done, _ = ray.wait(calls, num_returns=len(calls), timeout=END_S)
         return len(done) == len(calls) and all(ray.get(done))
+    except RayError:  # a node has gone meanwhile
+        return False
     finally:
         mark.unlink(missing_ok=True)
 
