@@ -10,9 +10,9 @@ in memory; write: `labkit.write` from a Parquet file to a folder, which is strea
 write, and this program hands out references. short: the posts, a label each, with as many engines a
 card as the lab chooses; long: questions, 128 tokens each, one engine a card. The whole call counts.
 The cores that each kind of process took (of several, the busiest) and what bounded the job stand
-beside it: were the driver's near 1, more cards would bring nothing. --bind: in rounds 2 and
-3 of four the engines are bound to their card's share of the cores (`bind_cores`; --jobs 5 or 9, of
-which the first is left out: jobs get faster from the first to the third). A line of the file for
+beside it: were the driver's near 1, more cards would bring nothing. --bind: with --jobs 5 the
+engines are bound to their card's share of the cores (`bind_cores`) in rounds 3 and 4, and not in 2
+and 5 (leave the first out: jobs get faster at first). A line of the file for
 each job, written when it ends: what is there when the time is over counts.
 """
 
@@ -74,7 +74,7 @@ def measure(
     labkit.run(task, every[: WARM_UP * cards], spec, progress=False)
     with tempfile.TemporaryDirectory() as folder:
         for number, way in itertools.product(range(jobs), ways):
-            apart = number % 4 in (1, 2)
+            apart = number % 4 in (2, 3)
             bound = bind_cores.bind(cards, apart) if bind else 0
             file = in_file(every, Path(folder)) if way == "write" else None
             cpu = time.process_time()

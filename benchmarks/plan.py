@@ -115,9 +115,7 @@ def main() -> None:
                         cases.append(case)
                     case["trials"].append(one)
                     if given.out:
-                        _write(
-                            given.out, spec, [*kept, *(case for case in cases if case["trials"])]
-                        )
+                        _write(given.out, spec, kept + cases)
             labkit.stop_engine()
     labkit.stop()
     if every := [one for case in cases for one in case["trials"]]:
