@@ -12,7 +12,7 @@ from labkit.charts.job_charts import (
 )
 from labkit.charts.over_time_charts import over_time
 from labkit.charts.roofline_charts import roof, roof_sentence, speed_ups
-from labkit.charts.row_charts import in_flight, row_time, timeline
+from labkit.charts.row_charts import in_flight, row_time
 from labkit.charts.style import Chart, png
 from labkit.charts.sweep_charts import (
     batch_sizes,
@@ -21,6 +21,7 @@ from labkit.charts.sweep_charts import (
     prediction,
     saturation,
 )
+from labkit.charts.timeline_chart import timeline
 
 __all__ = [
     "Chart",
