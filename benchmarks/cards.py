@@ -84,7 +84,7 @@ def measure(
                 told = written(task, file, spec, Path(folder, f"{number}"))
             told["driver_cores"] = round((time.process_time() - cpu) / told["wall_s"], 2)
             if bind:
-                told["bound"] = bound if apart else 0  # processes
+                told["bound_processes"] = bound if apart else 0
             yield {"way": way, "cards": cards, "rows": len(every), **told}
     labkit.stop()
 
@@ -102,6 +102,7 @@ def ran(task: Task, every: list[dict[str, Any]], spec: Any) -> dict[str, Any]:
         "engines": job.spec.replicas,
         "cores": {k: round(s / numbers.wall_s, 2) for k, s in job.cpu_s.items()},
         "mean_rows_in_flight": round(numbers.mean_rows_in_flight),
+        "card_busy": round(numbers.card_busy, 3),
         "bound": job.bottleneck().sentence,  # type: ignore[union-attr]
     }
 

@@ -55,8 +55,10 @@ def main(request: Path, answer: Path) -> None:
     took = [round(b - a, 1) for a, b in pairwise(times)]
     log = engine_log(diagnosis.log_folder() or "")
     labkit.stop()
+    bound = job.bottleneck()
     found = {
         "runs": runs,
+        "bound": bound.sentence if bound else "",
         "log": log,
         "steps": dict(zip(STEPS, took, strict=True)),
         "engine": settings(spec),

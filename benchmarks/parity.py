@@ -72,6 +72,7 @@ def start(side: str, request: dict[str, Any], environment: dict[str, str]) -> di
         "phases_s": {**steps, **phases(log, began + sum(steps.values()), first)},
         "output_tokens_per_s": rates,
         "overhead_s": [round(m.wall_s - m.engine_span_s, 2) for m in found[WARM_UP:]],
+        "bound": answer.get("bound", ""),  # of the last job
         "log": facts(log),
     }
 

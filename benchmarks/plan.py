@@ -61,6 +61,8 @@ def trial(task: str, spec: Any, first: int, number: int, seconds: float) -> dict
         "highest_s": round(s.high, 2),
         "job_s": round(truth, 2),
         "measured_s": round(plan.measured_s, 1),
+        "card_busy": round(job.metrics.card_busy, 3),
+        "bound": job.bottleneck().sentence,  # type: ignore[union-attr]
         "load": [round(load, 1) for load in os.getloadavg()],  # of 1, 5 and 15 minutes
         "runs": [[r.rows, round(r.wall_s, 3), round(r.once_s, 3)] for r in plan.runs],
         "output_tokens": [

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import math
 import threading
 import time
 import uuid
@@ -76,7 +77,8 @@ def answer(
         some = requests.slice(at, most)
         table, about = _Job(link, turn, say, cancel).run(some, spec)
         use.clock = (about["started"], about["finished"])
-        use.preemptions = about.get("preemptions", float("nan"))
+        use.preemptions = about.get("preemptions", math.nan)
+        use.card_s = about.get("card_s", math.nan)
         use.cpu_s = dict(about.get("cpu_s", {}))
         if rows is not None:
             table = table.append_column("row", rows.take(table["row_id"]))

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
 
+from labkit.engines.card_use import CardUse, share_reader
 from labkit.engines.engine_use import StepCounter, children_cpu_s, cpu_s
 from labkit.engines.prompt_rendering import Renderer, Text, renderer_arguments
 from labkit.errors import Cancelled
@@ -41,6 +42,7 @@ class Engine:
         self.job: int | None = None
         self.running: set[asyncio.Task[Row]] = set()
         self.steps = StepCounter()
+        self.card = CardUse(None)
 
     async def load(self, arguments: dict[str, Any], renderer: dict[str, Any] | None) -> None:
         """Load the model. arguments: of `vllm.AsyncEngineArgs`. renderer: the arguments of a
@@ -52,6 +54,7 @@ class Engine:
         made = vllm.AsyncEngineArgs(**{"disable_log_stats": True, **arguments})
         loggers: Any = [self.steps]
         self.engine = vllm.AsyncLLMEngine.from_engine_args(made, stat_loggers=loggers)
+        self.card = CardUse(share_reader())
         # What is there now stays: the garbage collector need not look at it at each of its rounds,
         # in which no row's tokens are read (vLLM's own API server does the same).
         gc.collect()
@@ -77,7 +80,7 @@ class Engine:
     async def use(self) -> EngineUse:
         """What its processes have done until now."""
         spent = {FRONT_END: cpu_s(), CORE: children_cpu_s()}
-        return EngineUse(self.steps.preemptions, spent)
+        return EngineUse(self.steps.preemptions, spent, self.card.busy_s)
 
     async def answer(
         self, job: int, batch: pa.Table, prompts: tuple[list[list[int]], list[str | None]] | None
@@ -102,6 +105,7 @@ class Engine:
             for at, row in enumerate(asked)
         ]
         self.running.update(tasks)
+        self.card.watch(lambda: bool(self.running))
         try:
             rows = await asyncio.gather(*tasks)
         except asyncio.CancelledError:

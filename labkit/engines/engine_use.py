@@ -1,4 +1,4 @@
-"""What a warm engine's processes tell beside its rows: preemptions and CPU time.
+"""What a warm engine's processes tell beside its rows: preemptions, CPU time, its card's time.
 
 vLLM's interface for this is public in the call (`stat_loggers`), but its records are "not
 considered stable" (`vllm.v1.metrics.loggers.StatLoggerBase`): they are read here alone.
@@ -6,7 +6,8 @@ considered stable" (`vllm.v1.metrics.loggers.StatLoggerBase`): they are read her
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import math
+from collections.abc import Sequence
 from typing import Any
 
 import psutil
@@ -63,10 +64,12 @@ def children_cpu_s() -> float:
     return total
 
 
-def since(before: Iterable[EngineUse], after: Iterable[EngineUse]) -> EngineUse:
-    """What replicas did between two looks at each: the preemptions of all, and the CPU time of the
-    busiest process of each kind."""
-    did = EngineUse(preemptions=0)
+def since(before: Sequence[EngineUse], after: Sequence[EngineUse]) -> EngineUse:
+    """What replicas did between two looks at each: the preemptions of all, the CPU time of the
+    busiest process of each kind, and the time of the busiest card."""
+    cards = [other.card_s - one.card_s for one, other in zip(before, after, strict=True)]
+    told = [seconds for seconds in cards if not math.isnan(seconds)]
+    did = EngineUse(preemptions=0, card_s=max(told, default=math.nan))
     for one, other in zip(before, after, strict=True):
         did.preemptions += other.preemptions - one.preemptions
         for kind, seconds in other.cpu_s.items():

@@ -193,6 +193,7 @@ def tell(use: EngineUse) -> None:
         with contextlib.suppress(JobFailed):  # it has died after its last answer
             did = _current.use()
             use.preemptions, use.cpu_s = did.preemptions, dict(did.cpu_s)
+            use.card_s = did.card_s
 
 
 def stations(

@@ -23,14 +23,18 @@ HELD = 0.3
 #: A process that feeds the engine and computes for this part of the engine span is its limit: its
 #: work is Python's, which takes one core at most.
 BUSY = 0.85
+#: A card that runs kernels for this part of the engine span has no time left; one that does so for
+#: less than the second part waits for its engine. Chosen; docs/gpu.md has jobs of both kinds.
+CARD_FULL, CARD_WAITS = 0.9, 0.7
 
 
 @dataclass(frozen=True)
 class Bottleneck:
     """name: 'startup', 'too few rows', 'the tail', 'the batches', 'what feeds the engine', 'reading
-    the prompts' or 'the engine'. share: of the wall time (startup), of the engine span (the tail, a
-    process that feeds the engine), of the batches' time that a finished row waits, of the limit
-    (rows in flight), or of the rows' time at the engine (prompts). sentence: all of it in words."""
+    the prompts', 'the card' or 'the engine' (full, where no card tells how busy it was). share: of
+    the wall time (startup), of the engine span (the tail, a process that feeds the engine, the card
+    at work), of the batches' time that a finished row waits, of the limit (rows in flight), or of
+    the rows' time at the engine (prompts). sentence: all of it in words."""
 
     name: str
     share: float
@@ -86,7 +90,7 @@ def bottleneck(
             ),
         ),
         (
-            busy >= BUSY,
+            busy >= BUSY and not (fed >= FED and job.card_busy >= CARD_FULL),
             Bottleneck(
                 "what feeds the engine",
                 min(1.0, busy),
@@ -130,6 +134,26 @@ def bottleneck(
                 f"Rows spent {reading:.0%} of their time at the engine before their first token: "
                 "prompts are long, or the answers short. Shorten the prompts, or begin them all "
                 "alike (prefix caching).",
+            ),
+        ),
+        (
+            job.card_busy >= CARD_FULL,
+            Bottleneck(
+                "the card",
+                job.card_busy,
+                f"The card was at work for {job.card_busy:.0%} of the engine span, with "
+                f"{in_flight} rows in flight on average: a faster card, more cards (replicas) or "
+                "shorter answers would help.",
+            ),
+        ),
+        (
+            job.card_busy < CARD_WAITS,
+            Bottleneck(
+                "what feeds the engine",
+                job.card_busy,
+                f"The engine had enough rows ({in_flight} in flight on average), and its card was "
+                f"at work for {job.card_busy:.0%} of the engine span only: {CORE} hands it work "
+                "too slowly. Try more engines a card (engines_per_gpu).",
             ),
         ),
         (

@@ -17,6 +17,8 @@ from labkit.metrics.row_times import ROW_COLUMNS, rows_in_flight, tail_start, ti
 
 #: The finish reason of a row that was cut at `max_tokens`, or where the context ended.
 CUT = "length"
+#: A card tells of its last second or so: of a shorter engine span than this that says little.
+CARD_TELLS_S = 4.0
 
 
 @dataclass(frozen=True)
@@ -27,9 +29,9 @@ class Metrics:
     scheduled to the last token; the tail is its last part, in which fewer than half of the peak
     rows are in flight; the steady rate is the one before the tail.
     Token counts and their rates are NaN where a server did not tell them of every row; so are
-    prefix_hit_rate (a share of the input tokens) and preemptions where an engine does not. cut:
-    rows that are known to have been cut at `max_tokens`, failed ones (half of a JSON object) among
-    them.
+    prefix_hit_rate (a share of the input tokens), preemptions and card_busy (the share of the
+    engine span in which the card ran kernels) where an engine does not. cut: rows that are known to
+    have been cut at `max_tokens`, failed ones (half of a JSON object) among them.
     """
 
     rows: int
@@ -57,11 +59,15 @@ class Metrics:
     waiting_p50_s: float = math.nan
     prefill_p50_s: float = math.nan
     decode_p50_s: float = math.nan
+    card_busy: float = math.nan
 
     def table(self) -> pd.DataFrame:
-        """One row a metric: `value` as text with its unit, and what it means."""
+        """One row a metric: `value` as text with its unit, and what it means. A card has one where
+        there is a card that tells."""
         rows = [
-            (label, _show(getattr(self, name), unit), text) for name, label, unit, text in _ROWS
+            (label, _show(getattr(self, name), unit), text)
+            for name, label, unit, text in _ROWS
+            if not (name == "card_busy" and math.isnan(self.card_busy))
         ]
         return pd.DataFrame(rows, columns=["metric", "value", "meaning"]).set_index("metric")
 
@@ -110,6 +116,7 @@ _ROWS = (
         "of the input tokens: read before",
     ),
     ("preemptions", "preemptions", "", "rows put back for lack of KV cache, and begun anew"),
+    ("card_busy", "card at work", "%", "of the engine span: it ran kernels, by NVIDIA's own count"),
 )
 
 
@@ -134,13 +141,15 @@ class EngineUse:
     """What a job's processes tell beside its rows; it is filled in when the job ends.
 
     preemptions: of all its engines; NaN where they do not tell. cpu_s: seconds of CPU time by kind
-    of process; of several of one kind, those of the busiest. replayed: on what a job that is played
-    back was recorded, '' for a real one; clock: when that began and ended (Unix seconds).
+    of process; of several of one kind, those of the busiest. card_s: seconds that the busiest card
+    ran kernels while it had rows; NaN where there is none that tells. replayed: on what a job that
+    is played back was recorded, '' for a real one; clock: when that began and ended (Unix seconds).
     answers_only: what is wanted of a recording are answers: they may be of several jobs.
     """
 
     preemptions: float = math.nan
     cpu_s: dict[str, float] = field(default_factory=dict)
+    card_s: float = math.nan
     replayed: str = ""
     clock: tuple[float, float] | None = None
     answers_only: bool = False
@@ -197,7 +206,7 @@ def compute(
         tpot_p50_s=float(tpot.quantile(0.5)),
         peak_rows_in_flight=int(flight["rows"].max()),
         prefix_hit_rate=_hit_rate(times, inputs),
-        preemptions=(use or EngineUse()).preemptions,
+        use=use or EngineUse(),
         waiting_p50_s=float((times["scheduled_s"] - times["queued_s"]).quantile(0.5)),
         prefill_p50_s=float((times["first_token_s"] - times["scheduled_s"]).quantile(0.5)),
         decode_p50_s=float((times["last_token_s"] - times["first_token_s"]).quantile(0.5)),
@@ -215,13 +224,15 @@ def over_span(
     wall: float,
     before_tail: float,
     in_span: float,
+    use: EngineUse,
     **others: Any,
 ) -> Metrics:
     """The metrics that follow from counts and moments: spans, rates, the mean rows in flight.
 
     inputs, outputs: tokens. begin, tail_at, end: of the engine span and its tail, seconds since the
     call; wall: those until its result. before_tail: output tokens until `tail_at`. in_span: seconds
-    that rows were in flight in the span, all of them together. others: as Metrics has them.
+    that rows were in flight in the span, all of them together. use: what the engines told beside
+    the rows. others: as Metrics has them.
     """
     span, steady = max(end - begin, 1e-9), tail_at - begin
     return Metrics(
@@ -238,8 +249,16 @@ def over_span(
         total_tokens_per_s=(inputs + outputs) / span,
         steady_output_tokens_per_s=before_tail / steady if steady > 0 else outputs / span,
         mean_rows_in_flight=in_span / span,
+        preemptions=use.preemptions,
+        card_busy=_at_work(use.card_s, span),
         **others,
     )
+
+
+def _at_work(card_s: float, span: float) -> float:
+    """The share of the engine span in which the card was at work; a look may end after it."""
+    known = span >= CARD_TELLS_S and not math.isnan(card_s)
+    return min(card_s / span, 1.0) if known else math.nan
 
 
 def _hit_rate(times: pd.DataFrame, inputs: float) -> float:

@@ -147,7 +147,7 @@ class Tally:
             tpot_p50_s=self.spans["tpot"].quantile(0.5),
             peak_rows_in_flight=round(peak),
             prefix_hit_rate=cached / inputs if inputs else math.nan,
-            preemptions=(use or EngineUse()).preemptions,
+            use=use or EngineUse(),
             waiting_p50_s=self.spans["waiting"].quantile(0.5),
             prefill_p50_s=self.spans["prefill"].quantile(0.5),
             decode_p50_s=self.spans["decode"].quantile(0.5),

@@ -27,6 +27,14 @@ def test_of_several_replicas_all_preemptions_and_the_busiest_process() -> None:
     assert math.isnan(EngineUse().preemptions), "not told is no zero"
 
 
+def test_of_several_cards_the_busiest_that_tells() -> None:
+    nan = math.nan
+    before = [EngineUse(0, card_s=seconds) for seconds in (1.0, 5.0, nan)]
+    after = [EngineUse(0, card_s=seconds) for seconds in (4.0, 6.0, nan)]
+    assert since(before, after).card_s == 3.0 == since(before[::-1], after[::-1]).card_s
+    assert math.isnan(since(before[2:], after[2:]).card_s)
+
+
 def test_the_time_of_a_process_grows_with_its_work() -> None:
     before, total = engine_use.cpu_s(), 0
     while engine_use.cpu_s() < before + 0.05:

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from labkit.metrics import CORE, DRIVER, FRONT_END, compute, timeline
+from labkit.metrics import CORE, DRIVER, FRONT_END, EngineUse, compute, timeline
 from labkit.metrics.bottleneck import Bottleneck, bottleneck
 
 
@@ -22,11 +22,12 @@ def found(
     answer: float = 1.0,
     late: int = 0,
     cpu: float = 0.0,
+    card: float = float("nan"),
     straggler: float = 1.0,
 ) -> Bottleneck:
     """A job whose engine takes `at_once` rows at a time, each `prompt` + `answer` seconds; `late`
     rows take twenty times as long, and one row of each batch `straggler` times as long. Its front
-    end takes `cpu` of a core."""
+    end takes `cpu` of a core, and its card is at work for the part `card` of the engine span."""
     wave = np.arange(rows) // at_once
     queued = 100 + startup + wave * (prompt + straggler * answer)
     length = np.where(np.arange(rows) >= rows - late, 20 * answer, answer)
@@ -44,7 +45,8 @@ def found(
         }
     )
     end = float(frame["last_token_ts"].max()) + 900.2
-    job = compute(frame, 1000.0, end)
+    span = compute(frame, 1000.0, end).engine_span_s
+    job = compute(frame, 1000.0, end, use=EngineUse(card_s=card * span))
     spent = {DRIVER: 0.5 * cpu * job.engine_span_s, FRONT_END: cpu * job.engine_span_s}
     spent |= {CORE: 0.99 * job.engine_span_s}  # it waits for a GPU in a loop: that says nothing
     made = bottleneck(job, timeline(frame, 1000.0), limit, spent)
@@ -68,6 +70,20 @@ def found(
         ({"rows": 320, "cpu": 0.9}, "what feeds the engine", "the engine's front end took 90% of"),
         ({"rows": 320, "prompt": 3.0}, "reading the prompts", "75%"),
         ({"rows": 320}, "the engine", "16 rows in flight on average, where 16"),
+        (
+            {"rows": 320, "card": 0.96},
+            "the card",
+            "was at work for 96% of the engine span",
+        ),
+        ({"rows": 320, "card": 0.96, "cpu": 0.9}, "the card", "more cards"),
+        ({"rows": 320, "at_once": 4, "card": 0.96, "cpu": 0.9}, "what feeds the engine", "90% of"),
+        (
+            {"rows": 320, "card": 0.5},
+            "what feeds the engine",
+            "at work for 50% of",
+        ),
+        ({"rows": 320, "card": 0.8}, "the engine", "The engine was full"),
+        ({"rows": 320, "card": 0.96, "prompt": 3.0}, "reading the prompts", "75%"),
         ({"rows": 320, "straggler": 4.0}, "the batches", "smaller batches, more of them"),
     ],
 )

@@ -93,6 +93,7 @@ BY_HAND = {
     "waiting_p50_s": 0,  # of 0, 1, 0
     "prefill_p50_s": 1,
     "decode_p50_s": 3,  # of 3, 8, 0
+    "card_busy": math.nan,
 }
 
 
@@ -112,7 +113,7 @@ def test_as_dict_and_table_hold_every_number_with_its_unit_and_meaning() -> None
     found = compute(EXAMPLE, 1000, 1025)
     assert found.as_dict() == pytest.approx(BY_HAND, nan_ok=True)
     table = found.table()
-    assert len(table) == len(BY_HAND) and table.index.is_unique
+    assert len(table) == len(BY_HAND) - 1 and table.index.is_unique, "no card tells"
     assert table.loc["engine span", "value"] == "10.0 s"
     assert table.loc["rows answered", "value"] == "3"
     assert table.loc["TPOT p50", "value"] == "1.50 s"
@@ -189,6 +190,21 @@ def test_prefix_hits_and_preemptions_are_told_or_unknown() -> None:
     unknown = compute(EXAMPLE, 1000, 1025)
     assert math.isnan(unknown.prefix_hit_rate) and math.isnan(unknown.preemptions)
     assert unknown.table()["value"]["preemptions"] == "–"
+
+
+def test_a_card_s_work_is_a_share_of_a_span_long_enough_to_tell() -> None:
+    def job(span: float, card_s: float = math.nan) -> Metrics:
+        rows = frame(row(10, 10, 11, 10 + span))
+        return compute(rows, 910.0, 911.0 + span, use=EngineUse(card_s=card_s))
+
+    def busy(span: float, card_s: float) -> float:
+        return job(span, card_s).card_busy
+
+    assert busy(10.0, 9.0) == pytest.approx(0.9)
+    assert busy(10.0, 10.2) == 1.0, "a look may end after the last token"
+    assert math.isnan(busy(10.0, math.nan)) and math.isnan(busy(2.0, 1.0))
+    assert job(10.0, 9.0).table()["value"]["card at work"] == "90%"
+    assert "card at work" not in job(10.0).table().index
 
 
 def test_cut_answers_are_counted_and_said() -> None:
