@@ -31,6 +31,8 @@ from labkit.tasks import Task, faq, sentiment
 from labkit.weights.tiny import tiny_model
 
 TINY = "tiny"
+#: Rows of a job that takes as many engines as there is room for.
+LARGE = 1_000_000
 
 
 def rows_of(task: str, first: int, number: int) -> pd.DataFrame:
@@ -134,8 +136,9 @@ def _write(file: Path, spec: Any, cases: list[dict[str, Any]]) -> None:
 
 def _trials(given: argparse.Namespace, spec: Any, task: str, began: float) -> Iterator[Any]:
     """The trials of one model and task, as far as there is time."""
-    first = labkit.measure(task_of(task), rows_of(task, 0, 2000), spec, seconds=3, runs=1)
-    number = round(first.rows_per_s[0] * given.job_seconds)
+    # As many engines as a large job takes; a plan of few rows would start one.
+    first = labkit.plan(task_of(task), rows_of(task, 0, 20_000), spec, seconds=3, total=LARGE)
+    number = round(LARGE / first.seconds.value * given.job_seconds)
     for first_row in range(0, given.trials * number, number):
         if time.monotonic() - began > given.budget:
             break

@@ -24,7 +24,8 @@ HELD = 0.3
 #: work is Python's, which takes one core at most.
 BUSY = 0.85
 #: A card that runs kernels for this part of the engine span has no time left; one that does so for
-#: less than the second part waits for its engine. Chosen; docs/gpu.md has jobs of both kinds.
+#: less than the second part waits for its engine. Between jobs that are surely one or the other:
+#: 0.99 to 1 and 0.07 to 0.29 (docs/gpu.md).
 CARD_FULL, CARD_WAITS = 0.9, 0.7
 
 
@@ -70,6 +71,8 @@ def bottleneck(
         if busiest == DRIVER
         else "Try more engines a card (engines_per_gpu), or replicas."
     )
+    own = (cpu_s or {}).get(CORE, 0.0) / job.engine_span_s
+    core = f"{CORE} ({own:.0%} of a core)" if own else CORE
     try_engines = "Try more engines a card (engines_per_gpu), larger batches, or more cores."
     causes = [
         (
@@ -127,6 +130,16 @@ def bottleneck(
             ),
         ),
         (
+            job.card_busy < CARD_WAITS,
+            Bottleneck(
+                "what feeds the engine",
+                job.card_busy,
+                f"The engine had enough rows ({in_flight} in flight on average), and its card was "
+                f"at work for {job.card_busy:.0%} of the engine span only: {core} hands it work "
+                "too slowly. Try more engines a card (engines_per_gpu).",
+            ),
+        ),
+        (
             reading >= PROMPTS,
             Bottleneck(
                 "reading the prompts",
@@ -144,16 +157,6 @@ def bottleneck(
                 f"The card was at work for {job.card_busy:.0%} of the engine span, with "
                 f"{in_flight} rows in flight on average: a faster card, more cards (replicas) or "
                 "shorter answers would help.",
-            ),
-        ),
-        (
-            job.card_busy < CARD_WAITS,
-            Bottleneck(
-                "what feeds the engine",
-                job.card_busy,
-                f"The engine had enough rows ({in_flight} in flight on average), and its card was "
-                f"at work for {job.card_busy:.0%} of the engine span only: {CORE} hands it work "
-                "too slowly. Try more engines a card (engines_per_gpu).",
             ),
         ),
         (

@@ -84,6 +84,7 @@ def found(
         ),
         ({"rows": 320, "card": 0.8}, "the engine", "The engine was full"),
         ({"rows": 320, "card": 0.96, "prompt": 3.0}, "reading the prompts", "75%"),
+        ({"rows": 320, "card": 0.1, "prompt": 3.0}, "what feeds the engine", "(99% of a core)"),
         ({"rows": 320, "straggler": 4.0}, "the batches", "smaller batches, more of them"),
     ],
 )
