@@ -1,7 +1,8 @@
 """Bind the processes of each card's engines to that card's share of the cores, while they are up.
 
 For `python -m benchmarks.cards --bind`: is it worth it that an engine stays on some cores? One
-program on four cards had 0.8 of what four programs had, each bound to a quarter of the host.
+program on four cards had 0.8 of what four programs had, each bound to a quarter of the host. On
+two cards of one NUMA node it was not (docs/gpu.md).
 """
 
 from __future__ import annotations

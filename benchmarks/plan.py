@@ -27,6 +27,7 @@ import pandas as pd
 
 import labkit
 from benchmarks.about import about
+from labkit.results.job_estimate import DRIFT
 from labkit.tasks import Task, faq, sentiment
 from labkit.weights.tiny import tiny_model
 
@@ -130,14 +131,15 @@ def _write(file: Path, spec: Any, cases: list[dict[str, Any]]) -> None:
     """What is known so far."""
     trials = [one for case in cases for one in case["trials"]]
     where = {**about("plan", spec), "model": sorted({case["model"] for case in cases})}
-    whole = {**where, "summary": summary(trials), "cases": cases}
+    whole = {**where, "drift": DRIFT, "summary": summary(trials), "cases": cases}
     file.write_text(json.dumps(whole, indent=1) + "\n")
 
 
 def _trials(given: argparse.Namespace, spec: Any, task: str, began: float) -> Iterator[Any]:
     """The trials of one model and task, as far as there is time."""
     # As many engines as a large job takes; a plan of few rows would start one.
-    first = labkit.plan(task_of(task), rows_of(task, 0, 20_000), spec, seconds=3, total=LARGE)
+    some = rows_of(task, 0, 20_000)
+    first = labkit.plan(task_of(task), some, spec, seconds=3, total=LARGE, progress=False)
     number = round(LARGE / first.seconds.value * given.job_seconds)
     for first_row in range(0, given.trials * number, number):
         if time.monotonic() - began > given.budget:

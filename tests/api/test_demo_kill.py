@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 import labkit
+from labkit import cli
 from labkit.api import demo_kill as module
 from labkit.errors import JobFailed, ModelError
 
@@ -41,6 +42,28 @@ def test_it_is_killed_once_there_are_files(tmp_path: Path, monkeypatch: pytest.M
     instead(monkeypatch, WRITES, str(folder))
     assert labkit.demo_kill(folder, rows=300) == -9
     assert len(list(folder.glob("*.parquet"))) == 2
+
+
+def test_few_rows_are_in_flight_at_one_engine(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Several engines, which a fast card gets by itself, would be done before the kill."""
+    asked: list[list[str]] = []
+
+    def note(command: list[str], **given: Any) -> Any:
+        asked.append(command)
+        raise OSError("not started")
+
+    monkeypatch.setattr(module, "_make_room", lambda: None)
+    monkeypatch.setattr(module.subprocess, "Popen", note)
+    with pytest.raises(labkit.errors.LabError):
+        labkit.demo_kill(tmp_path / "labels", rows=4200)
+    specs: list[dict[str, Any]] = []
+    monkeypatch.setattr(labkit, "configure", lambda *_, **given: specs.append(given) or 1 / 0)
+    with pytest.raises(ZeroDivisionError):
+        cli.main(asked[0][3:])
+    in_flight = specs[0]["batch_size"] * specs[0]["max_concurrent_batches"]
+    assert (in_flight, specs[0]["engines_per_gpu"]) == (16, 1)
 
 
 def test_an_error_of_its_own_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
