@@ -19,11 +19,6 @@ from labkit.errors import LabError, printable
 UNHELD = (pa.ArrowException, TypeError, ValueError, OverflowError)
 
 
-def answer_type(answers: Sequence[Any]) -> pa.DataType:
-    """The type that holds these answers; of those that no type holds together, the first one's."""
-    return stored(open_type(answers))
-
-
 def open_type(answers: Sequence[Any], kind: pa.DataType | None = None) -> pa.DataType:
     """The type that holds these answers beside values of the type `kind`, as far as there is one:
     those that it does not hold are left to `fit`. It is null where no value was, also inside."""

@@ -452,7 +452,7 @@ def test_streamed_columns_take_wider_types_alone(kept: Any, own: Any, kind: str)
     ],
 )
 def test_the_first_answers_give_the_type(answers: list[Any], kind: str) -> None:
-    assert str(arrow_types.answer_type(answers)) == kind
+    assert str(arrow_types.stored(arrow_types.open_type(answers))) == kind
 
 
 @given(
@@ -468,7 +468,7 @@ def test_the_first_answers_give_the_type(answers: list[Any], kind: str) -> None:
     )
 )
 def test_an_answer_is_held_as_it_is_or_its_row_fails(answers: list[Any]) -> None:
-    kind = arrow_types.answer_type(answers)
+    kind = arrow_types.stored(arrow_types.open_type(answers))
     held, errors = arrow_types.fit(answers, kind)
     assert held.type == kind
     for back, answer, error in zip(held.to_pylist(), answers, errors, strict=True):

@@ -224,7 +224,7 @@ def test_what_no_file_can_hold_is_refused_with_its_place(data: Any, words: str) 
 
 
 def test_lists_that_are_empty_at_first_hold_text_later() -> None:
-    kind = arrow_types.answer_type([[], [], {"a": []}][:2])
+    kind = arrow_types.stored(arrow_types.open_type([[], [], {"a": []}][:2]))
     held, errors = arrow_types.fit([[], ["a"], None], kind)
     assert held.to_pylist() == [[], ["a"], None] and errors == [None] * 3
 
