@@ -1,5 +1,6 @@
 """Every chart of the lab, by one name: `charts.saturation`, `charts.timeline`, `charts.roof`."""
 
+from labkit.charts.batch_size_charts import batch_sizes, batch_sizes_sentence, heat_map
 from labkit.charts.captions import provenance
 from labkit.charts.job_charts import (
     confusion,
@@ -14,13 +15,7 @@ from labkit.charts.over_time_charts import over_time
 from labkit.charts.roofline_charts import roof, roof_sentence, speed_ups
 from labkit.charts.row_charts import in_flight, row_time
 from labkit.charts.style import Chart, png
-from labkit.charts.sweep_charts import (
-    batch_sizes,
-    batch_sizes_sentence,
-    heat_map,
-    prediction,
-    saturation,
-)
+from labkit.charts.sweep_charts import prediction, saturation
 from labkit.charts.timeline_chart import timeline
 
 __all__ = [

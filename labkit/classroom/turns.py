@@ -12,7 +12,7 @@ from typing import Any, Protocol
 import pyarrow as pa
 
 from labkit.classroom.turn_queue import TurnQueue
-from labkit.engines import warm_engine
+from labkit.engines import warm_engine, warm_jobs
 from labkit.errors import Cancelled, JobFailed, LabError
 from labkit.metrics import EngineUse
 from labkit.rows import responses, wire
@@ -55,7 +55,7 @@ class WarmEngine:
             for at in range(0, len(requests), size)
         )
         with warm_engine.aborting(None):
-            for table in warm_engine.answer(batches, spec, cancel=cancel, use=use):
+            for table in warm_jobs.answer(batches, spec, cancel=cancel, use=use):
                 told(table)
         return use
 

@@ -32,16 +32,19 @@ def add(commands: Any) -> None:
 
 def _sweep(given: argparse.Namespace) -> int:
     import labkit
-    from labkit.charts import sweep_charts
+    from labkit import charts
     from labkit.charts.style import png
 
     task, rows = asked(given)
-    draw: Any = sweep_charts.saturation
+    draw: Any = charts.saturation
     points = labkit.in_flight(*(given.in_flight or (1, 4, 16, 32, 64)))
     if given.batch_size and given.at:
-        draw, points = sweep_charts.batch_sizes, labkit.at_product(given.at, given.batch_size)
+        draw, points = charts.batch_sizes, labkit.at_product(given.at, given.batch_size)
     elif given.batch_size:
-        draw, points = sweep_charts.heat_map, labkit.grid(given.batch_size, given.batches or [1])
+        draw, points = (
+            charts.heat_map,
+            labkit.grid(given.batch_size, given.batches or [1]),
+        )
     elif given.at or given.batches:
         raise LabError("--at and --batches need --batch-size.")
     spec = labkit.configure(given.model, warm=True)

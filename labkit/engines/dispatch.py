@@ -8,7 +8,7 @@ import threading
 from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
-from labkit.engines import classroom, recorded_jobs, warm_engine
+from labkit.engines import classroom, recorded_jobs, warm_engine, warm_jobs
 from labkit.engines.refusals import Refusals
 from labkit.engines.station import Answered, Station
 from labkit.hardware.recorded_machine import replaying
@@ -71,7 +71,7 @@ def answer(
     from labkit.engines import endpoint_client, ray_data_llm
 
     if isinstance(spec, ProcessorSpec) and spec.warm:
-        yield from warm_engine.answer(asked, spec, say=say, cancel=cancel, use=use)
+        yield from warm_jobs.answer(asked, spec, say=say, cancel=cancel, use=use)
         return
     # One block for each batch: rows in flight are then exactly batch_size × batches.
     dataset = ray.data.from_arrow(list(asked)) if isinstance(asked, Batches) else asked
@@ -111,7 +111,7 @@ def blocks(
         stations = [Refusals(spec.url, spec["max_concurrent_batches"])]
         asked = endpoint_client.answered(asked, spec, stall_s, cancel)
     elif isinstance(spec, ProcessorSpec) and spec.warm:
-        stations = warm_engine.stations(spec, say, cancel)
+        stations = warm_jobs.stations(spec, say, cancel)
     else:
         assert isinstance(spec, ProcessorSpec)
         warm_engine.stop()
@@ -159,7 +159,7 @@ def block_rows(spec: JobSpec, rows: int) -> int:
 def told(spec: JobSpec, use: EngineUse) -> None:
     """Note what a warm engine did for the job that has just ended."""
     if isinstance(spec, ProcessorSpec) and spec.warm and not replaying():
-        warm_engine.tell(use)
+        warm_jobs.tell(use)
 
 
 def made_ready(asked: Batches | ray.data.Dataset, spec: JobSpec) -> None:

@@ -7,6 +7,7 @@ from typing import Any
 import matplotlib.pyplot as plt
 import pytest
 
+from labkit import charts
 from labkit.charts import style, sweep_charts
 from labkit.errors import LabError
 from labkit.results.sweep_result import Sweep
@@ -53,20 +54,6 @@ def test_points_with_the_same_rows_in_flight_are_one_the_fastest() -> None:
     assert list(line.get_ydata()) == [55]
 
 
-def test_batch_sizes_has_a_line_a_product() -> None:
-    sweep = measured({(1, 16): [90], (4, 4): [95], (16, 1): [70], (1, 4): [40], (4, 1): [38]})
-    figure = sweep_charts.batch_sizes(sweep)
-    assert "16 in flight" in words(figure) and "4 in flight" in words(figure)
-    means = [list(line.get_ydata()) for line in figure.axes[1].lines]
-    assert means == [pytest.approx(y) for y in ([3.6] * 2, [4, 4], [14.4] * 3, [16, 16])]
-    said = sweep_charts.batch_sizes_sentence(sweep)
-    assert "With at most 16 rows in flight: 70 output tokens/s at batch size 16, 95 at 4" in said
-    assert "mean rows in flight 14 at 1, 14 at 4, 14 at 16" in said and said in figure.alt
-    assert "7 rows/s at batch size 16, 9.50 at 4" in sweep_charts.batch_sizes_sentence(
-        sweep, rate="rows/s"
-    )
-
-
 def test_perfect_scaling_is_n_times_the_first_point_up_to_max_num_seqs() -> None:
     sweep = measured({(1, 1): [10], (4, 4): [100], (64, 4): [200]})
     chart = sweep_charts.saturation(sweep)
@@ -83,7 +70,11 @@ def test_short_answers_are_drawn_in_rows_a_second() -> None:
     (line,) = [one for one in chart.axes[0].lines if one.get_label() == "measured"]
     assert list(line.get_ydata()) == pytest.approx([1.1, 4, 9.5, 10.4])
     assert "rows/s: 1.10 with 1 in flight" in chart.alt and "tokens/s" not in words(chart)
-    for draw in (sweep_charts.saturation, sweep_charts.batch_sizes, sweep_charts.heat_map):
+    for draw in (
+        sweep_charts.saturation,
+        charts.batch_sizes,
+        charts.heat_map,
+    ):
         with pytest.raises(LabError, match="rate must be one of 'output tokens/s', 'rows/s'"):
             draw(measured(CURVE), rate="tokens")
 
@@ -103,17 +94,11 @@ def test_the_type_that_it_computed_in_is_in_the_small_print() -> None:
 
 
 def test_no_chart_claims_a_choice_that_one_run_can_not_tell() -> None:
-    for draw in (sweep_charts.saturation, sweep_charts.heat_map):
+    for draw in (sweep_charts.saturation, charts.heat_map):
         text = words(draw(measured({(1, 1): [10], (4, 4): [100], (4, 8): [104]})))
         assert "fewest within noise" in text and "our choice" not in text
         assert "4 × 4" in text or "100 ◀" in text
         assert "our choice" in words(draw(measured({(1, 1): [10], (4, 4): [100]})))
-
-
-def test_the_heat_map_has_a_field_a_pair_and_marks_the_choice() -> None:
-    text = words(sweep_charts.heat_map(measured({(1, 1): [10], (4, 1): [40], (4, 4): [100]})))
-    assert "10\n1 in flight" in text and "100 ◀\n16 in flight" in text
-    assert "–" in text  # the pair that was not measured
 
 
 def test_a_guess_that_is_not_made_yet_is_a_question_mark() -> None:
