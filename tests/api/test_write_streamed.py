@@ -89,7 +89,7 @@ def test_the_answers_of_all_workers_have_one_type(tmp_path: Path, spec: Any) -> 
     kind, back = one_schema(out.path).field("answer").type, out.read()
     assert back["id"].is_unique and len(back) == 40
     if kind == pa.string():  # the odd one came first: the numbers are the ones that do not fit
-        assert out.failed == 32
+        assert out.failed == 31  # of 8 to 39, all but the odd one
     else:
         assert kind == pa.float64() and list(back["id"][back["error"].notna()]) == ["r033"]
         assert back["answer"][25] == 12.5 and back["answer"][9] == 9
