@@ -7,7 +7,7 @@ import argparse
 from pathlib import Path
 from typing import Any
 
-from labkit.cli import run_arguments
+from labkit.cli.run_arguments import spec_of, task_of
 from labkit.errors import LabError
 
 #: Where a sample is shown, characters of a cell.
@@ -92,11 +92,11 @@ def _run(given: argparse.Namespace) -> int:
         raise LabError("Name a folder for the answers with --out, or see a sample: --limit 20.")
     if (given.csv or given.jsonl or given.page) and not given.out:
         raise LabError("--csv, --jsonl and --page go with --out: a sample is only shown.")
-    task = run_arguments.task(given)
+    task = task_of(given)
     files = user_files.opened(given.data)
     _check_targets(given, files)
     id_column, numbered = _ids(given.id, files, sample=not given.out)
-    spec = run_arguments.spec(given)
+    spec = spec_of(given)
     if given.address:
         labkit.start(address=given.address)
     if not given.out:

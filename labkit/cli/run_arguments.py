@@ -11,7 +11,7 @@ from typing import Any
 from labkit.errors import LabError
 
 
-def task(given: argparse.Namespace) -> Any:
+def task_of(given: argparse.Namespace) -> Any:
     """The task of `--prompt` and its like."""
     import labkit
     from labkit.rows import user_files
@@ -75,7 +75,7 @@ def _values(pairs: list[str]) -> dict[str, Any]:
     return found
 
 
-def spec(given: argparse.Namespace) -> Any:
+def spec_of(given: argparse.Namespace) -> Any:
     """Who answers: a server, or engines of the job's own."""
     import labkit
 
