@@ -21,6 +21,8 @@ from labkit.ray_session import internals, restore, session
 
 #: Each node's share of memory for Ray objects: rows of text need little.
 OBJECT_STORE_BYTES = 200 * 1024**2
+#: Where the first node is, and what Ray says of a port that is taken.
+HEAD, TAKEN = "127.0.0.2", "Failed to start the grpc server"
 START_S = 120
 STOP_S = 15
 
@@ -51,30 +53,43 @@ def local_nodes(count: int = 2, cpus: int = 2) -> Iterator[str]:
 
 def _nodes(count: int, cpus: int, environment: dict[str, str]) -> Iterator[str]:
     folder = Path(tempfile.mkdtemp(prefix="n-", dir=session.temp_folder()[0]))  # short, for sockets
-    host = "127.0.0.2"
-    address = f"{host}:{_free_port(host)}"
-    head = ["--head", f"--port={address.split(':')[1]}", "--include-dashboard=false"]
-    head += [f"--ray-client-server-port={_free_port(host)}"]
     started: list[subprocess.Popen[bytes]] = []
+    address = ""
+
+    def start(*options: str) -> None:
+        number = len(started)
+        # What the script `ray` runs: on a host with a bundle there is no script beside Python.
+        command = [sys.executable, "-m", "ray.scripts.scripts", "start", "--block", *options]
+        command += [
+            f"--node-ip-address=127.0.0.{number + 2}",
+            f"--num-cpus={cpus}",
+            f"--object-store-memory={OBJECT_STORE_BYTES}",
+            f"--temp-dir={folder}",
+            "--dashboard-agent-listen-port=0",
+            "--disable-usage-stats",
+            "--log-style=record",
+        ]
+        own = environment | _cards(number, count)
+        with (folder / f"node-{number}.log").open("wb") as log:
+            started.append(subprocess.Popen(command, env=own, stdout=log, stderr=log))
+
+    def start_head() -> str:
+        port, client = (_free_port(HEAD) for _ in range(2))
+        head = ("--head", "--include-dashboard=false", f"--ray-client-server-port={client}")
+        start(*head, f"--port={port}")
+        _wait(started[0], folder / "node-0.log")
+        return f"{HEAD}:{port}"
+
     try:
-        for number in range(count):
-            join = [f"--address={address}"] if number else head
-            # What the script `ray` runs: on a host with a bundle there is no script beside Python.
-            command = [sys.executable, "-m", "ray.scripts.scripts", "start", "--block", *join]
-            command += [
-                f"--node-ip-address=127.0.0.{number + 2}",
-                f"--num-cpus={cpus}",
-                f"--object-store-memory={OBJECT_STORE_BYTES}",
-                f"--temp-dir={folder}",
-                "--dashboard-agent-listen-port=0",
-                "--disable-usage-stats",
-                "--log-style=record",
-            ]
-            own = environment | _cards(number, count)
-            with (folder / f"node-{number}.log").open("wb") as log:
-                started.append(subprocess.Popen(command, env=own, stdout=log, stderr=log))
-            if number == 0:
-                _wait(started[0], folder / "node-0.log")
+        try:
+            address = start_head()
+        except LabError as problem:
+            if TAKEN not in str(problem):
+                raise
+            _end([started.pop()])  # another program took a port that was free a moment before
+            address = start_head()
+        for _ in range(1, count):
+            start(f"--address={address}")
         for number, node in enumerate(started):
             _wait(node, folder / f"node-{number}.log")
         yield address

@@ -207,6 +207,20 @@ def test_a_node_that_does_not_start_says_why(no_ray: None, monkeypatch: pytest.M
     assert set(processes()) <= before
 
 
+@pytest.mark.endurance
+def test_a_port_that_another_program_took_meanwhile_is_no_error(
+    no_ray: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    free = local_cluster._free_port
+    with socket.socket() as other:
+        other.bind((local_cluster.HEAD, 0))
+        other.listen()
+        ports = iter([other.getsockname()[1]])
+        monkeypatch.setattr(local_cluster, "_free_port", lambda host: next(ports, free(host)))
+        with local_nodes(count=1) as address:
+            assert int(address.split(":")[1]) != other.getsockname()[1]
+
+
 def test_a_cluster_that_is_not_there(no_ray: None, monkeypatch: pytest.MonkeyPatch) -> None:
     import ray
 
