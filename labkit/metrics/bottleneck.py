@@ -25,7 +25,7 @@ HELD = 0.3
 BUSY = 0.85
 #: A card that runs kernels for this part of the engine span has no time left; one that does so for
 #: less than the second part waits for its engine. Between jobs that are surely one or the other:
-#: 0.99 to 1 and 0.07 to 0.29 (docs/gpu.md).
+#: 0.96 to 1 and 0.07 to 0.29 (docs/gpu.md).
 CARD_FULL, CARD_WAITS = 0.9, 0.7
 
 
