@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import contextlib
 import json
-import math
 import threading
 import time
 import uuid
@@ -54,8 +53,9 @@ def answer(
 ) -> Iterator[pa.Table]:
     """Requests → tables of responses, in turns of the class. say: is told the place in line.
 
-    use: is told what the class's engine did, and by its clock from when to when: the wait in line
-    is in no number. Raises JobFailed with the class's words, or where it is away for long.
+    use: is told what the class's engine did (of a job of one turn), and by its clock from when to
+    when: the wait in line for the first turn is in no number. Raises JobFailed with the class's
+    words, or where it is away for long.
     """
     use = use or EngineUse()
     link, requests = classroom_seat.link(), every(asked)
@@ -76,10 +76,8 @@ def answer(
     for at in range(0, len(requests), most):
         some = requests.slice(at, most)
         table, about = _Job(link, turn, say, cancel).run(some, spec)
-        use.clock = (about["started"], about["finished"])
-        use.preemptions = about.get("preemptions", math.nan)
-        use.card_s = about.get("card_s", math.nan)
-        use.cpu_s = dict(about.get("cpu_s", {}))
+        use.clock = (use.clock[0] if use.clock else about["started"], about["finished"])
+        use.take(about if len(requests) <= most else {})
         if rows is not None:
             table = table.append_column("row", rows.take(table["row_id"]))
         yield table

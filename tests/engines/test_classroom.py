@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 import pandas as pd
+import pyarrow as pa
 import pytest
 
 import labkit
@@ -23,14 +24,16 @@ from labkit.classroom.seats import Seats
 from labkit.classroom.server import MOST_BYTES
 from labkit.classroom.turn_queue import Limits
 from labkit.classroom.turns import Turns, WarmEngine
-from labkit.engines import classroom
+from labkit.engines import classroom, dispatch
 from labkit.errors import Cancelled, JobFailed, LabError
 from labkit.hardware import classroom_seat
 from labkit.hardware.classroom_seat import CLASS, TOKEN
 from labkit.hardware.machine import Machine
+from labkit.metrics import EngineUse
 from labkit.paths import REPO
 from labkit.results.job_fingerprint import model_hash
 from labkit.rows import user_files
+from labkit.rows.requests import Batches
 from labkit.settings.seat_spec import told
 from labkit.tasks import Task, ask
 from tests.classroom.stand_in import Class, opened
@@ -161,6 +164,30 @@ def test_more_rows_than_a_turn_has_are_refused_before_they_are_sent(
             labkit.run(SAY, ROWS, progress=False)
     finally:
         room.about["limits"]["rows"] = Limits().rows
+
+
+@pytest.mark.parametrize(("rows", "turns"), [(30, 1), (70, 3)])
+def test_a_job_of_several_turns_lasts_from_the_first_to_the_last(
+    rows: int, turns: int, room: Room, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What the engine did is that of each turn alone: of several it is not told."""
+    ended: list[int] = []
+
+    def run(job: Any, requests: pa.Table, spec: Any) -> tuple[pa.Table, dict[str, Any]]:
+        ended.append(len(requests))
+        about = {"started": 100.0 * len(ended), "finished": 100.0 * len(ended) + 10}
+        return requests.select(["row_id"]), about | EngineUse(2, {"front": 1.0}, 9.0).as_json()
+
+    monkeypatch.setattr(classroom._Job, "run", run)
+    use, spec = EngineUse(answers_only=True), labkit.configure(batch_size=4)
+    spec = spec.with_(max_concurrent_batches=2)
+    many = [{"text": f"say {n}"} for n in range(rows)]
+    batches = Batches(SAY, many, dispatch.parameter_of(spec), 4)
+    list(classroom.answer(batches, spec, say=print, use=use))
+    assert (len(ended), sum(ended)) == (turns, rows)
+    assert use.clock == (100.0, 100.0 * turns + 10)
+    one = {"cpu_s": {"front": 1.0}, "preemptions": 2, "card_s": 9.0}
+    assert use.as_json() == (one if turns == 1 else {"cpu_s": {}})
 
 
 class Lines:
