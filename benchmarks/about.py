@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+import math
 import os
 import sys
 import time
 from typing import Any
 
 from labkit.settings.processor_spec import ProcessorSpec
+
+
+def known(number: float, digits: int = 3) -> float | None:
+    """A number as JSON has it, which has no NaN."""
+    return None if math.isnan(number) else round(number, digits)
 
 
 def about(name: str, spec: ProcessorSpec) -> dict[str, Any]:

@@ -2,7 +2,7 @@
 
 For `python -m benchmarks.cards --bind`: is it worth it that an engine stays on some cores? One
 program on four cards had 0.8 of what four programs had, each bound to a quarter of the host. On
-two cards of one NUMA node it was not (docs/gpu.md).
+two cards of one NUMA node it is not shown to be (docs/gpu.md).
 """
 
 from __future__ import annotations

@@ -36,7 +36,7 @@ import pyarrow.parquet as pq
 
 import labkit
 from benchmarks import bind_cores
-from benchmarks.about import about
+from benchmarks.about import about, known
 from benchmarks.short_rows import posts
 from labkit import tasks
 from labkit.tasks import Task, ask
@@ -102,7 +102,7 @@ def ran(task: Task, every: list[dict[str, Any]], spec: Any) -> dict[str, Any]:
         "engines": job.spec.replicas,
         "cores": {k: round(s / numbers.wall_s, 2) for k, s in job.cpu_s.items()},
         "mean_rows_in_flight": round(numbers.mean_rows_in_flight),
-        "card_busy": round(numbers.card_busy, 3),
+        "card_busy": known(numbers.card_busy),
         "bound": job.bottleneck().sentence,  # type: ignore[union-attr]
     }
 

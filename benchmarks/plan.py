@@ -26,7 +26,7 @@ from typing import Any
 import pandas as pd
 
 import labkit
-from benchmarks.about import about
+from benchmarks.about import about, known
 from labkit.results.job_estimate import DRIFT
 from labkit.tasks import Task, faq, sentiment
 from labkit.weights.tiny import tiny_model
@@ -64,7 +64,8 @@ def trial(task: str, spec: Any, first: int, number: int, seconds: float) -> dict
         "highest_s": round(s.high, 2),
         "job_s": round(truth, 2),
         "measured_s": round(plan.measured_s, 1),
-        "card_busy": round(job.metrics.card_busy, 3),
+        "engines": job.spec.replicas,
+        "card_busy": known(job.metrics.card_busy),
         "bound": job.bottleneck().sentence,  # type: ignore[union-attr]
         "load": [round(load, 1) for load in os.getloadavg()],  # of 1, 5 and 15 minutes
         "runs": [[r.rows, round(r.wall_s, 3), round(r.once_s, 3)] for r in plan.runs],
@@ -114,7 +115,8 @@ def main() -> None:
             named = str(tiny_model(Path(folder) / TINY)) if model == TINY else model
             spec = labkit.configure(named, warm=True)
             for task in given.tasks:
-                case: dict[str, Any] = {"model": spec.model.name, "task": task, "trials": []}
+                case: dict[str, Any] = {"model": spec.model.name, "task": task, "drift": DRIFT}
+                case["trials"] = []
                 for one in _trials(given, spec, task, began):
                     if not case["trials"]:
                         cases.append(case)
@@ -131,7 +133,7 @@ def _write(file: Path, spec: Any, cases: list[dict[str, Any]]) -> None:
     """What is known so far."""
     trials = [one for case in cases for one in case["trials"]]
     where = {**about("plan", spec), "model": sorted({case["model"] for case in cases})}
-    whole = {**where, "drift": DRIFT, "summary": summary(trials), "cases": cases}
+    whole = {**where, "summary": summary(trials), "cases": cases}
     file.write_text(json.dumps(whole, indent=1) + "\n")
 
 

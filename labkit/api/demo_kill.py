@@ -23,9 +23,10 @@ def demo_kill(
     """Start `python -m labkit label` as a program of its own and kill it half-way (SIGKILL).
 
     folder: where it writes its labels. rows: how many posts it was to label. batch_size, batches:
-    few rows in flight, at one engine, so that it lives long enough: on an H200 eight engines had
-    labelled all 4,200 posts before the second file. parts: it is killed when so many files are on
-    disk. The warm engine of this program ends first where there is no room for another beside it.
+    few rows in flight, at one engine, so that it lives long enough: on an H200 the engines that the
+    lab chooses had labelled all 4,200 posts before the second file. parts: it is killed when so
+    many files are on disk. The warm engine of this program ends first where there is no room for
+    another beside it.
 
     Returns the exit code: -9 where it was killed. Raises JobFailed, with the end of its log, where
     it ended by itself with an error.

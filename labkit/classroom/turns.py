@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import math
 import threading
 import time
 from collections.abc import Callable
@@ -114,8 +113,7 @@ class Turns:
             every = pa.concat_tables([responses.table([]), *tables])
             about: dict[str, Any] = {"started": started, "finished": time.time()}
             if use is not None:
-                about |= {"preemptions": use.preemptions, "cpu_s": use.cpu_s}
-                about |= {} if math.isnan(use.card_s) else {"card_s": use.card_s}
+                about |= use.as_json()
             return wire.dumps({"columns": wire.to_columns(every, responses.RESPONSE), **about})
 
         try:

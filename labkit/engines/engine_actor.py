@@ -69,6 +69,7 @@ class Engine:
                 break
             await asyncio.sleep(0.1)
         self.job = job
+        self.card.begin()
         return await self.use()
 
     async def node(self) -> str:
@@ -80,7 +81,7 @@ class Engine:
     async def use(self) -> EngineUse:
         """What its processes have done until now."""
         spent = {FRONT_END: cpu_s(), CORE: children_cpu_s()}
-        return EngineUse(self.steps.preemptions, spent, self.card.busy_s)
+        return EngineUse(self.steps.preemptions, spent, self.card.busy_s())
 
     async def answer(
         self, job: int, batch: pa.Table, prompts: tuple[list[list[int]], list[str | None]] | None

@@ -14,7 +14,6 @@ from __future__ import annotations
 import functools
 import hashlib
 import json
-import math
 import os
 import threading
 import time
@@ -94,9 +93,7 @@ def note(
     name = f"{number:04d}-{os.getpid()}"
     pq.write_table(table.append_column("request", pa.array(own)), folder / f"{name}.parquet")
     told: dict[str, Any] = {"key": key, "started": started, "finished": finished, "rows": len(own)}
-    told |= {"preemptions": use.preemptions, "cpu_s": use.cpu_s, "card_s": use.card_s}
-    told |= {"command": _kind(spec)}
-    told["weights"] = spec.model.note
+    told |= {**use.as_json(), "command": _kind(spec), "weights": spec.model.note}
     (folder / f"{name}.json").write_text(json.dumps(told))
 
 
@@ -144,8 +141,7 @@ def answer(
     job, table = _find(_keys(hashes, spec), hashes, any_job=use.answers_only)
     use.clock = (job["started"], job["finished"])
     use.replayed = replayed_words()
-    use.preemptions, use.card_s = (job.get(name, math.nan) for name in ("preemptions", "card_s"))
-    use.cpu_s = dict(job.get("cpu_s", {}))
+    use.take(job)
     table = _in_order(table, requests, hashes)
     table = table.take(pc.sort_indices(table["last_token_ts"]))
     seconds = max(0.0, job["finished"] - job["started"])

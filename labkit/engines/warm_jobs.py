@@ -62,8 +62,7 @@ def tell(use: EngineUse) -> None:
     """Note what the engines that are up did since their job began."""
     with contextlib.suppress(JobFailed):  # it has died after its last answer
         if (did := warm_engine.use()) is not None:
-            use.preemptions, use.cpu_s = did.preemptions, dict(did.cpu_s)
-            use.card_s = did.card_s
+            use.take(did.as_json())
 
 
 def stations(

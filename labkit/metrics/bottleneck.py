@@ -1,5 +1,5 @@
-"""What bounded a job, by its rows' own times and its processes' CPU time; and what to try. Pure:
-no Ray, no engine."""
+"""What bounded a job, by its rows' own times, its processes' CPU time and its card's time; and what
+to try. Pure: no Ray, no engine."""
 
 from __future__ import annotations
 
@@ -25,17 +25,18 @@ HELD = 0.3
 BUSY = 0.85
 #: A card that runs kernels for this part of the engine span has no time left; one that does so for
 #: less than the second part waits for its engine. Between jobs that are surely one or the other:
-#: 0.96 to 1 and 0.07 to 0.29 (docs/gpu.md).
+#: 0.96 to 1 and 0.07 to 0.18 (docs/gpu.md).
 CARD_FULL, CARD_WAITS = 0.9, 0.7
 
 
 @dataclass(frozen=True)
 class Bottleneck:
     """name: 'startup', 'too few rows', 'the tail', 'the batches', 'what feeds the engine', 'reading
-    the prompts', 'the card' or 'the engine' (full, where no card tells how busy it was). share: of
-    the wall time (startup), of the engine span (the tail, a process that feeds the engine, the card
-    at work), of the batches' time that a finished row waits, of the limit (rows in flight), or of
-    the rows' time at the engine (prompts). sentence: all of it in words."""
+    the prompts', 'rows in flight', 'the card' or 'the engine' (full, and no card tells that it was
+    at work all the time). share: of the wall time (startup), of the engine span (the tail, a
+    process that feeds the engine, the card at work), of the batches' time that a finished row
+    waits, of the limit (rows in flight), or of the rows' time at the engine (prompts). sentence:
+    all of it in words."""
 
     name: str
     share: float
@@ -43,13 +44,17 @@ class Bottleneck:
 
 
 def bottleneck(
-    job: Metrics, times: pd.DataFrame, limit: int, cpu_s: Mapping[str, float] | None = None
+    job: Metrics,
+    times: pd.DataFrame,
+    limit: int,
+    cpu_s: Mapping[str, float] | None = None,
+    places: int | None = None,
 ) -> Bottleneck | None:
     """What bounded a job; None where no row was answered.
 
     times: of `metrics.timeline`. limit: the most rows decoded at once (rows in flight allowed, or
-    `max_num_seqs` of all engines where that is less). cpu_s: seconds of CPU time by kind
-    of process (`Job.cpu_s`).
+    `places` where that is less). cpu_s: seconds of CPU time by kind of process (`Job.cpu_s`).
+    places: rows that the engines decode at once (`max_num_seqs` of all); None where not known.
     """
     if times.empty or job.wall_s <= 0:
         return None
@@ -71,8 +76,9 @@ def bottleneck(
         if busiest == DRIVER
         else "Try more engines a card (engines_per_gpu), or replicas."
     )
-    own = (cpu_s or {}).get(CORE, 0.0) / job.engine_span_s
-    core = f"{CORE} ({own:.0%} of a core)" if own else CORE
+    few = places is not None and limit < places
+    every = {CORE: 0.0, **(cpu_s or {})}
+    slowest = max(every, key=every.__getitem__)
     try_engines = "Try more engines a card (engines_per_gpu), larger batches, or more cores."
     causes = [
         (
@@ -130,23 +136,35 @@ def bottleneck(
             ),
         ),
         (
-            job.card_busy < CARD_WAITS,
+            job.card_busy < CARD_WAITS and not few,
             Bottleneck(
                 "what feeds the engine",
                 job.card_busy,
                 f"The engine had enough rows ({in_flight} in flight on average), and its card was "
-                f"at work for {job.card_busy:.0%} of the engine span only: {core} hands it work "
-                "too slowly. Try more engines a card (engines_per_gpu).",
+                f"at work for {job.card_busy:.0%} of the engine span only: it waits for work. Of "
+                f"what hands it work {slowest} was the busiest, with "
+                f"{every[slowest] / job.engine_span_s:.0%} of a core. Try more engines a card "
+                "(engines_per_gpu), or replicas.",
             ),
         ),
         (
-            reading >= PROMPTS,
+            reading >= PROMPTS and not (few and job.card_busy < CARD_WAITS),
             Bottleneck(
                 "reading the prompts",
                 reading,
                 f"Rows spent {reading:.0%} of their time at the engine before their first token: "
                 "prompts are long, or the answers short. Shorten the prompts, or begin them all "
                 "alike (prefix caching).",
+            ),
+        ),
+        (
+            few,
+            Bottleneck(
+                "rows in flight",
+                fed,
+                f"{limit:,} {'rows were' if limit > 1 else 'row was'} in flight at most, and the "
+                f"engine decodes up to {places or 0:,} at once: allow more (batch_size × "
+                "max_concurrent_batches).",
             ),
         ),
         (

@@ -7,7 +7,7 @@ Input everywhere: a frame with one row for each answered or failed row and the c
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields, replace
 from typing import Any
 
@@ -18,7 +18,7 @@ from labkit.metrics.row_times import ROW_COLUMNS, rows_in_flight, tail_start, ti
 #: The finish reason of a row that was cut at `max_tokens`, or where the context ended.
 CUT = "length"
 #: A card tells of its last second or so: of a shorter engine span than this that says little.
-CARD_TELLS_S = 4.0
+CARD_TELLS_S = 10.0
 
 
 @dataclass(frozen=True)
@@ -30,7 +30,8 @@ class Metrics:
     rows are in flight; the steady rate is the one before the tail.
     Token counts and their rates are NaN where a server did not tell them of every row; so are
     prefix_hit_rate (a share of the input tokens), preemptions and card_busy (the share of the
-    engine span in which the card ran kernels) where an engine does not. cut: rows that are known to
+    engine span in which the busiest card ran kernels, those of other programs included) where an
+    engine does not, card_busy of spans under CARD_TELLS_S, too. cut: rows that are known to
     have been cut at `max_tokens`, failed ones (half of a JSON object) among them.
     """
 
@@ -153,6 +154,18 @@ class EngineUse:
     replayed: str = ""
     clock: tuple[float, float] | None = None
     answers_only: bool = False
+
+    def as_json(self) -> dict[str, Any]:
+        """What the engines told, without what they did not: JSON has no NaN."""
+        told = {"preemptions": self.preemptions, "card_s": self.card_s}
+        known = {name: value for name, value in told.items() if not math.isnan(value)}
+        return {"cpu_s": self.cpu_s, **known}
+
+    def take(self, told: Mapping[str, Any]) -> None:
+        """What `as_json` gave somewhere else."""
+        self.preemptions = told.get("preemptions", math.nan)
+        self.card_s = told.get("card_s", math.nan)
+        self.cpu_s = dict(told.get("cpu_s", {}))
 
 
 def compute(

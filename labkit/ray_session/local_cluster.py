@@ -83,8 +83,8 @@ def _nodes(count: int, cpus: int, environment: dict[str, str]) -> Iterator[str]:
     try:
         try:
             address = start_head()
-        except LabError as problem:
-            if TAKEN not in str(problem):
+        except LabError:
+            if TAKEN not in (folder / "node-0.log").read_text(errors="replace"):
                 raise
             _end([started.pop()])  # another program took a port that was free a moment before
             address = start_head()

@@ -58,10 +58,11 @@ class Job:
     def bottleneck(self) -> Bottleneck | None:
         """What bounded this job, and what to try (`metrics.bottleneck`); None where no row was
         answered."""
-        limit = self.spec.rows_in_flight
+        limit, places = self.spec.rows_in_flight, None
         with contextlib.suppress(KeyError):  # a server's own is not known
-            limit = min(limit, self.spec.replicas * self.spec["max_num_seqs"])
-        return bottleneck(self.metrics, self.timeline(), limit, self.cpu_s)
+            places = self.spec.replicas * self.spec["max_num_seqs"]
+        least = limit if places is None else min(limit, places)
+        return bottleneck(self.metrics, self.timeline(), least, self.cpu_s, places)
 
     def _repr_html_(self) -> str:
         table: str = show(self.metrics.table())._repr_html_()

@@ -17,8 +17,9 @@ from labkit.results.sweep_point import Point
 
 #: A point is good enough when its throughput reaches this share of the best one.
 PLATEAU = 0.95
-#: Two single runs of one setting differ by about so much of the faster one (docs/gpu.md: 31,231 to
-#: 40,140 tokens/s): within it, one run a point can't tell which point is faster.
+#: Two single runs of one setting differ by about so much of the faster one (31,231 to 40,140
+#: tokens/s, datasets/recordings/h100-smollm2-135m-parity.json): within it, one run a point can't
+#: tell which point is faster.
 NOISE = 0.2
 RATE, ROWS = "output tokens/s", "rows/s"
 #: The rates that a sweep can be judged by, and where they stand in its table.

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import math
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -26,7 +27,7 @@ def watched(use: CardUse, seconds: float) -> float:
             await asyncio.sleep(5 * card_use.EVERY_S)
 
     asyncio.run(job())
-    return use.busy_s
+    return use.busy_s()
 
 
 def test_the_card_s_time_is_counted_once_and_only_while_rows_are_there(
@@ -35,7 +36,24 @@ def test_the_card_s_time_is_counted_once_and_only_while_rows_are_there(
     monkeypatch.setattr(card_use, "EVERY_S", 0.02)
     assert watched(CardUse(lambda: 0.5), 0.2) == pytest.approx(0.2, rel=0.5)
     assert math.isnan(watched(CardUse(None), 0.0)), "no card tells"
-    assert math.isnan(watched(CardUse(lambda: math.nan), 0.1)), "one that stopped telling"
+    silent = CardUse(lambda: math.nan)
+    assert math.isnan(watched(silent, 0.1)), "one that stopped telling"
+    silent.begin()
+    assert silent.busy_s() == 0, "the next job is told anew"
+
+
+def test_what_is_asked_while_it_looks_has_the_moments_since_the_last_look(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(card_use, "EVERY_S", 60)
+    use = CardUse(lambda: 1.0)
+
+    async def job() -> float:
+        use.watch(lambda: True)
+        await asyncio.sleep(0.1)
+        return use.busy_s()
+
+    assert asyncio.run(job()) == pytest.approx(0.1, rel=0.5)
 
 
 class Nvml:
@@ -63,15 +81,22 @@ class Nvml:
         return type("Rates", (), {"gpu": 87, "memory": 3})()
 
 
+@pytest.fixture
+def nvml(monkeypatch: pytest.MonkeyPatch) -> Nvml:
+    """vLLM on CUDA, with this library."""
+    made = Nvml()
+    monkeypatch.setattr("vllm.utils.import_utils.import_pynvml", lambda: made)
+    monkeypatch.setattr("vllm.platforms.current_platform", SimpleNamespace(is_cuda=lambda: True))
+    return made
+
+
 @pytest.mark.parametrize(
     ("visible", "tells"),
     [(None, True), ("0", True), ("0,1", True), ("GPU-1", True), ("1", False), ("MIG-1", False)],
 )
 def test_the_first_visible_card_is_asked(
-    visible: str | None, tells: bool, monkeypatch: pytest.MonkeyPatch
+    visible: str | None, tells: bool, nvml: Nvml, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    nvml = Nvml()
-    monkeypatch.setattr("vllm.utils.import_utils.import_pynvml", lambda: nvml)
     if visible is None:
         monkeypatch.delenv(VISIBLE, raising=False)
     else:
@@ -84,15 +109,23 @@ def test_the_first_visible_card_is_asked(
         assert math.isnan(share())
 
 
-def test_without_nvidia_s_library_no_card_tells(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("vllm.utils.import_utils.import_pynvml", lambda: Nvml(there=False))
+def test_without_nvidia_s_library_no_card_tells(nvml: Nvml) -> None:
+    nvml.there = False
+    assert share_reader() is None
+
+
+def test_a_build_for_cpus_asks_no_card(nvml: Nvml, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Ray hides no card from an engine that has none, and another program may use it."""
+    monkeypatch.setattr("vllm.platforms.current_platform", SimpleNamespace(is_cuda=lambda: False))
     assert share_reader() is None
 
 
 @pytest.mark.canary
 def test_vllm_brings_nvidia_s_library_as_it_is_asked_here() -> None:
+    from vllm.platforms import current_platform
     from vllm.utils.import_utils import import_pynvml
 
+    assert isinstance(current_platform.is_cuda(), bool)
     nvml = import_pynvml()
     for name in [name for name in dir(Nvml) if name.startswith("nvml")]:
         assert callable(getattr(nvml, name))

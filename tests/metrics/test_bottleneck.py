@@ -24,6 +24,7 @@ def found(
     cpu: float = 0.0,
     card: float = float("nan"),
     straggler: float = 1.0,
+    places: int | None = None,
 ) -> Bottleneck:
     """A job whose engine takes `at_once` rows at a time, each `prompt` + `answer` seconds; `late`
     rows take twenty times as long, and one row of each batch `straggler` times as long. Its front
@@ -49,7 +50,7 @@ def found(
     job = compute(frame, 1000.0, end, use=EngineUse(card_s=card * span))
     spent = {DRIVER: 0.5 * cpu * job.engine_span_s, FRONT_END: cpu * job.engine_span_s}
     spent |= {CORE: 0.99 * job.engine_span_s}  # it waits for a GPU in a loop: that says nothing
-    made = bottleneck(job, timeline(frame, 1000.0), limit, spent)
+    made = bottleneck(job, timeline(frame, 1000.0), limit, spent, places)
     assert made is not None and 0 < made.share <= 1 and made.sentence.endswith(".")
     return made
 
@@ -84,7 +85,16 @@ def found(
         ),
         ({"rows": 320, "card": 0.8}, "the engine", "The engine was full"),
         ({"rows": 320, "card": 0.96, "prompt": 3.0}, "reading the prompts", "75%"),
-        ({"rows": 320, "card": 0.1, "prompt": 3.0}, "what feeds the engine", "(99% of a core)"),
+        (
+            {"rows": 320, "card": 0.1, "prompt": 3.0},
+            "what feeds the engine",
+            "engine's own process was the busiest, with 99% of a core",
+        ),
+        ({"rows": 320, "places": 16}, "the engine", "The engine was full"),
+        ({"rows": 320, "places": 64}, "rows in flight", "16 rows were in flight at most, and"),
+        ({"rows": 320, "places": 64, "card": 0.99}, "rows in flight", "decodes up to 64 at once"),
+        ({"rows": 320, "places": 64, "card": 0.1, "prompt": 3.0}, "rows in flight", "allow more"),
+        ({"rows": 40, "at_once": 1, "limit": 1, "places": 64}, "rows in flight", "1 row was in"),
         ({"rows": 320, "straggler": 4.0}, "the batches", "smaller batches, more of them"),
     ],
 )

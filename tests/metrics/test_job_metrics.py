@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import json
 import math
 from typing import Any
 
@@ -200,11 +201,19 @@ def test_a_card_s_work_is_a_share_of_a_span_long_enough_to_tell() -> None:
     def busy(span: float, card_s: float) -> float:
         return job(span, card_s).card_busy
 
-    assert busy(10.0, 9.0) == pytest.approx(0.9)
-    assert busy(10.0, 10.2) == 1.0, "a look may end after the last token"
-    assert math.isnan(busy(10.0, math.nan)) and math.isnan(busy(2.0, 1.0))
-    assert job(10.0, 9.0).table()["value"]["card at work"] == "90%"
-    assert "card at work" not in job(10.0).table().index
+    assert busy(20.0, 18.0) == pytest.approx(0.9)
+    assert busy(20.0, 20.2) == 1.0, "a look may end after the last token"
+    assert math.isnan(busy(20.0, math.nan)) and math.isnan(busy(9.0, 5.0))
+    assert job(20.0, 18.0).table()["value"]["card at work"] == "90%"
+    assert "card at work" not in job(20.0).table().index
+
+
+def test_what_engines_told_goes_through_json_without_what_they_did_not() -> None:
+    for told in (EngineUse(), EngineUse(2, {"this program": 0.5}, 3.0), EngineUse(0)):
+        text = json.dumps(told.as_json(), allow_nan=False)
+        back = EngineUse(9, {"old": 1.0}, 9.0)
+        back.take(json.loads(text))
+        assert repr(back) == repr(told)
 
 
 def test_cut_answers_are_counted_and_said() -> None:
