@@ -44,7 +44,7 @@ test-fast: setup ## Run the tests without engine and browser (1 min)
 	@LABKIT_TESTS="make $@" "$(BIN)/python" -m pytest tests -n 2 $(SIDE_BY_SIDE) \
 		-m "not engine and not browser and not slow and not endurance"
 
-test-slow: setup ## Run the lessons on real weights, and the faults (38 min)
+test-slow: setup ## Run the lessons on real weights, and the faults (40 min)
 	@$(FIND_PYTHON) scripts/setup.py s3 || echo "Without it the tests of S3 are skipped."
 	@LABKIT_TESTS="make $@" "$(BIN)/python" -m pytest tests -n 2 $(SIDE_BY_SIDE) -m endurance
 
