@@ -164,7 +164,7 @@ def bottleneck(
                 fed,
                 f"{limit:,} {'rows were' if limit > 1 else 'row was'} in flight at most, and the "
                 f"engine decodes up to {places or 0:,} at once: allow more (batch_size × "
-                "max_concurrent_batches).",
+                "max_concurrent_batches), unless a sweep shows that this is enough.",
             ),
         ),
         (
