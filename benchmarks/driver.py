@@ -82,7 +82,7 @@ class Engine:
 
 
 class Replica:
-    """Asks its actors as `engine_actor.Replica` does."""
+    """Asks its actors as `replica.Replica` does."""
 
     def __init__(self, rate: float) -> None:
         options = {"num_cpus": 0.01, "max_concurrency": 100_000}

@@ -12,7 +12,7 @@ from labkit.errors import Cancelled
 
 
 class Answers(Protocol):
-    """A replica of a warm engine (see `engine_actor.Replica`)."""
+    """A replica of a warm engine (see `replica.Replica`)."""
 
     def answer(self, job: int, batch: pa.Table) -> Any: ...
 

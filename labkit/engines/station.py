@@ -55,7 +55,7 @@ class Answered:
 class AskReplicas:
     """The blocks are requests, which some replicas of a warm engine answer, all on one node: in
     batches of `size`, of which at most `batches` are with each. replicas: see
-    `engine_actor.Replica`; job: its number."""
+    `replica.Replica`; job: its number."""
 
     def __init__(self, replicas: Sequence[Any], job: int, size: int, batches: int, node: str):
         self.replicas, self.job, self.size, self.batches = replicas, job, size, batches

@@ -17,7 +17,7 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 from labkit.engines import engine_use
-from labkit.engines.engine_actor import Replica, resources, used
+from labkit.engines.replica import Replica, resources, used
 from labkit.errors import Cancelled, JobFailed
 from labkit.hardware.machine import Machine, settled
 from labkit.hardware.nvidia import GPU

@@ -2,18 +2,14 @@
 # ruff: noqa: F401 (the names of this room)
 
 from labkit.metrics.job_metrics import (
-    CORE,
     CUT,
-    DRIVER,
-    FRONT_END,
-    TEXT,
-    EngineUse,
     Metrics,
     compare,
     compute,
     nothing_answered,
     without_unreadable,
 )
+from labkit.metrics.job_use import CORE, DRIVER, FRONT_END, TEXT, EngineUse
 from labkit.metrics.row_times import (
     OTHER_HOST_S,
     PHASES,

@@ -8,7 +8,8 @@ from dataclasses import dataclass
 
 import pandas as pd
 
-from labkit.metrics.job_metrics import CORE, DRIVER, Metrics
+from labkit.metrics.job_metrics import Metrics
+from labkit.metrics.job_use import CORE, DRIVER
 from labkit.metrics.row_times import batches
 
 #: The part of a job that one cause must take to be named as what bounds it. (Half of it

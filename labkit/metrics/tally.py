@@ -15,7 +15,8 @@ import pandas as pd
 
 from labkit.metrics.histogram import Histogram
 from labkit.metrics.in_time import ENDED, QUEUED, QUEUED_AT, SLOPE, SLOPE_AT, TOKENS, InTime
-from labkit.metrics.job_metrics import CUT, EngineUse, Metrics, nothing_answered, over_span
+from labkit.metrics.job_metrics import CUT, Metrics, nothing_answered, over_span
+from labkit.metrics.job_use import EngineUse
 from labkit.metrics.row_times import OTHER_HOST_S, ROW_COLUMNS
 
 #: The spans of a row of which a job's metrics have percentiles.

@@ -329,7 +329,7 @@ def test_no_engine_outlives_its_program_that_is_killed(killed_program: Any) -> N
 
 def test_what_an_engine_is_made_of(smollm2: Any) -> None:
     """The arguments that Ray Data LLM's own stage gives to vLLM; all bundles of a replica."""
-    from labkit.engines.engine_actor import engine_arguments, resources
+    from labkit.engines.replica import engine_arguments, resources
     from tests.settings.test_processor_spec import H100, H100_X2
 
     one = labkit.configure(smollm2, H100, warm=True)
@@ -371,8 +371,8 @@ def test_an_actor_of_its_own_renders_and_reads_texts(
     """As on a GPU: the same rows through `Text` and through the engine alone."""
     import ray
 
-    from labkit.engines.engine_actor import Replica
     from labkit.engines.prompt_rendering import Text, renderer_arguments
+    from labkit.engines.replica import Replica
 
     # Ray runs calls of a plain actor in order: a batch at the engine would hold up all others.
     assert inspect.iscoroutinefunction(Text.answer)
